@@ -1,0 +1,253 @@
+"""BOLT 9: feature bits, their names, contexts and dependencies. Knows bits only; no message, no connection.
+
+A `Features` value is the set of bits of one bitfield, as it stands in Init, an announcement or a channel type. Bits
+come in pairs: the even one says the feature is required, the odd one that it is offered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Context(StrEnum):
+    """Where a feature may be announced: BOLT 9's letters."""
+
+    INIT = "I"
+    NODE = "N"
+    CHANNEL_TYPE = "T"
+    INVOICE = "9"
+
+
+class Status(StrEnum):
+    ASSUMED = "assumed"
+    """Every node has it; peers may set either bit or none."""
+    ACTIVE = "active"
+    WILD = "wild"
+    """Not in the BOLTs (any more), but seen from other implementations."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A pair of feature bits. `even` is the bit that requires, `odd` the one that offers."""
+
+    name: str
+    even: int
+    odd: int
+    status: Status
+    contexts: frozenset[Context] = frozenset()
+    dependencies: tuple[str, ...] = ()
+
+
+def _bolt9(even: int, name: str, contexts: str = "", *dependencies: str) -> Feature:
+    return Feature(name, even, even + 1, Status.ACTIVE, frozenset(Context(letter) for letter in contexts), dependencies)
+
+
+def _assumed(even: int, name: str) -> Feature:
+    return Feature(name, even, even + 1, Status.ASSUMED)
+
+
+def _wild(even: int, name: str, odd: int | None = None) -> Feature:
+    return Feature(name, even, even + 1 if odd is None else odd, Status.WILD)
+
+
+BOLT9: Final = (
+    _assumed(0, "option_data_loss_protect"),
+    _bolt9(4, "option_upfront_shutdown_script", "IN"),
+    # The table leaves the context of gossip_queries empty; every implementation sets it in Init and node_announcement.
+    _bolt9(6, "gossip_queries"),
+    _assumed(8, "var_onion_optin"),
+    _bolt9(10, "gossip_queries_ex", "IN"),
+    _assumed(12, "option_static_remotekey"),
+    _assumed(14, "payment_secret"),
+    _bolt9(16, "basic_mpp", "IN9", "payment_secret"),
+    _bolt9(18, "option_support_large_channel", "IN"),
+    _bolt9(22, "option_anchors", "INT"),
+    _bolt9(24, "option_route_blinding", "IN9"),
+    _bolt9(26, "option_shutdown_anysegwit", "IN"),
+    _bolt9(28, "option_dual_fund", "IN"),
+    _bolt9(34, "option_quiesce", "IN"),
+    _bolt9(36, "option_attribution_data", "IN9"),
+    _bolt9(38, "option_onion_messages", "IN"),
+    _bolt9(42, "option_provide_storage", "IN"),
+    _assumed(44, "option_channel_type"),
+    _bolt9(46, "option_scid_alias", "INT"),
+    _bolt9(48, "option_payment_metadata", "9"),
+    _bolt9(50, "option_zeroconf", "INT", "option_scid_alias"),
+    _bolt9(60, "option_simple_close", "IN", "option_shutdown_anysegwit"),
+    _bolt9(62, "option_splice", "IN"),
+)
+"""The features that the BOLTs define."""
+
+WILD: Final = (
+    _wild(2, "initial_routing_sync"),
+    _wild(20, "option_anchor_outputs"),
+    _wild(30, "amp"),
+    _wild(40, "zero_fee_commitments"),
+    _wild(54, "keysend"),
+    _wild(56, "trampoline"),
+    _wild(66, "option_onion_messages_only_channels"),
+    _wild(80, "option_simple_taproot"),
+    _wild(104, "option_shutdown_wrong_funding"),
+    _wild(128, "phoenix_zero_reserve"),
+    _wild(132, "wake_up_notification_client"),
+    _wild(148, "trampoline_payment_prototype"),
+    _wild(152, "async_payment_prototype"),
+    _wild(154, "splice_prototype"),
+    _wild(160, "simple_close_staging"),
+    _wild(180, "simple_taproot_staging"),
+    _wild(258, "dns_resolver"),
+    _wild(260, "experimental_accountability"),
+    _wild(262, "bolt11_blinded_paths"),
+    _wild(560, "on_the_fly_funding"),
+    _wild(562, "funding_fee_credit"),
+    _wild(564, "option_simple_taproot_phoenix"),
+    _wild(728, "lsps"),
+    _wild(2022, "script_enforced_lease"),
+    # LND numbers this pair the wrong way round: 2025 offers, 2026 requires.
+    _wild(2026, "simple_taproot_overlay", 2025),
+)
+"""Features outside the BOLTs that other implementations set."""
+
+FEATURES: Final = {feature.name: feature for feature in (*BOLT9, *WILD)}
+"""Every feature that has a name here, by name."""
+
+_NAMES: Final = {bit: feature for feature in FEATURES.values() for bit in (feature.even, feature.odd)}
+_EVEN_KNOWN: Final = sum(1 << feature.even for feature in FEATURES.values())
+_INIT_GLOBAL: Final = (1 << 14) - 1
+"""Bits that `globalfeatures` may carry: those up to 13 (BOLT 1)."""
+
+
+class Features:
+    """A set of feature bits. Immutable, equal by its bits; leading zero bytes make no difference."""
+
+    __slots__ = ("_bits",)
+
+    def __init__(self, bits: Iterable[int] = ()) -> None:
+        """From bit numbers. ValueError for a negative one."""
+        value = 0
+        for bit in bits:
+            if bit < 0:
+                raise ValueError(f"no feature bit: {bit}")
+            value |= 1 << bit
+        self._bits = value
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Features:
+        """From a bitfield as the BOLTs write it: bit 0 is the lowest bit of the last byte."""
+        made = cls()
+        made._bits = int.from_bytes(data, "big")
+        return made
+
+    @classmethod
+    def named(cls, *offered: str, required: Iterable[str] = ()) -> Features:
+        """From names: the odd bit for each of `offered`, the even one for each of `required`.
+
+        Raises KeyError for a name that is in neither `BOLT9` nor `WILD`.
+        """
+        return cls([FEATURES[name].odd for name in offered] + [FEATURES[name].even for name in required])
+
+    def to_bytes(self) -> bytes:
+        """The shortest bitfield with these bits."""
+        return self._bits.to_bytes((self._bits.bit_length() + 7) // 8, "big")
+
+    @property
+    def globalfeatures(self) -> Features:
+        """The bits that Init repeats in `globalfeatures`: those up to 13."""
+        made = Features()
+        made._bits = self._bits & _INIT_GLOBAL
+        return made
+
+    def __or__(self, other: Features) -> Features:
+        made = Features()
+        made._bits = self._bits | other._bits
+        return made
+
+    def __contains__(self, bit: int) -> bool:
+        return bool(self._bits >> bit & 1)
+
+    def __iter__(self) -> Iterator[int]:
+        """The bits that are set, from the lowest on."""
+        # The digits of a string, not shifts: a peer may send 64 KiB of bits, and shifts would cost their square.
+        digits = bin(self._bits)[:1:-1]
+        at = digits.find("1")
+        while at >= 0:
+            yield at
+            at = digits.find("1", at + 1)
+
+    def __bool__(self) -> bool:
+        return bool(self._bits)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Features) and self._bits == other._bits
+
+    def __hash__(self) -> int:
+        return hash(self._bits)
+
+    def __repr__(self) -> str:
+        shown = [self.describe(bit) for _, bit in zip(range(64), self, strict=False)]
+        return f"Features({', '.join(shown)}{', ...' if len(shown) == 64 else ''})"
+
+    @staticmethod
+    def describe(bit: int) -> str:
+        """A bit in words, as ``option_quiesce (35)``."""
+        feature = _NAMES.get(bit)
+        return f"{feature.name} ({bit})" if feature else f"bit {bit}"
+
+    def offers(self, name: str) -> bool:
+        """Whether a feature is offered or required (either bit). KeyError for a name that is not in `FEATURES`."""
+        feature = FEATURES[name]
+        return feature.even in self or feature.odd in self
+
+    def requires(self, name: str) -> bool:
+        """Whether a feature is required (the even bit; with both set too, as BOLT 9 says)."""
+        return FEATURES[name].even in self
+
+    def unknown_required(self) -> list[int]:
+        """Even bits that no feature here has: BOLT 1 closes the connection on any of them."""
+        unknown = self._bits & _even_mask(self._bits.bit_length()) & ~_EVEN_KNOWN
+        made = Features()
+        made._bits = unknown
+        return list(made)
+
+    def required_but_not_in(self, other: Features) -> list[int]:
+        """Even bits of ours whose pair `other` does not set at all."""
+        width = max(self._bits.bit_length(), other._bits.bit_length()) + 1
+        even = _even_mask(width)
+        theirs = (other._bits & even) | (other._bits >> 1 & even)
+        made = Features()
+        made._bits = self._bits & even & ~theirs
+        return list(made)
+
+    def missing_dependencies(self) -> list[tuple[str, str]]:
+        """Pairs (feature, what it needs and what is not set), transitively. Assumed features count as set."""
+        missing: list[tuple[str, str]] = []
+        for feature in BOLT9:
+            if not self.offers(feature.name):
+                continue
+            pending, seen = list(feature.dependencies), set[str]()
+            while pending:
+                name = pending.pop()
+                if name in seen:
+                    continue
+                seen.add(name)
+                needed = FEATURES[name]
+                if needed.status is not Status.ASSUMED and not self.offers(name):
+                    missing.append((feature.name, name))
+                pending += needed.dependencies
+        return missing
+
+    def only_in(self, context: Context) -> Features:
+        """These features without the named ones that have no place in `context`. Bits without a name stay."""
+        made = Features()
+        for feature in BOLT9:
+            if feature.contexts and context not in feature.contexts:
+                made._bits |= 1 << feature.even | 1 << feature.odd
+        made._bits = self._bits & ~made._bits
+        return made
+
+
+def _even_mask(width: int) -> int:
+    return int.from_bytes(b"\x55" * (width // 8 + 1), "big")

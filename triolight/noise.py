@@ -1,0 +1,371 @@
+"""BOLT 8: Noise_XK_secp256k1_ChaChaPoly_SHA256. Bytes in, bytes out: no socket, no clock, no message type.
+
+`Handshake` is the three acts, for either side; it ends in a `Sealer` and an `Opener`, one per direction, each with its
+own key and its own chaining key. The only importer of the AEAD. No secret shows in a repr, an error or a log.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from enum import Enum, auto
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from triolight.keys import POINT_LENGTH, SecretKey, is_point
+
+PROTOCOL_NAME: Final = b"Noise_XK_secp256k1_ChaChaPoly_SHA256"
+PROLOGUE: Final = b"lightning"
+ACT_ONE_LENGTH: Final = 50
+ACT_TWO_LENGTH: Final = 50
+ACT_THREE_LENGTH: Final = 66
+TAG_LENGTH: Final = 16
+HEADER_LENGTH: Final = 2 + TAG_LENGTH
+"""The encrypted length of a packet and its tag."""
+OVERHEAD: Final = HEADER_LENGTH + TAG_LENGTH
+"""Bytes that a packet has more than its message."""
+ROTATION: Final = 1000
+"""A key encrypts this many times (500 messages: length and body each count), then both sides rotate it."""
+MAX_LENGTH: Final = 65535
+
+_VERSION: Final = b"\x00"
+_NONCES: Final = tuple(bytes(4) + nonce.to_bytes(8, "little") for nonce in range(ROTATION))
+"""Every nonce a key ever sees: making them anew costs a third of an encryption."""
+_LENGTHS: Final = tuple(length.to_bytes(2, "big") for length in range(2048))
+
+
+class Fault(Enum):
+    """What an act failed on, as BOLT 8's appendix names it."""
+
+    READ_FAILED = auto()
+    BAD_VERSION = auto()
+    BAD_PUBKEY = auto()
+    BAD_CIPHERTEXT = auto()
+    BAD_TAG = auto()
+
+
+class HandshakeFailed(Exception):
+    """An act of the peer is not right; the handshake is over and nothing is answered. `act` is 1, 2 or 3."""
+
+    def __init__(self, act: int, fault: Fault, detail: str) -> None:
+        super().__init__(f"act {('one', 'two', 'three')[act - 1]}: {detail}")
+        self.act: Final = act
+        self.fault: Final = fault
+
+    @property
+    def bolt8_name(self) -> str:
+        return f"ACT{self.act}_{self.fault.name}"
+
+
+class PacketFailed(Exception):
+    """A packet's tag does not fit: changed, replayed, out of order, or made with another key. Nothing more can be read."""
+
+
+def _hkdf(salt: bytes, material: bytes) -> tuple[bytes, bytes]:
+    """HKDF-SHA256 with empty info, 64 bytes (RFC 5869)."""
+    extracted = hmac.digest(salt, material, "sha256")
+    first = hmac.digest(extracted, b"\x01", "sha256")
+    return first, hmac.digest(extracted, first + b"\x02", "sha256")
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+_START_CK: Final = _sha256(PROTOCOL_NAME)
+_START_H: Final = _sha256(_START_CK + PROLOGUE)
+
+
+class Sealer:
+    """Encrypts messages in order: a key, its nonce, and the chaining key that the next key comes from."""
+
+    __slots__ = ("_chaining_key", "_encrypt", "_key", "_nonce")
+
+    def __init__(self, key: bytes, chaining_key: bytes) -> None:
+        self._key = key
+        self._chaining_key = chaining_key
+        self._nonce = 0
+        self._encrypt = ChaCha20Poly1305(key).encrypt
+
+    def seal(self, message: bytes) -> bytes:
+        """A message of 0 to 65535 bytes as its packet, 34 bytes longer. ValueError if it is longer."""
+        nonce = self._nonce
+        if nonce == ROTATION:
+            self._chaining_key, self._key = _hkdf(self._chaining_key, self._key)
+            self._encrypt = ChaCha20Poly1305(self._key).encrypt
+            nonce = 0
+        length = len(message)
+        if length < 2048:
+            header = _LENGTHS[length]
+        elif length <= MAX_LENGTH:
+            header = length.to_bytes(2, "big")
+        else:
+            raise ValueError(f"a message has at most {MAX_LENGTH} bytes, not {length}")
+        self._nonce = nonce + 2
+        encrypt = self._encrypt
+        return encrypt(_NONCES[nonce], header, None) + encrypt(_NONCES[nonce + 1], message, None)
+
+
+class Opener:
+    """Decrypts packets in order, from pieces of any size. What was read of a packet is not decrypted twice.
+
+    Holds at most one packet that is not whole, and what came behind it until `next_message` has taken it.
+    """
+
+    __slots__ = ("_at", "_buffer", "_chaining_key", "_decrypt", "_key", "_length", "_nonce", "_parts", "_parts_size")
+
+    def __init__(self, key: bytes, chaining_key: bytes) -> None:
+        self._key = key
+        self._chaining_key = chaining_key
+        self._nonce = 0
+        self._decrypt = ChaCha20Poly1305(key).decrypt
+        self._buffer: bytes = b""
+        self._at = 0
+        self._parts: list[bytes] = []
+        """Pieces behind the buffer, not joined yet: joining at each piece would copy a long message again and again."""
+        self._parts_size = 0
+        self._length = -1
+        """Bytes of the body that comes next (with its tag); -1: its header has not been opened."""
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that came and are not yet part of a message that was taken."""
+        return len(self._buffer) - self._at + self._parts_size
+
+    def feed(self, data: bytes) -> None:
+        """More bytes of the stream. Costs no copy of what is there already."""
+        if self._at == len(self._buffer) and not self._parts:
+            self._buffer = data
+            self._at = 0
+        elif data:
+            self._parts.append(data)
+            self._parts_size += len(data)
+
+    def _gather(self) -> None:
+        self._buffer = b"".join((self._buffer[self._at :], *self._parts))
+        self._at = 0
+        self._parts.clear()
+        self._parts_size = 0
+
+    def next_message(self) -> bytes | None:
+        """The next message, None if its packet is not whole yet. Raises PacketFailed, and then again at every call."""
+        length = self._length
+        if length < 0:
+            at = self._at
+            if len(self._buffer) - at < HEADER_LENGTH:
+                if self.buffered < HEADER_LENGTH:
+                    return None
+                self._gather()
+                at = 0
+            nonce = self._nonce
+            if nonce == ROTATION:
+                self._chaining_key, self._key = _hkdf(self._chaining_key, self._key)
+                self._decrypt = ChaCha20Poly1305(self._key).decrypt
+                nonce = self._nonce = 0
+            try:
+                header = self._decrypt(_NONCES[nonce], self._buffer[at : at + HEADER_LENGTH], None)
+            except InvalidTag:
+                raise PacketFailed("the packet's length failed its authentication") from None
+            self._nonce = nonce + 1
+            self._at = at + HEADER_LENGTH
+            length = (header[0] << 8 | header[1]) + TAG_LENGTH
+        at = self._at
+        stop = at + length
+        if stop > len(self._buffer):
+            self._length = length
+            if self.buffered < length:
+                return None
+            self._gather()
+            at, stop = 0, length
+        body = self._buffer[at:stop]
+        nonce = self._nonce
+        try:
+            message = self._decrypt(_NONCES[nonce], body, None)
+        except InvalidTag:
+            self._length = length
+            raise PacketFailed("the packet's body failed its authentication") from None
+        self._nonce = nonce + 1
+        self._at = stop
+        self._length = -1
+        return message
+
+
+class Handshake:
+    """The three acts of one side.
+
+    The initiator knows the responder's node id beforehand; the responder learns the initiator's in act three. Act bytes
+    go in through `receive`, which takes exactly as many as it needs, and come out as its return value. Any fault raises
+    HandshakeFailed and nothing is ever written in answer.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_chaining_key",
+        "_ephemeral",
+        "_expects",
+        "_hash",
+        "_initiator",
+        "_our_key",
+        "_temporary_key",
+        "_their_ephemeral",
+        "opener",
+        "sealer",
+        "their_node_id",
+    )
+
+    def __init__(self, our_key: SecretKey, ephemeral: SecretKey, their_node_id: bytes | None) -> None:
+        """`their_node_id` None: we are the responder. ValueError if it is not a point."""
+        self._our_key = our_key
+        self._ephemeral = ephemeral
+        self._initiator: Final = their_node_id is not None
+        self.their_node_id = their_node_id
+        """33 bytes; for the responder None until act three."""
+        responder = our_key.public_key if their_node_id is None else their_node_id
+        if not is_point(responder):
+            raise ValueError(f"not a node id: {responder.hex()}")
+        self._hash = _sha256(_START_H + responder)
+        self._chaining_key = _START_CK
+        self._temporary_key = b""
+        self._their_ephemeral = b""
+        self._buffer = b""
+        self._expects = 2 if self._initiator else 1
+        self.sealer: Sealer | None = None
+        self.opener: Opener | None = None
+        """Both set once the handshake is complete."""
+
+    def __repr__(self) -> str:
+        role = "initiator" if self._initiator else "responder"
+        return f"<Handshake {role}, {'complete' if self.complete else f'waits for act {self._expects}'}>"
+
+    @property
+    def complete(self) -> bool:
+        return self.opener is not None
+
+    @property
+    def act(self) -> int:
+        """The act of the peer that is awaited: 1, 2 or 3. After the end, the last one."""
+        return self._expects
+
+    def act_one(self) -> bytes:
+        """The initiator's first message, 50 bytes. RuntimeError from a responder."""
+        if self.their_node_id is None or not self._initiator:
+            raise RuntimeError("act one is the initiator's")
+        return self._mix_and_seal(self._ephemeral.ecdh(self.their_node_id))
+
+    def receive(self, data: bytes) -> tuple[bytes, bytes]:
+        """Bytes of the peer's act, in pieces of any size.
+
+        Returns (what to write, what was not taken). The rest belongs to what comes next: to the opener after the last
+        act. Raises HandshakeFailed.
+        """
+        needed = ACT_THREE_LENGTH if self._expects == 3 else ACT_ONE_LENGTH
+        take = needed - len(self._buffer)
+        self._buffer += data[:take]
+        rest = data[take:]
+        # A wrong version is wrong at its first byte: no reason to wait for the others.
+        if self._buffer and self._buffer[:1] != _VERSION:
+            raise HandshakeFailed(self._expects, Fault.BAD_VERSION, f"unknown version {self._buffer[0]}")
+        if len(self._buffer) < needed:
+            return b"", rest
+        act, self._buffer = self._buffer, b""
+        if self._expects == 1:
+            self._open_ephemeral(act, self._our_key)
+            self._their_ephemeral = act[1:34]
+            self._expects = 3
+            return self._mix_and_seal(self._ephemeral.ecdh(self._their_ephemeral)), rest
+        if self._expects == 2:
+            self._open_ephemeral(act, self._ephemeral)
+            self._their_ephemeral = act[1:34]
+            return self._act_three(), rest
+        self._open_act_three(act)
+        return b"", rest
+
+    def receive_eof(self) -> HandshakeFailed:
+        """The fault of a peer that hangs up in the middle: BOLT 8's ACTn_READ_FAILED."""
+        detail = f"hung up after {len(self._buffer)} bytes"
+        return HandshakeFailed(self._expects, Fault.READ_FAILED, detail)
+
+    def _mix_hash(self, data: bytes) -> None:
+        self._hash = _sha256(self._hash + data)
+
+    def _mix_key(self, shared: bytes) -> None:
+        self._chaining_key, self._temporary_key = _hkdf(self._chaining_key, shared)
+
+    def _seal(self, nonce: int, data: bytes) -> bytes:
+        sealed = ChaCha20Poly1305(self._temporary_key).encrypt(_NONCES[nonce], data, self._hash)
+        self._mix_hash(sealed)
+        return sealed
+
+    def _open(self, nonce: int, sealed: bytes, fault: Fault) -> bytes:
+        try:
+            data = ChaCha20Poly1305(self._temporary_key).decrypt(_NONCES[nonce], sealed, self._hash)
+        except InvalidTag:
+            what = "the encrypted key" if fault is Fault.BAD_CIPHERTEXT else "the tag"
+            raise HandshakeFailed(self._expects, fault, f"{what} failed its authentication") from None
+        self._mix_hash(sealed)
+        return data
+
+    def _mix_and_seal(self, shared: bytes) -> bytes:
+        """Acts one and two as their sender makes them: our ephemeral point, and a tag over all so far."""
+        ours = self._ephemeral.public_key
+        self._mix_hash(ours)
+        self._mix_key(shared)
+        return _VERSION + ours + self._seal(0, b"")
+
+    def _open_ephemeral(self, act: bytes, key: SecretKey) -> None:
+        """Acts one and two as their receiver checks them, with the key that their sender did ECDH with."""
+        theirs = act[1:34]
+        self._mix_hash(theirs)
+        try:
+            self._mix_key(key.ecdh(theirs))
+        except ValueError:
+            raise HandshakeFailed(self._expects, Fault.BAD_PUBKEY, "its ephemeral key is no point") from None
+        self._open(0, act[34:], Fault.BAD_TAG)
+
+    def _act_three(self) -> bytes:
+        sealed = self._seal(1, self._our_key.public_key)
+        self._mix_key(self._our_key.ecdh(self._their_ephemeral))
+        tag = self._seal(0, b"")
+        self._split()
+        return _VERSION + sealed + tag
+
+    def _open_act_three(self, act: bytes) -> None:
+        theirs = self._open(1, act[1 : 1 + POINT_LENGTH + TAG_LENGTH], Fault.BAD_CIPHERTEXT)
+        try:
+            self._mix_key(self._ephemeral.ecdh(theirs))
+        except ValueError:
+            raise HandshakeFailed(3, Fault.BAD_PUBKEY, "its node id is no point") from None
+        self._open(0, act[1 + POINT_LENGTH + TAG_LENGTH :], Fault.BAD_TAG)
+        self.their_node_id = theirs
+        self._split()
+
+    def _split(self) -> None:
+        """One key per direction; each direction then has a chaining key of its own (BOLT 8's rck and sck)."""
+        first, second = _hkdf(self._chaining_key, b"")
+        send, receive = (first, second) if self._initiator else (second, first)
+        self.sealer = Sealer(send, self._chaining_key)
+        self.opener = Opener(receive, self._chaining_key)
+        # Nothing of the handshake is needed any more; forget it.
+        self._temporary_key = self._hash = self._chaining_key = b""
+
+
+class EphemeralKeys:
+    """Ephemeral secret keys from a seed and a counter: SHA256(seed, counter as 8 bytes, little-endian), as LDK makes them."""
+
+    __slots__ = ("_counter", "_seed")
+
+    def __init__(self, seed: bytes) -> None:
+        """`seed` is 32 bytes of fresh system randomness: the same seed makes the same keys again."""
+        self._seed = seed
+        self._counter = 0
+
+    def next(self) -> SecretKey:
+        while True:
+            secret = _sha256(self._seed + self._counter.to_bytes(8, "little"))
+            self._counter += 1
+            try:
+                return SecretKey(secret)
+            except ValueError:  # pragma: no cover - one hash in 2**127 is no secret key
+                continue
