@@ -1,0 +1,53 @@
+"""triolight: the Lightning Network's peer layer for Python and Trio. This file only shows what is public.
+
+``open_peer_nursery`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define messages.
+"""
+
+from __future__ import annotations
+
+from triolight.address import NodeAddress as NodeAddress
+from triolight.descriptor import StreamDescriptor as StreamDescriptor
+from triolight.errors import ConnectError as ConnectError
+from triolight.errors import DecodeError as DecodeError
+from triolight.errors import DisconnectCode as DisconnectCode
+from triolight.errors import DisconnectReason as DisconnectReason
+from triolight.errors import EventsLost as EventsLost
+from triolight.errors import PeerClosed as PeerClosed
+from triolight.errors import PeerHandleError as PeerHandleError
+from triolight.errors import QueueFull as QueueFull
+from triolight.errors import Side as Side
+from triolight.errors import TriolightError as TriolightError
+from triolight.features import Features as Features
+from triolight.handlers import BaseMessageHandler as BaseMessageHandler
+from triolight.handlers import ChannelMessageHandler as ChannelMessageHandler
+from triolight.handlers import CustomMessageHandler as CustomMessageHandler
+from triolight.handlers import DisconnectPeer as DisconnectPeer
+from triolight.handlers import DisconnectPeerWithWarning as DisconnectPeerWithWarning
+from triolight.handlers import ErroringMessageHandler as ErroringMessageHandler
+from triolight.handlers import HandleError as HandleError
+from triolight.handlers import IgnoreAndLog as IgnoreAndLog
+from triolight.handlers import IgnoreDuplicateGossip as IgnoreDuplicateGossip
+from triolight.handlers import IgnoreError as IgnoreError
+from triolight.handlers import IgnoringMessageHandler as IgnoringMessageHandler
+from triolight.handlers import MessageHandler as MessageHandler
+from triolight.handlers import OnionMessageHandler as OnionMessageHandler
+from triolight.handlers import RoutingMessageHandler as RoutingMessageHandler
+from triolight.handlers import SendErrorMessage as SendErrorMessage
+from triolight.handlers import SendMessages as SendMessages
+from triolight.handlers import SendWarningMessage as SendWarningMessage
+from triolight.keys import node_id as node_id
+from triolight.logger import Level as Level
+from triolight.logger import Logger as Logger
+from triolight.logger import NullLogger as NullLogger
+from triolight.logger import Record as Record
+from triolight.logger import StdlibLogger as StdlibLogger
+from triolight.nursery import Peer as Peer
+from triolight.nursery import PeerConnected as PeerConnected
+from triolight.nursery import PeerDisconnected as PeerDisconnected
+from triolight.nursery import PeerNursery as PeerNursery
+from triolight.nursery import PeerStatistics as PeerStatistics
+from triolight.nursery import open_peer_nursery as open_peer_nursery
+from triolight.peer_manager import PeerDetails as PeerDetails
+from triolight.peer_manager import PeerManager as PeerManager
+from triolight.peer_manager import PeerObserver as PeerObserver
+from triolight.peer_manager import SocketDescriptor as SocketDescriptor

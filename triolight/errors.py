@@ -7,6 +7,7 @@ The tree::
     ├── PeerHandleError    a connection the PeerManager has given up: a handshake's fault, or a descriptor it does not know
     ├── ConnectError       a dial that did not end with both Inits; .reason tells the phase, .init what the peer said
     ├── PeerClosed         a call on a peer whose connection has ended; .reason tells why
+    ├── QueueFull          PeerManager.send_message: so much waits for this peer that no more is taken
     └── EventsLost         a reader of peer events fell behind; start again from a snapshot
 
 A value of ours that cannot be put on the wire is a `ValueError`, as anywhere in Python: it is the caller's bug,
@@ -125,6 +126,8 @@ class DisconnectCode(StrEnum):
     HANDLER_CRASHED = "HANDLER_CRASHED"
     """A handler of ours raised an exception; every connection ends."""
 
+    NOT_CONNECTED = "NOT_CONNECTED"
+    """Not a connection's end: no connection with that node."""
     UNKNOWN_DESCRIPTOR = "UNKNOWN_DESCRIPTOR"
     """Not a connection's end: the PeerManager does not know the descriptor (any more)."""
 
@@ -215,3 +218,7 @@ class PeerClosed(TriolightError):
 
 class EventsLost(TriolightError):
     """More events came than the reader's buffer holds. Start again from the snapshot `peers.peers`."""
+
+
+class QueueFull(TriolightError):
+    """So much waits to be written to this peer that no more is queued. Try again when it has read."""

@@ -11,7 +11,7 @@ from typing import Final
 from coincurve import PrivateKey as _PrivateKey
 from coincurve import PublicKey as _PublicKey
 from coincurve import verify_signature as _verify_signature
-from coincurve.ecdsa import cdata_to_der, deserialize_compact, serialize_compact, der_to_cdata
+from coincurve.ecdsa import cdata_to_der, der_to_cdata, deserialize_compact, serialize_compact
 
 SECRET_LENGTH: Final = 32
 POINT_LENGTH: Final = 33
@@ -38,7 +38,7 @@ class SecretKey:
 
     def ecdh(self, point: bytes) -> bytes:
         """SHA256 of the compressed shared point (BOLT 8's ECDH), 32 bytes. ValueError if `point` is not on the curve."""
-        return self._key.ecdh(point)
+        return bytes(self._key.ecdh(point))
 
     def sign(self, digest: bytes) -> bytes:
         """A signature of a 32-byte hash: 64 bytes, r then s, low s, deterministic (RFC 6979)."""

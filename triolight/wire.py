@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from triolight.errors import DecodeError
-from triolight.keys import is_point
+from triolight.keys import is_point as is_point
 
 MAX_MESSAGE_LENGTH: Final = 65535
 """Bytes of a Lightning message, its two type bytes included (BOLT 8)."""

@@ -98,7 +98,7 @@ class Structure:
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return self._values() == cast(Structure, other)._values()
+        return self._values() == cast("Structure", other)._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
@@ -189,7 +189,7 @@ class Message(Structure):
         """This message from its bytes, type included. DecodeError if it is anything else."""
         if len(data) < 2 or int.from_bytes(data[:2], "big") != cls.type:
             raise DecodeError(f"does not begin with the message type {cls.type}", message=cls.name, offset=0)
-        return cast(Self, cls.__decode__(data))
+        return cast("Self", cls.__decode__(data))
 
 
 class UnknownMessage:
@@ -595,7 +595,7 @@ class _StructureCodec(Codec):
         problem = self.check(value)
         if problem:
             raise ValueError(problem)
-        return cast(bytes, self._write(value))
+        return cast("bytes", self._write(value))
 
     def check(self, value: Any) -> str | None:
         if isinstance(value, self.cls):
@@ -719,4 +719,4 @@ class Registry:
             raise DecodeError(f"a message of {len(data)} bytes holds no type", offset=0)
         type_ = data[0] << 8 | data[1]
         decode = self._decoders.get(type_)
-        return UnknownMessage(type_, data[2:]) if decode is None else cast(Message, decode(data))
+        return UnknownMessage(type_, data[2:]) if decode is None else cast("Message", decode(data))

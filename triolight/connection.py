@@ -1,0 +1,266 @@
+"""One peer's connection without I/O and without a clock of its own: bytes in, messages out, and back.
+
+It knows BOLT 8's order of acts and packets, BOLT 1's rules for Init, ping and pong, and how much may wait to be
+written. It knows no handler and no other peer. A fault of the peer raises: `HandshakeFailed` before the acts are done,
+`ProtocolFault` after; what follows from it (a warning, an end) is the PeerManager's to do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from triolight.errors import DecodeError, DisconnectCode
+from triolight.features import Features
+from triolight.messages import Init, Pong
+from triolight.noise import Handshake, Opener, PacketFailed, Sealer
+
+OUTPUT_PAUSE_BYTES: Final = 64 * 1024
+"""Bytes owed to a peer (pongs that are not made yet included) from which on it is not read from. LDK counts messages,
+and pays up to 190 MB for it; one largest message more than this is the most that a peer can make us owe."""
+BATCH_BYTES: Final = 16 * 1024
+"""Encrypted bytes handed to the socket at once: one write for many small messages, at most one large message more."""
+MAX_PINGS: Final = 32
+"""Pings that may wait for their pong. More than that on one connection measures nothing but the queue."""
+LARGEST_PONG: Final = 65531
+"""BOLT 1: a ping that asks for more than this is not to be answered."""
+
+RefuseFeatures = Literal["unknown", "not_offered"]
+"""Which even bits of a peer's Init refuse it: those that nobody knows, or, as LDK does, all that we do not offer."""
+
+
+class ProtocolFault(Exception):
+    """The peer broke a rule. `code` is the reason's, `words` go to the peer, to the log and to whoever asks."""
+
+    def __init__(self, code: DisconnectCode, words: str) -> None:
+        super().__init__(words)
+        self.code: Final = code
+        self.words: Final = words
+
+
+@dataclass(frozen=True, slots=True)
+class OutstandingPing:
+    """A ping of ours that has not been answered. `token` is whatever its sender wants back with the answer."""
+
+    length: int
+    sent_at: float
+    token: Any
+
+
+class Connection:
+    """The state of one connection. All sizes are bytes."""
+
+    __slots__ = (
+        "_early",
+        "_handshake",
+        "_opener",
+        "_queue",
+        "_sealer",
+        "_unsent",
+        "bytes_received",
+        "bytes_sent",
+        "messages_received",
+        "messages_sent",
+        "pings",
+        "queued_bytes",
+    )
+
+    def __init__(self, handshake: Handshake) -> None:
+        self._handshake: Handshake | None = handshake
+        self._early = b""
+        """What came behind the last act."""
+        self._sealer: Sealer | None = None
+        self._opener: Opener | None = None
+        self._queue: deque[bytes | int] = deque()
+        """Messages to encrypt, in order; an int is a pong of that many bytes, made when it is written."""
+        self._unsent = b""
+        """Encrypted already, not taken by the socket yet."""
+        self.queued_bytes = 0
+        """Bytes of the queue, pongs that are not made yet included."""
+        self.pings: deque[OutstandingPing] = deque()
+        self.messages_received = 0
+        self.messages_sent = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def established(self) -> bool:
+        """Whether the three acts are done."""
+        return self._opener is not None
+
+    @property
+    def act(self) -> int:
+        """The act that is awaited, 0 once the handshake is done."""
+        return 0 if self._handshake is None else self._handshake.act
+
+    def feed(self, data: bytes) -> None:
+        """Bytes of the stream, in pieces of any size."""
+        self.bytes_received += len(data)
+        if self._opener is not None:
+            self._opener.feed(data)
+        else:
+            self._early += data
+
+    def advance_handshake(self) -> bytes | None:
+        """Goes on with the acts as far as the bytes reach. The peer's node id once all are done, else None.
+
+        What has to be written waits in `output`. Raises HandshakeFailed; nothing is to be written then.
+        """
+        handshake = self._handshake
+        if handshake is None:
+            return None
+        while self._early:
+            answer, self._early = handshake.receive(self._early)
+            self._unsent += answer
+            if handshake.opener is not None and handshake.sealer is not None:
+                self._opener, self._sealer = handshake.opener, handshake.sealer
+                self._handshake = None
+                self._opener.feed(self._early)
+                self._early = b""
+                return handshake.their_node_id
+        return None
+
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes that came and were not taken as messages yet."""
+        return len(self._early) if self._opener is None else self._opener.buffered
+
+    def next_message(self) -> bytes | None:
+        """The next message with its type bytes, None if more of the stream is needed. ProtocolFault if it is broken."""
+        if self._opener is None:
+            return None
+        try:
+            data = self._opener.next_message()
+        except PacketFailed as error:
+            raise ProtocolFault(DisconnectCode.BAD_PACKET, str(error)) from None
+        if data is None:
+            return None
+        if len(data) < 2:
+            # The BOLTs do not say what an empty message is. It has no type, so nothing can be right about it.
+            raise ProtocolFault(DisconnectCode.BAD_PACKET, f"a message of {len(data)} bytes holds no type")
+        self.messages_received += 1
+        return data
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def owed_bytes(self) -> int:
+        """All that waits to be written: queue and encrypted rest."""
+        return self.queued_bytes + len(self._unsent)
+
+    @property
+    def over_budget(self) -> bool:
+        """Whether so much waits to be written that the peer must not be read from."""
+        return self.queued_bytes + len(self._unsent) > OUTPUT_PAUSE_BYTES
+
+    def write_first(self, raw: bytes) -> None:
+        """Unencrypted bytes ahead of everything: an act."""
+        self._unsent += raw
+
+    def queue(self, message: bytes) -> None:
+        """A message to be encrypted and written after all that waits already. Messages queued in a row stay in a row."""
+        self._queue.append(message)
+        self.queued_bytes += len(message)
+
+    def queue_pong(self, length: int) -> None:
+        """The answer to a ping: costs a number until it is its turn to be written."""
+        self._queue.append(length)
+        self.queued_bytes += length + 4
+
+    def drop_queue(self) -> int:
+        """Forgets what is not encrypted yet, so that a last word need not wait behind it. How many messages it was.
+
+        What is encrypted stays: its nonces are spent.
+        """
+        dropped = len(self._queue)
+        self._queue.clear()
+        self.queued_bytes = 0
+        return dropped
+
+    def output(self) -> bytes:
+        """What is to be written next: the rest of the last time, or about BATCH_BYTES more. Empty if there is nothing.
+
+        The same bytes again until `took` says that the socket has them.
+        """
+        if self._unsent or not self._queue or self._sealer is None:
+            return self._unsent
+        queue, seal = self._queue, self._sealer.seal
+        packets: list[bytes] = []
+        size = 0
+        while queue and size < BATCH_BYTES:
+            message = queue.popleft()
+            if isinstance(message, int):
+                message = Pong(ignored=bytes(message)).encode()
+            self.queued_bytes -= len(message)
+            packet = seal(message)
+            size += len(packet)
+            packets.append(packet)
+        self.messages_sent += len(packets)
+        self._unsent = packets[0] if len(packets) == 1 else b"".join(packets)
+        return self._unsent
+
+    def took(self, count: int) -> None:
+        """The socket took this many bytes of `output`."""
+        self.bytes_sent += count
+        self._unsent = self._unsent[count:] if count < len(self._unsent) else b""
+
+    # -- ping ----------------------------------------------------------------------------------------------------------
+
+    def pong_received(self, length: int) -> OutstandingPing | None:
+        """The ping that a pong of this length answers: the oldest outstanding one that asked for it. None if none did."""
+        for ping in self.pings:
+            if ping.length == length:
+                self.pings.remove(ping)
+                return ping
+        return None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Init
+
+
+def decode_init(data: bytes) -> Init:
+    """The peer's first message, which BOLT 1 wants to be Init. ProtocolFault if it is another one, or malformed."""
+    if data[:2] != Init.type.to_bytes(2, "big"):
+        type_ = int.from_bytes(data[:2], "big")
+        raise ProtocolFault(DisconnectCode.NOT_INIT_FIRST, f"the first message has type {type_}, not Init")
+    try:
+        return Init.decode(data)
+    except DecodeError as error:
+        raise ProtocolFault(DisconnectCode.INIT_MALFORMED, str(error)) from None
+
+
+def init_features(init: Init) -> Features:
+    """BOLT 1: both bitfields count, as one."""
+    return Features.from_bytes(init.globalfeatures) | Features.from_bytes(init.features)
+
+
+def check_init(init: Init, ours: Features, our_networks: tuple[bytes, ...], refuse: RefuseFeatures) -> Features:
+    """The features of a peer whose Init fits ours. ProtocolFault says what does not."""
+    theirs = init_features(init)
+    chains = init.tlvs.networks
+    if chains and our_networks and not set(chains) & set(our_networks):
+        raise _refused("no common network")
+    unknown = theirs.unknown_required() if refuse == "unknown" else theirs.required_but_not_in(ours)
+    if unknown:
+        raise _refused(f"you require {_listed(unknown)}, which is not supported here")
+    lacking = ours.required_but_not_in(theirs)
+    if lacking:
+        raise _refused(f"you do not offer {_listed(lacking)}, which is required here")
+    missing = theirs.missing_dependencies()
+    if missing:
+        feature, needed = missing[0]
+        raise _refused(f"you offer {feature} without {needed}")
+    return theirs
+
+
+def _listed(bits: list[int]) -> str:
+    shown = ", ".join(Features.describe(bit) for bit in bits[:4])
+    return shown + (f" and {len(bits) - 4} more" if len(bits) > 4 else "")
+
+
+def _refused(words: str) -> ProtocolFault:
+    return ProtocolFault(DisconnectCode.INIT_REFUSED, words)

@@ -1,0 +1,158 @@
+"""StreamDescriptor: a SocketDescriptor that owns a Trio stream. The only file that reads, writes and closes streams.
+
+It starts no task and touches no PeerManager. Its synchronous half is what the manager calls, its asynchronous half what
+the tasks of one peer run: `receive` in the reader, `write_out` in the writer, `close` when both are done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from triolight.connection import BATCH_BYTES
+from triolight.peer_manager import SocketDescriptor
+
+OUTBOX_BYTES: Final = 48 * 1024
+"""Room for encrypted bytes between the manager and the socket. The manager hands over BATCH_BYTES and at most one
+message at a time, so that 64 KiB and one message wait here at the most."""
+OUTBOX_ITEMS: Final = (OUTBOX_BYTES + BATCH_BYTES) // 36 + 1
+"""The smallest packet has 36 bytes; the bytes are what limits the outbox, never this."""
+REPORT_BYTES: Final = 16 * 1024
+"""Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
+DRAIN_SECONDS: Final = 0.5
+"""How long a closed connection is read on, for the other side's FIN: closing a socket with unread input sends RST,
+which takes our last words with it."""
+
+
+class StreamDescriptor(SocketDescriptor):
+    """Any `trio.abc.Stream`, as the PeerManager sees it. Equal to itself only."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream: Final = stream
+        self.task_scope: trio.CancelScope | None = None
+        """The scope of the peer's task; `disconnect_socket` cancels it."""
+        self.writer_scope: Final = trio.CancelScope(shield=True)
+        """Shields the writer; only its deadline ends it."""
+        self.write_began: float | None = None
+        """When the writer began to wait for the socket, in the clock's seconds; None while it has nothing to write."""
+        self._outbox_in, self._outbox = trio.open_memory_channel[bytes](OUTBOX_ITEMS)
+        self._room = OUTBOX_BYTES
+        self._starved = False
+        self._may_read = trio.Event()
+        self._may_read.set()
+        self._closing = False
+        self._broken = False
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self) >> 4
+
+    def __repr__(self) -> str:
+        return f"<StreamDescriptor on {type(self.stream).__name__}>"
+
+    # -- what the PeerManager calls ------------------------------------------------------------------------------------
+
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        """Takes all of `data` as long as there is room for any of it, and nothing otherwise.
+
+        Room comes back with `made_room` alone, never because the writer happens to have been quick: what is answered
+        here depends on what the pump has seen, and on nothing else.
+        """
+        if resume_read:
+            self.allow_reading()
+        if not data:
+            return 0
+        if self._closing:
+            return len(data)  # nobody will write it, and nobody shall wait for it
+        if self._room <= 0:
+            self._starved = True
+            return 0
+        self._room -= len(data)
+        self._outbox_in.send_nowait(data)
+        return len(data)
+
+    def disconnect_socket(self) -> None:
+        """No more is taken or read; what was taken is still written, until the writer's deadline."""
+        if not self._closing:
+            self._closing = True
+            self._outbox_in.close()
+            if self.task_scope is not None:
+                self.task_scope.cancel(reason="disconnect_socket")
+
+    def made_room(self, count: int) -> bool:
+        """`count` bytes have left the outbox. True if the manager was refused before and should be told."""
+        self._room += count
+        starved, self._starved = self._starved and self._room > 0, self._starved and self._room <= 0
+        return starved
+
+    def allow_reading(self) -> None:
+        """What was read last is consumed: the reader may go on."""
+        self._may_read.set()
+
+    # -- what the peer's tasks run -------------------------------------------------------------------------------------
+
+    async def receive(self, max_bytes: int) -> bytes:
+        """The next bytes, once the ones before are consumed. Empty: the other side has ended its stream.
+
+        Raises trio.BrokenResourceError if the connection broke. Cancellation loses nothing.
+        """
+        await self._may_read.wait()
+        data = await self.stream.receive_some(max_bytes)
+        self._may_read = trio.Event()
+        return bytes(data)
+
+    async def write_out(self, report: Callable[[int], Awaitable[None]]) -> None:
+        """Writes what is in the outbox until it is closed and empty, and reports how many bytes have left it.
+
+        Runs inside `writer_scope`.
+
+        A stream that breaks is not the end yet: what the other side said before may still be there to be read, and the
+        reader will see its end. Until then what was to be written is thrown away.
+        """
+        unreported = 0
+        async for first in self._outbox:
+            packets = [first]
+            size = len(first)
+            while size < OUTBOX_BYTES:
+                try:
+                    more = self._outbox.receive_nowait()
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+                packets.append(more)
+                size += len(more)
+            if not self._broken:
+                self.write_began = trio.current_time()
+                try:
+                    await self.stream.send_all(packets[0] if len(packets) == 1 else b"".join(packets))
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._broken = True
+                self.write_began = None
+            unreported += size
+            if unreported >= REPORT_BYTES or self._starved:
+                await report(unreported)
+                unreported = 0
+
+    async def close(self, deadline: float, polite: bool) -> None:
+        """Ends the stream, in any case, at `deadline` (in the clock's seconds) at the latest.
+
+        `polite`: says FIN where the stream can, and reads on for a moment so that the last words are not lost.
+        """
+        try:
+            if polite and not self._broken:
+                until = min(deadline, trio.current_time() + DRAIN_SECONDS)
+                with trio.CancelScope(shield=True, deadline=until):
+                    if isinstance(self.stream, trio.abc.HalfCloseableStream):
+                        await self.stream.send_eof()
+                    while await self.stream.receive_some(65536):
+                        pass
+                with trio.CancelScope(shield=True, deadline=until):
+                    await self.stream.aclose()
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            pass  # it is gone already, or somebody else uses what was given to us: closing is all that is left
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self.stream)

@@ -1,0 +1,461 @@
+"""What the application plugs into the PeerManager: handler classes, the events they make, the actions they return.
+
+A handler method gets ``(node_id, message)``, is called from inside the manager, and must not block. It may
+
+* return an action: what shall happen because of this message (`SendErrorMessage`, `DisconnectPeer`, …);
+* `push` events: messages that go out when the manager next processes events, which it is asked to do at once.
+
+The classes are placeholders as they stand; subclass them to act. An exception from a handler is a bug of the
+application: it ends every connection and leaves `open_peer_nursery`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from triolight.features import Features
+from triolight.logger import Level
+from triolight.messages import (
+    AcceptChannel,
+    AcceptChannel2,
+    AnnouncementSignatures,
+    ChannelAnnouncement,
+    ChannelReady,
+    ChannelReestablish,
+    ChannelUpdate,
+    ClosingComplete,
+    ClosingSig,
+    ClosingSigned,
+    CommitmentSigned,
+    Error,
+    FundingCreated,
+    FundingSigned,
+    GossipTimestampFilter,
+    Init,
+    Message,
+    NodeAnnouncement,
+    OnionMessage,
+    OpenChannel,
+    OpenChannel2,
+    PeerStorage,
+    PeerStorageRetrieval,
+    QueryChannelRange,
+    QueryShortChannelIds,
+    ReplyChannelRange,
+    ReplyShortChannelIdsEnd,
+    RevokeAndAck,
+    Shutdown,
+    SpliceAck,
+    SpliceInit,
+    SpliceLocked,
+    Stfu,
+    TxAbort,
+    TxAckRbf,
+    TxAddInput,
+    TxAddOutput,
+    TxComplete,
+    TxInitRbf,
+    TxRemoveInput,
+    TxRemoveOutput,
+    TxSignatures,
+    UnknownMessage,
+    UpdateAddHtlc,
+    UpdateFailHtlc,
+    UpdateFailMalformedHtlc,
+    UpdateFee,
+    UpdateFulfillHtlc,
+    Warning,
+)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Actions: what a handler returns
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectPeer:
+    """End the connection. `message` is the last word; without one the peer hears a warning with `reason`."""
+
+    message: Error | None = None
+    reason: str = "disconnected by a handler"
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectPeerWithWarning:
+    """End the connection; `message` is the last word."""
+
+    message: Warning
+    reason: str = "disconnected by a handler"
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreError:
+    """Nothing happens but a line in the log at DEBUG."""
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreAndLog:
+    """Nothing happens but a line in the log at `level`."""
+
+    level: Level
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoreDuplicateGossip:
+    """The gossip was known already. Nothing happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendErrorMessage:
+    """The peer gets this error; the connection stays."""
+
+    message: Error
+
+
+@dataclass(frozen=True, slots=True)
+class SendWarningMessage:
+    """The peer gets this warning; the connection stays."""
+
+    message: Warning
+    level: Level = Level.WARN
+
+
+ErrorAction: TypeAlias = (
+    DisconnectPeer
+    | DisconnectPeerWithWarning
+    | IgnoreError
+    | IgnoreAndLog
+    | IgnoreDuplicateGossip
+    | SendErrorMessage
+    | SendWarningMessage
+)
+"""LDK's error actions."""
+
+HandlerResult: TypeAlias = ErrorAction | None
+"""None: the message was taken."""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Events: what a handler pushes
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class SendMessages:
+    """Messages for one peer, written in a row with nothing between them. Dropped if it is not connected."""
+
+    node_id: bytes
+    messages: tuple[Message | UnknownMessage, ...]
+
+    def __init__(self, node_id: bytes, *messages: Message | UnknownMessage) -> None:
+        object.__setattr__(self, "node_id", node_id)
+        object.__setattr__(self, "messages", messages)
+
+
+@dataclass(frozen=True, slots=True)
+class HandleError:
+    """An action that no message caused, for one peer."""
+
+    node_id: bytes
+    action: ErrorAction
+
+
+MessageSendEvent: TypeAlias = SendMessages | HandleError
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Handlers
+
+
+class BaseMessageHandler:
+    """What every handler has. Its defaults accept every peer, offer nothing and say nothing."""
+
+    def __init__(self) -> None:
+        self._events: list[MessageSendEvent] = []
+        self._on_work: Callable[[], None] | None = None
+
+    def _pending(self) -> list[MessageSendEvent]:
+        # A subclass may have forgotten super().__init__(); its first event shall not be an AttributeError.
+        if not hasattr(self, "_events"):
+            BaseMessageHandler.__init__(self)
+        return self._events
+
+    def attach(self, on_work: Callable[[], None]) -> None:
+        """The manager's: `on_work` is called when an event was pushed."""
+        self._pending()
+        self._on_work = on_work
+
+    def push(self, event: MessageSendEvent) -> None:
+        """Queues an event; the manager takes it at once if it is driven by `open_peer_nursery`."""
+        self._pending().append(event)
+        if self._on_work is not None:
+            self._on_work()
+
+    def get_and_clear_pending_msg_events(self) -> Iterable[MessageSendEvent]:
+        """The events since the last call, in order. Called whenever the manager processes events."""
+        pending = self._pending()
+        if not pending:
+            return ()
+        events = list(pending)
+        pending.clear()
+        return events
+
+    def peer_connected(self, node_id: bytes, init: Init, inbound: bool) -> ErrorAction | bool | None:
+        """A peer's Init fits ours. False or an action refuses the peer: it is disconnected, with the action's words.
+
+        A peer is connected when every handler has accepted it; those that had accepted one that another refuses get
+        `peer_disconnected`.
+        """
+        return None
+
+    def peer_disconnected(self, node_id: bytes) -> None:
+        """Exactly once for each connection that this handler accepted."""
+
+    def provided_init_features(self, node_id: bytes) -> Features:
+        """What to offer this peer in Init."""
+        return Features()
+
+    def provided_node_features(self) -> Features:
+        """What to offer in our node_announcement."""
+        return Features()
+
+
+_PLACEHOLDER_FEATURES: Final = Features.named(
+    "option_data_loss_protect",
+    "option_upfront_shutdown_script",
+    "var_onion_optin",
+    "option_static_remotekey",
+    "payment_secret",
+    "basic_mpp",
+    "option_support_large_channel",
+    "option_route_blinding",
+    "option_shutdown_anysegwit",
+    "option_dual_fund",
+    "option_channel_type",
+    "option_scid_alias",
+    "option_zeroconf",
+)
+"""What LDK's ErroringMessageHandler offers. LND closes, silently, on a peer whose Init lacks data_loss_protect."""
+
+
+class ChannelMessageHandler(BaseMessageHandler):
+    """Channel messages. As it stands: refuses new channels, and ignores every other message.
+
+    It answers open_channel and open_channel2 with an error for that temporary channel id, and nothing else: peers send
+    channel_reestablish as they connect, and an error in answer makes them force-close a live channel of whoever owns
+    our key.
+    """
+
+    def provided_init_features(self, node_id: bytes) -> Features:
+        return _PLACEHOLDER_FEATURES
+
+    def provided_node_features(self) -> Features:
+        return _PLACEHOLDER_FEATURES
+
+    def unhandled(self, node_id: bytes, message: Message) -> HandlerResult:
+        """What the methods that are not overridden do with their message. As it stands: nothing."""
+        return None
+
+    def handle_error(self, node_id: bytes, message: Error) -> None:
+        """The peer fails a channel, or with an all-zero channel_id all of them; after that one the connection ends."""
+
+    def message_received(self, node_id: bytes) -> None:
+        """A message of any kind came from this peer, Init included: it is alive."""
+
+    def protects(self, node_id: bytes) -> bool:
+        """Whether this peer matters (it has a channel): such a peer is not evicted for a stranger."""
+        return False
+
+    def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> HandlerResult:
+        """A channel_update goes to the routing handler too."""
+        return None
+
+    def handle_peer_storage(self, node_id: bytes, message: PeerStorage) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_peer_storage_retrieval(self, node_id: bytes, message: PeerStorageRetrieval) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_open_channel(self, node_id: bytes, message: OpenChannel) -> HandlerResult:
+        return SendErrorMessage(Error(channel_id=message.temporary_channel_id, data=_NO_CHANNELS))
+
+    def handle_accept_channel(self, node_id: bytes, message: AcceptChannel) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_open_channel2(self, node_id: bytes, message: OpenChannel2) -> HandlerResult:
+        return SendErrorMessage(Error(channel_id=message.temporary_channel_id, data=_NO_CHANNELS))
+
+    def handle_accept_channel2(self, node_id: bytes, message: AcceptChannel2) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_funding_created(self, node_id: bytes, message: FundingCreated) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_funding_signed(self, node_id: bytes, message: FundingSigned) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_channel_ready(self, node_id: bytes, message: ChannelReady) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_shutdown(self, node_id: bytes, message: Shutdown) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_closing_signed(self, node_id: bytes, message: ClosingSigned) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_closing_complete(self, node_id: bytes, message: ClosingComplete) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_closing_sig(self, node_id: bytes, message: ClosingSig) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_stfu(self, node_id: bytes, message: Stfu) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_splice_init(self, node_id: bytes, message: SpliceInit) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_splice_ack(self, node_id: bytes, message: SpliceAck) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_splice_locked(self, node_id: bytes, message: SpliceLocked) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_add_input(self, node_id: bytes, message: TxAddInput) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_add_output(self, node_id: bytes, message: TxAddOutput) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_remove_input(self, node_id: bytes, message: TxRemoveInput) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_remove_output(self, node_id: bytes, message: TxRemoveOutput) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_complete(self, node_id: bytes, message: TxComplete) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_signatures(self, node_id: bytes, message: TxSignatures) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_init_rbf(self, node_id: bytes, message: TxInitRbf) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_ack_rbf(self, node_id: bytes, message: TxAckRbf) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_tx_abort(self, node_id: bytes, message: TxAbort) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_update_add_htlc(self, node_id: bytes, message: UpdateAddHtlc) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_update_fulfill_htlc(self, node_id: bytes, message: UpdateFulfillHtlc) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_update_fail_htlc(self, node_id: bytes, message: UpdateFailHtlc) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_update_fail_malformed_htlc(self, node_id: bytes, message: UpdateFailMalformedHtlc) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_commitment_signed(self, node_id: bytes, message: CommitmentSigned) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_revoke_and_ack(self, node_id: bytes, message: RevokeAndAck) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_update_fee(self, node_id: bytes, message: UpdateFee) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_channel_reestablish(self, node_id: bytes, message: ChannelReestablish) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+    def handle_announcement_signatures(self, node_id: bytes, message: AnnouncementSignatures) -> HandlerResult:
+        return self.unhandled(node_id, message)
+
+
+_NO_CHANNELS: Final = b"channels are not supported here"
+
+
+class ErroringMessageHandler(ChannelMessageHandler):
+    """Answers every channel message with an error for its channel, as LDK's does, and keeps the connection.
+
+    Danger: an error in answer to channel_reestablish makes the peer force-close that channel. Never use it with the key
+    of a node that has, or had, channels. `ChannelMessageHandler` as it stands is the safe one.
+    """
+
+    def unhandled(self, node_id: bytes, message: Message) -> HandlerResult:
+        channel_id = getattr(message, "channel_id", None) or getattr(message, "temporary_channel_id", None)
+        if channel_id is None:  # peer_storage and its retrieval belong to no channel
+            return None
+        return SendErrorMessage(Error(channel_id=channel_id, data=_NO_CHANNELS))
+
+
+class RoutingMessageHandler(BaseMessageHandler):
+    """Gossip and the queries for it. As it stands: ignores everything, and does not offer gossip_queries."""
+
+    def handle_channel_announcement(self, node_id: bytes, message: ChannelAnnouncement) -> HandlerResult:
+        return None
+
+    def handle_node_announcement(self, node_id: bytes, message: NodeAnnouncement) -> HandlerResult:
+        return None
+
+    def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> HandlerResult:
+        return None
+
+    def handle_query_short_channel_ids(self, node_id: bytes, message: QueryShortChannelIds) -> HandlerResult:
+        return None
+
+    def handle_reply_short_channel_ids_end(self, node_id: bytes, message: ReplyShortChannelIdsEnd) -> HandlerResult:
+        return None
+
+    def handle_query_channel_range(self, node_id: bytes, message: QueryChannelRange) -> HandlerResult:
+        return None
+
+    def handle_reply_channel_range(self, node_id: bytes, message: ReplyChannelRange) -> HandlerResult:
+        return None
+
+    def handle_gossip_timestamp_filter(self, node_id: bytes, message: GossipTimestampFilter) -> HandlerResult:
+        return None
+
+
+class OnionMessageHandler(BaseMessageHandler):
+    """Onion messages. As it stands: ignores them, and does not offer option_onion_messages."""
+
+    def handle_onion_message(self, node_id: bytes, message: OnionMessage) -> HandlerResult:
+        return None
+
+
+class CustomMessageHandler(BaseMessageHandler):
+    """Messages of types that the BOLTs do not define and the registry knows. As it stands: ignores them."""
+
+    def handle_custom_message(self, node_id: bytes, message: Message) -> HandlerResult:
+        return None
+
+
+class IgnoringMessageHandler(RoutingMessageHandler, OnionMessageHandler, CustomMessageHandler):
+    """Ignores everything: for any place of MessageHandler but the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHandler:
+    """The four handlers of a PeerManager."""
+
+    chan_handler: ChannelMessageHandler
+    route_handler: RoutingMessageHandler
+    onion_handler: OnionMessageHandler = field(default_factory=IgnoringMessageHandler)
+    custom_handler: CustomMessageHandler = field(default_factory=IgnoringMessageHandler)
+
+    @property
+    def all(self) -> tuple[BaseMessageHandler, ...]:
+        """Each handler once, in the order in which they hear of a peer: routing, channels, onion, custom."""
+        once: list[BaseMessageHandler] = []
+        for handler in (self.route_handler, self.chan_handler, self.onion_handler, self.custom_handler):
+            if not any(handler is other for other in once):
+                once.append(handler)
+        return tuple(once)

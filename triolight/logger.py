@@ -1,0 +1,86 @@
+"""What happened, for people who read logs: Logger, Record, Level, and the way into the standard library's logging.
+
+A record never holds a secret or a message's content; text of a peer in it went through `errors.printable`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+_NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Level(IntEnum):
+    """LDK's levels, from the most talkative. Each message is logged at TRACE, each gossip message at GOSSIP."""
+
+    GOSSIP = 3
+    TRACE = 5
+    DEBUG = 10
+    INFO = 20
+    WARN = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that happened. `module` is the file it happened in, `peer_id` the node id it is about (33 bytes)."""
+
+    level: Level
+    message: str
+    module: str
+    peer_id: bytes | None = None
+    fields: Mapping[str, Any] = field(default_factory=lambda: _NO_FIELDS)
+
+    def __str__(self) -> str:
+        about = f" [{self.peer_id.hex()[:16]}]" if self.peer_id else ""
+        details = "".join(f" {name}={value}" for name, value in self.fields.items())
+        return f"{self.level.name} {self.module}{about} {self.message}{details}"
+
+
+class Logger(Protocol):
+    """Anything with `log`. It is called in the middle of things: it must not block and must not call back.
+
+    A logger that also has an attribute `level` gets records from that level on, one without gets them from DEBUG on:
+    records for single messages (TRACE, GOSSIP) are not even made for those who did not ask.
+    """
+
+    def log(self, record: Record) -> None: ...
+
+
+def wanted_level(logger: Logger) -> Level:
+    """From which level on this logger wants records."""
+    return Level(getattr(logger, "level", Level.DEBUG))
+
+
+class NullLogger:
+    """Wants nothing."""
+
+    level: Final = Level.ERROR
+
+    def log(self, record: Record) -> None:
+        pass
+
+
+class StdlibLogger:
+    """Hands records to ``logging.getLogger(name)``: peer id and fields as `extra`, so that handlers can use them."""
+
+    def __init__(self, name: str = "triolight") -> None:
+        self._logger = logging.getLogger(name)
+        # Asked once: what is not enabled now costs nothing per message later.
+        effective = self._logger.getEffectiveLevel()
+        self.level: Final = next((level for level in Level if level >= effective), Level.ERROR)
+
+    def log(self, record: Record) -> None:
+        if self._logger.isEnabledFor(record.level):
+            self._logger.log(
+                record.level,
+                "%s%s",
+                f"[{record.peer_id.hex()[:16]}] " if record.peer_id else "",
+                record.message,
+                extra={"peer_id": record.peer_id, "triolight": dict(record.fields)},
+            )

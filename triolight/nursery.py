@@ -1,0 +1,1389 @@
+"""open_peer_nursery, PeerNursery and Peer: the Trio shell around one PeerManager. The only file that starts tasks.
+
+Three tasks for a peer: the reader and the writer own its stream, the deliverer hands its messages to busy subscribers.
+One pump for all of them: the only task that touches the PeerManager. Whatever happens reaches it as a small event
+through one memory channel and is applied in that order, so the manager's life is a function of the events.
+
+The pump never waits for a peer. It works in short turns; a peer whose input fits into one goes before those whose does
+not. Services run shielded: the body is cancelled before them, so that goodbyes still go out.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
+
+import trio
+
+from triolight.address import Address, NodeAddress, descriptor_of
+from triolight.connection import LARGEST_PONG, MAX_PINGS, OutstandingPing
+from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
+from triolight.errors import (
+    ConnectError,
+    DisconnectCode,
+    DisconnectReason,
+    EventsLost,
+    PeerClosed,
+    PeerHandleError,
+    Side,
+    printable,
+)
+from triolight.features import Features
+from triolight.keys import is_point
+from triolight.logger import Level, Record, wanted_level
+from triolight.messages import Init, Message, Ping, UnknownMessage
+from triolight.peer_manager import (
+    KEEPALIVE_IGNORED,
+    SEND_LIMIT_BYTES,
+    PeerDetails,
+    PeerManager,
+    PeerObserver,
+    SocketDescriptor,
+)
+
+TURN_WORK: Final = 32
+"""Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more."""
+EVENTS_CAPACITY: Final = 1024
+"""Events on their way to the pump. Whoever finds it full waits; none of them holds more than one chunk."""
+MAX_CHUNK: Final = 64 * 1024
+"""Bytes read from a socket at once: largest messages cost a fifth of what they cost in chunks of 4 KiB."""
+MIN_CHUNK: Final = 4 * 1024
+TOTAL_CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""What all unconsumed chunks together may hold: with many connections, chunks are smaller."""
+SMALL_INPUT: Final = 4 * 1024
+"""A chunk up to this size is taken to fit into one turn, and goes before larger ones."""
+BUFFER_BYTES: Final = 256 * 1024
+"""Read ahead for a subscriber that is busy, for each peer, unless it says otherwise."""
+MESSAGE_OVERHEAD: Final = 512
+"""Counted for each buffered message besides its bytes, so that a bound on bytes bounds objects too."""
+PEER_EVENTS: Final = 1000
+"""Events kept for a reader of `events()` that is busy."""
+STALL_LOGGED_AFTER: Final = 10.0
+"""Seconds that a full buffer pauses a peer before it is logged."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message | UnknownMessage)
+AnyMessage: TypeAlias = Message | UnknownMessage
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A peer's Init was accepted."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """A connected peer's connection ends."""
+
+    peer: Peer
+    reason: DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatistics:
+    """A snapshot of one connection. Bytes on the wire are encrypted ones; times are seconds."""
+
+    messages_received: int
+    messages_sent: int
+    bytes_received: int
+    bytes_sent: int
+    queued_bytes: int
+    """Waiting to be written to the peer."""
+    inbox_messages: int
+    inbox_bytes: int
+    """Waiting for our subscribers."""
+    reading_paused: int
+    """How often a full inbox has paused the reading."""
+    rtt_last: float | None
+    rtt_minimum: float | None
+    rtt_smoothed: float | None
+    """RFC 6298's smoothing, 1/8 of each new one."""
+    pings_outstanding: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The protocol's own deadlines, in seconds."""
+
+    handshake: float
+    init: float
+    ping_interval: float
+    pong: float
+    stall: float
+    goodbye: float
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Events: everything that reaches the pump
+
+
+@dataclass(frozen=True, slots=True)
+class _Attached:
+    link: _Link
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    link: _Link
+    data: bytes
+    at: float
+    """When it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SpaceToWrite:
+    link: _Link
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Closed:
+    """The stream has ended by itself, or all its tasks are done."""
+
+    link: _Link
+    reason: DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class _Send:
+    link: _Link
+    encoded: tuple[bytes, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _SendPing:
+    link: _Link
+    num_pong_bytes: int
+    ignored: bytes
+    answer: _PingAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class _Disconnect:
+    link: _Link
+    reason: DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class _InboxDrained:
+    link: _Link
+
+
+@dataclass(frozen=True, slots=True)
+class _TimerDue:
+    link: _Link
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The manager has something to do: its application queued it from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Shutdown:
+    reason: DisconnectReason
+
+
+_Event: TypeAlias = (
+    _Attached
+    | _Received
+    | _SpaceToWrite
+    | _Closed
+    | _Send
+    | _SendPing
+    | _Disconnect
+    | _InboxDrained
+    | _TimerDue
+    | _Work
+    | _Shutdown
+)
+
+
+class _PingAnswer:
+    """Where the round trip of one ping arrives."""
+
+    __slots__ = ("done", "rtt")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.rtt: float | None = None
+
+
+class _Link:
+    """One connection as the shell sees it: its descriptor, its peer, and who waits for what."""
+
+    __slots__ = (
+        "address",
+        "counts",
+        "deadline_at",
+        "deliverer_scope",
+        "descriptor",
+        "gone",
+        "goodbye_at",
+        "held_at",
+        "inbound",
+        "inbox",
+        "inbox_bytes",
+        "inbox_in",
+        "inbox_messages",
+        "init",
+        "matches",
+        "matches_version",
+        "node_id",
+        "outcome",
+        "peer",
+        "ping_room",
+        "ping_sent_at",
+        "pings",
+        "reading_paused",
+        "reason",
+        "received_at",
+        "reserved",
+        "room",
+        "rtt_last",
+        "rtt_minimum",
+        "rtt_smoothed",
+        "shaken",
+        "stall_logged",
+        "taken_at",
+        "timer_at",
+        "waiting_pings",
+    )
+
+    def __init__(
+        self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadline_at: float
+    ) -> None:
+        self.descriptor: Final = StreamDescriptor(stream)
+        self.node_id = node_id
+        """Whom we dialled; None: the other side dialled."""
+        self.inbound: Final = node_id is None
+        self.address: Final = address
+        self.deadline_at = deadline_at
+        """When the current phase before the connection is complete has to be over."""
+        self.peer: Peer | None = None
+        self.reason: DisconnectReason | None = None
+        self.init: Init | None = None
+        self.shaken = False
+        """The three acts are done."""
+        self.outcome: Final = trio.Event()
+        """Connected, or never will be."""
+        self.gone: Final = trio.Event()
+        """The stream is closed and the tasks that used it are done."""
+        self.goodbye_at = math.inf
+        self.counts = (0, 0, 0, 0)
+        # Sending
+        self.reserved = 0
+        self.room = trio.Event()
+        # Pings
+        self.pings = 0
+        self.waiting_pings: set[_PingAnswer] = set()
+        self.ping_room = trio.Event()
+        self.ping_sent_at: float | None = None
+        self.received_at = 0.0
+        self.rtt_last: float | None = None
+        self.rtt_minimum: float | None = None
+        self.rtt_smoothed: float | None = None
+        # Subscribers
+        self.inbox_in: trio.MemorySendChannel[_Delivery] | None = None
+        self.inbox: trio.MemoryReceiveChannel[_Delivery] | None = None
+        self.deliverer_scope: trio.CancelScope | None = None
+        self.inbox_bytes = 0
+        self.inbox_messages = 0
+        self.held_at: float | None = None
+        self.taken_at = 0.0
+        self.reading_paused = 0
+        self.stall_logged = False
+        self.matches: dict[type, tuple[_Inbox[Any], ...]] = {}
+        self.matches_version = -1
+        # Time
+        self.timer_at = math.inf
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Subscribers
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    message: AnyMessage
+    cost: int
+    to: tuple[_Inbox[Any], ...]
+
+
+class _Inbox(Generic[T]):
+    """An iterator of messages, and of nothing else; ends when there can be no more."""
+
+    def __init__(self, shell: PeerNursery, link: _Link | None, types: tuple[type, ...], buffer_bytes: int) -> None:
+        self._shell: Final = shell
+        self.link: Final = link
+        self.types: Final = types
+        self.buffer_bytes: Final = buffer_bytes
+        self._in, self._out = trio.open_memory_channel[Any](0)
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
+        has ended and all that came before is delivered."""
+        try:
+            return cast("T", await self._out.receive())
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._shell._subscribe(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shell._unsubscribe(self)
+        self._out.close()
+
+    def _item(self, peer: Peer, message: AnyMessage) -> Any:
+        return message if self.link is not None else (peer, message)
+
+    def hand(self, peer: Peer, message: AnyMessage) -> bool:
+        """To a subscriber that waits, at once. False if it is busy."""
+        try:
+            self._in.send_nowait(self._item(peer, message))
+        except trio.WouldBlock:
+            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has left
+        return True
+
+    async def deliver(self, peer: Peer, message: AnyMessage) -> None:
+        """To a busy subscriber, when it comes for it."""
+        try:
+            await self._in.send(self._item(peer, message))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has left
+
+    def end(self) -> None:
+        """No more messages."""
+        self._in.close()
+
+
+class _PeerEvents:
+    """An iterator of PeerConnected and PeerDisconnected that delays nobody."""
+
+    def __init__(self, shell: PeerNursery) -> None:
+        self._shell: Final = shell
+        self._in, self._out = trio.open_memory_channel[PeerConnected | PeerDisconnected](PEER_EVENTS)
+        self._lost = False
+
+    def __aiter__(self) -> AsyncIterator[PeerConnected | PeerDisconnected]:
+        return self
+
+    async def __anext__(self) -> PeerConnected | PeerDisconnected:
+        """The next event. Raises EventsLost if more came than are kept: all that waited is dropped then, and what
+        comes later is new."""
+        if self._lost:
+            self._lost = False
+            while True:
+                try:
+                    self._out.receive_nowait()
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+            raise EventsLost(f"more than {PEER_EVENTS} events waited; start again from `peers.peers`")
+        try:
+            return await self._out.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._shell._readers.append(self)
+        if self._shell._ended:
+            self._in.close()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shell._readers.remove(self)
+        self._out.close()
+
+    def publish(self, event: PeerConnected | PeerDisconnected) -> None:
+        try:
+            self._in.send_nowait(event)
+        except trio.WouldBlock:
+            self._lost = True
+
+    def end(self) -> None:
+        self._in.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Peer
+
+
+class Peer:
+    """A connected peer. Made by `connect`, `attach` and listeners; it stays what it is after the connection's end."""
+
+    def __init__(self, shell: PeerNursery, link: _Link, details: PeerDetails) -> None:
+        self._shell: Final = shell
+        self._link: Final = link
+        self._details: Final = details
+
+    def __repr__(self) -> str:
+        state = "connected" if self._link.reason is None else self._link.reason.code
+        return f"<Peer {self.node_id.hex()[:16]}, {state}>"
+
+    @property
+    def node_id(self) -> bytes:
+        """33 bytes."""
+        return self._details.node_id
+
+    @property
+    def address(self) -> Address | None:
+        """Where the connection goes to, or comes from, if that is known."""
+        return self._details.address
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the other side dialled."""
+        return self._details.inbound
+
+    @property
+    def features(self) -> Features:
+        """What its Init offers."""
+        return self._details.features
+
+    @property
+    def init(self) -> Init:
+        """Its Init."""
+        return self._details.init
+
+    def statistics(self) -> PeerStatistics:
+        """A snapshot; after the end, of the end."""
+        link = self._link
+        manager = self._shell._manager
+        counts = manager.connection_counts(link.descriptor) or link.counts
+        return PeerStatistics(
+            *counts,
+            queued_bytes=manager.queued_bytes(link.descriptor) + link.reserved,
+            inbox_messages=link.inbox_messages,
+            inbox_bytes=link.inbox_bytes,
+            reading_paused=link.reading_paused,
+            rtt_last=link.rtt_last,
+            rtt_minimum=link.rtt_minimum,
+            rtt_smoothed=link.rtt_smoothed,
+            pings_outstanding=link.pings,
+        )
+
+    async def send(self, *messages: AnyMessage) -> None:
+        """Queues messages, in a row on the wire. A checkpoint.
+
+        Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
+        a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
+        """
+        encoded = tuple([message.encode() for message in messages])
+        size = sum(map(len, encoded))
+        link, shell = self._link, self._shell
+        while True:
+            if link.reason is not None:
+                raise PeerClosed(link.reason)
+            if shell._manager.queued_bytes(link.descriptor) + link.reserved < SEND_LIMIT_BYTES:
+                break
+            await link.room.wait()
+        link.reserved += size
+        try:
+            # The last await: trio's channel either has the event or was cancelled without it.
+            await shell._events_in.send(_Send(link, encoded, size))
+        except BaseException:
+            link.reserved -= size
+            raise
+
+    async def ping(self, num_pong_bytes: int = 0, ignored: bytes = b"") -> float:
+        """Sends a ping and waits for its own pong: the round trip in seconds, from queueing to reading.
+
+        `num_pong_bytes` is at most 65531 and `ignored` at most 65529 bytes, ValueError otherwise. Raises PeerClosed if
+        the peer ends first. Cancelled: the ping may have gone out; its pong is then matched and forgotten. Waits while
+        32 pings wait for their pongs.
+
+        Do not await it in the loop that reads the same peer's messages: the pong comes behind what the loop has not
+        read, and the two wait for each other until the peer is ended with SUBSCRIBER_STALLED.
+        """
+        if not 0 <= num_pong_bytes <= LARGEST_PONG:
+            raise ValueError(f"a pong has 0 to {LARGEST_PONG} bytes, not {num_pong_bytes}")
+        Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
+        link = self._link
+        while True:
+            if link.reason is not None:
+                raise PeerClosed(link.reason)
+            # One place is the keepalive's.
+            if link.pings < MAX_PINGS - 1:
+                break
+            await link.ping_room.wait()
+        answer = _PingAnswer()
+        link.pings += 1
+        try:
+            await self._shell._events_in.send(_SendPing(link, num_pong_bytes, ignored, answer))
+        except BaseException:
+            link.pings -= 1
+            raise
+        await answer.done.wait()
+        if answer.rtt is None:
+            raise PeerClosed(self._ended())
+        return answer.rtt
+
+    @overload
+    def subscribe(self, *, buffer_bytes: int = ...) -> _Inbox[AnyMessage]: ...
+    @overload
+    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> _Inbox[M]: ...
+    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> _Inbox[Any]:
+        """``async with peer.subscribe(Pong) as inbox: async for message in inbox``: its messages of these types.
+
+        No types: all of them, also those the registry does not know. The iteration ends with the peer, when all that
+        came before has been delivered. While the reader is busy, up to `buffer_bytes` are read ahead; then the peer is
+        not read from until the reader has caught up.
+        """
+        return _Inbox[Any](self._shell, self._link, types, buffer_bytes)
+
+    async def disconnect(self, reason: str = "disconnected on request") -> None:
+        """Ends the connection: the peer hears a warning with these words first, then all is closed.
+
+        Waits for that, at most `goodbye_deadline` seconds and a short drain; cancelled, it goes on by itself.
+        Does nothing if the connection has ended already.
+        """
+        if not self._link.gone.is_set():
+            why = DisconnectReason(DisconnectCode.REQUESTED, Side.US, printable(reason))
+            await self._shell._events_in.send(_Disconnect(self._link, why))
+        await self._link.gone.wait()
+
+    async def wait_closed(self) -> DisconnectReason:
+        """Waits for the connection's end and says why it ended. A checkpoint."""
+        while self._link.reason is None:
+            await self._link.room.wait()
+        await trio.lowlevel.checkpoint()
+        return self._link.reason
+
+    def _ended(self) -> DisconnectReason:
+        return self._link.reason or _shutdown_reason()
+
+
+def _shutdown_reason() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.SHUTDOWN, Side.US, "shutting down")
+
+
+class _Dial:
+    """A dial that callers of `connect` wait for together."""
+
+    def __init__(self, address: NodeAddress) -> None:
+        self.address: Final = address
+        self.waiting = 0
+        self.scope: Final = trio.CancelScope()
+        self.done: Final = trio.Event()
+        self.peer: Peer | None = None
+        self.reason: DisconnectReason | None = None
+        self.init: Init | None = None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The shell
+
+
+class PeerNursery(PeerObserver):
+    """What `open_peer_nursery` gives. Its methods may be called from any task of the same Trio run."""
+
+    def __init__(self, manager: PeerManager, deadlines: Deadlines) -> None:
+        self._manager: Final = manager
+        self._deadlines: Final = deadlines
+        self._events_in, self._events = trio.open_memory_channel[_Event](EVENTS_CAPACITY)
+        self._peers: dict[bytes, Peer] = {}
+        self._links: dict[SocketDescriptor, _Link] = {}
+        self._dials: dict[bytes, _Dial] = {}
+        self._inboxes: list[_Inbox[Any]] = []
+        self._inboxes_version = 0
+        self._readers: list[_PeerEvents] = []
+        self._fresh: deque[_Received] = deque()
+        self._leftover: deque[tuple[_Link, bytes | None]] = deque()
+        self._timers: list[tuple[float, int, _Link]] = []
+        self._timer_count = 0
+        self._keeper_scope = trio.CancelScope()
+        self._now = 0.0
+        self._in_pump = False
+        self._work_posted = False
+        self._crash: BaseException | None = None
+        self._leaving = trio.Event()
+        self._ended = False
+        self._all_gone = trio.Event()
+        self._running = 0
+        self._doors: trio.Nursery | None = None
+        self._links_nursery: trio.Nursery | None = None
+        self._pump_scope = trio.CancelScope(shield=True)
+
+    def __repr__(self) -> str:
+        return f"<PeerNursery, {len(self._peers)} peers>"
+
+    # -- what users call -----------------------------------------------------------------------------------------------
+
+    @property
+    def manager(self) -> PeerManager:
+        """The PeerManager that is driven. Asking it and `send_message` are fine; leave the rest to the pump."""
+        return self._manager
+
+    @property
+    def peers(self) -> dict[bytes, Peer]:
+        """The connected peers by node id: a snapshot."""
+        return dict(self._peers)
+
+    async def connect(self, address: NodeAddress | str) -> Peer:
+        """Dials a node (``id@host:port``) and returns its Peer after both Inits. A checkpoint.
+
+        If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
+        Raises ConnectError (its reason tells the phase), ValueError for text that is no address. If the other side
+        has dialled us at the same time, the connection that survives is returned, whichever it is.
+        """
+        if isinstance(address, str):
+            address = NodeAddress.parse(address)
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        known = self._peers.get(address.node_id)
+        if known is not None:
+            return known
+        dial = self._dials.get(address.node_id)
+        if dial is None:
+            if self._doors is None:  # pragma: no cover - set before the block is entered
+                raise RuntimeError("not open")
+            dial = self._dials[address.node_id] = _Dial(address)
+            self._doors.start_soon(self._run_dial, dial, name=f"dial {address}")
+        dial.waiting += 1
+        try:
+            await dial.done.wait()
+        finally:
+            dial.waiting -= 1
+            if not dial.waiting:
+                dial.scope.cancel(reason="nobody waits for this dial any more")
+        if dial.peer is not None:
+            return dial.peer
+        raise ConnectError(dial.reason or _shutdown_reason(), dial.init)
+
+    async def attach(
+        self,
+        stream: trio.abc.Stream,
+        their_node_id: bytes | None = None,
+        remote_address: Address | tuple[str, int] | None = None,
+    ) -> Peer:
+        """Makes a peer of a connected stream: a Unix socket, TLS, a memory stream. Returns it after both Inits.
+
+        The stream is ours from now on, even if this fails. `their_node_id` None: the other side is the initiator.
+        `remote_address` is told to an inbound peer in Init if it is public. Raises ConnectError, and ValueError if
+        `their_node_id` is no point. Cancelled: the connection is ended.
+        """
+        if isinstance(remote_address, tuple):
+            remote_address = descriptor_of(*remote_address)
+        if (their_node_id is not None and not is_point(their_node_id)) or self._leaving.is_set():
+            await trio.aclose_forcefully(stream)
+            self._check_open()
+            raise ValueError("their_node_id is not a point of secp256k1")
+        link = _Link(stream, their_node_id, remote_address, trio.current_time() + self._deadlines.handshake)
+        self._start(link)
+        try:
+            await link.outcome.wait()
+        except BaseException:
+            self._abandon(link)
+            raise
+        return self._peer_of(link)
+
+    async def listen(
+        self, port: int, *, host: str | bytes | None = None, backlog: int | None = None
+    ) -> list[trio.SocketListener]:
+        """Accepts connections on a TCP port until the block is left. `host` None: all interfaces; `port` 0: any port.
+
+        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError if it cannot listen.
+        """
+        self._check_open()
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        if self._doors is None or self._leaving.is_set():
+            for listener in listeners:
+                await trio.aclose_forcefully(listener)
+            self._check_open()
+            raise RuntimeError("not open")  # pragma: no cover - _check_open has raised
+        self._doors.start_soon(self._run_listeners, listeners, name="listeners")
+        return listeners
+
+    @overload
+    def subscribe(self, *, buffer_bytes: int = ...) -> _Inbox[tuple[Peer, AnyMessage]]: ...
+    @overload
+    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> _Inbox[tuple[Peer, M]]: ...
+    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> _Inbox[Any]:
+        """``async with peers.subscribe(Warning) as inbox: async for peer, message in inbox``: messages of every peer.
+
+        As `Peer.subscribe`, for all peers, those to come included. Subscribe before connecting to miss nothing after
+        Init. Each peer has `buffer_bytes` of its own: a slow reader slows the peers it reads, and no other.
+        """
+        return _Inbox[Any](self, None, types, buffer_bytes)
+
+    def events(self) -> _PeerEvents:
+        """``async with peers.events() as events: async for event in events``: PeerConnected and PeerDisconnected.
+
+        Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
+        """
+        return _PeerEvents(self)
+
+    def _check_open(self) -> None:
+        if self._leaving.is_set():
+            raise PeerClosed(_shutdown_reason())
+
+    # -- subscribers ---------------------------------------------------------------------------------------------------
+
+    def _subscribe(self, inbox: _Inbox[Any]) -> None:
+        self._inboxes.append(inbox)
+        self._inboxes_version += 1
+        link = inbox.link
+        if self._ended or (link is not None and link.reason is not None):
+            inbox.end()
+
+    def _unsubscribe(self, inbox: _Inbox[Any]) -> None:
+        self._inboxes.remove(inbox)
+        self._inboxes_version += 1
+
+    def _matching(self, link: _Link, kind: type) -> tuple[_Inbox[Any], ...]:
+        if link.matches_version != self._inboxes_version:
+            link.matches.clear()
+            link.matches_version = self._inboxes_version
+        found = link.matches.get(kind)
+        if found is None:
+            found = link.matches[kind] = tuple(
+                inbox
+                for inbox in self._inboxes
+                if (inbox.link is None or inbox.link is link) and (not inbox.types or issubclass(kind, inbox.types))
+            )
+        return found
+
+    async def _deliver(self, link: _Link) -> None:
+        """The deliverer: one message after the other, to each subscriber that wants it, when it comes for it."""
+        inbox, peer = link.inbox, link.peer
+        if inbox is None or peer is None:  # pragma: no cover - set before the task starts
+            return
+        with trio.CancelScope() as link.deliverer_scope:
+            async for delivery in inbox:
+                for subscriber in delivery.to:
+                    await subscriber.deliver(peer, delivery.message)
+                link.inbox_bytes -= delivery.cost
+                link.inbox_messages -= 1
+                link.taken_at = trio.current_time()
+                if link.held_at is not None and link.inbox_bytes <= self._buffer_limit(delivery.to) // 2:
+                    await self._events_in.send(_InboxDrained(link))
+        for subscriber in [one for one in self._inboxes if one.link is link]:
+            subscriber.end()
+
+    @staticmethod
+    def _buffer_limit(inboxes: Iterable[_Inbox[Any]]) -> int:
+        return min(inbox.buffer_bytes for inbox in inboxes)
+
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+
+    async def _services(self, task_status: trio.TaskStatus[None]) -> None:
+        """Everything that runs beside the body. Shielded: it ends when the body has ended, and in its own order."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as core:
+                core.start_soon(self._pump, name="pump")
+                core.start_soon(self._keeper, name="keeper")
+                async with trio.open_nursery() as links:
+                    self._links_nursery = links
+                    async with trio.open_nursery() as doors:
+                        self._doors = doors
+                        task_status.started()
+                        await self._leaving.wait()
+                        doors.cancel_scope.cancel(reason="leaving")
+                    # Nothing comes in or goes out any more; those who are there hear that we leave.
+                    await self._say_goodbye()
+                    links.cancel_scope.cancel(reason="left")
+                core.cancel_scope.cancel(reason="left")
+                self._pump_scope.cancel(reason="left")
+        if self._crash is not None:
+            raise self._crash
+
+    async def _say_goodbye(self) -> None:
+        reason = _shutdown_reason()
+        if self._crash is not None:
+            reason = DisconnectReason(DisconnectCode.HANDLER_CRASHED, Side.US, "an internal error, shutting down")
+        await self._events_in.send(_Shutdown(reason))
+        with trio.move_on_after(self._deadlines.goodbye + DRAIN_SECONDS):
+            while self._running:
+                self._all_gone = trio.Event()
+                await self._all_gone.wait()
+        for link in self._links.values():
+            link.descriptor.writer_scope.cancel(reason="left")
+
+    async def _run_listeners(self, listeners: list[trio.SocketListener]) -> None:
+        async def accepted(stream: trio.SocketStream) -> None:
+            try:
+                host, port, *_ = stream.socket.getpeername()
+            except OSError:
+                await trio.aclose_forcefully(stream)  # gone already
+                return
+            address = descriptor_of(host.partition("%")[0], port)
+            await self._run_link(_Link(stream, None, address, trio.current_time() + self._deadlines.handshake))
+
+        await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
+
+    async def _run_dial(self, dial: _Dial) -> None:
+        try:
+            with dial.scope:
+                await self._dial(dial)
+        finally:
+            if self._dials.get(dial.address.node_id) is dial:
+                del self._dials[dial.address.node_id]
+            dial.done.set()
+
+    async def _dial(self, dial: _Dial) -> None:
+        address = dial.address
+        deadline_at = trio.current_time() + self._deadlines.handshake
+        reason: DisconnectReason | None = None
+        stream: trio.SocketStream | None = None
+        with trio.CancelScope(deadline=deadline_at) as scope:
+            try:
+                stream = await trio.open_tcp_stream(address.host, address.port)
+            except OSError as error:
+                resolving = isinstance(error, trio.socket.gaierror)
+                code = DisconnectCode.RESOLVE_FAILED if resolving else DisconnectCode.TCP_FAILED
+                reason = DisconnectReason(code, Side.NETWORK, printable(_os_words(error)))
+        if stream is None:
+            if scope.cancelled_caught or reason is None:
+                words = f"no TCP connection with {address.host} within {self._deadlines.handshake:g} seconds"
+                reason = DisconnectReason(DisconnectCode.TCP_FAILED, Side.NETWORK, words)
+            dial.reason = reason
+            return
+        link = _Link(stream, address.node_id, descriptor_of(address.host, address.port), deadline_at)
+        self._start(link)
+        try:
+            await link.outcome.wait()
+        except BaseException:
+            self._abandon(link)
+            raise
+        try:
+            dial.peer = self._peer_of(link)
+        except ConnectError as error:
+            dial.reason, dial.init = error.reason, error.init
+
+    def _start(self, link: _Link) -> None:
+        if self._links_nursery is None:  # pragma: no cover - set before the block is entered
+            raise RuntimeError("not open")
+        self._links_nursery.start_soon(self._run_link, link, name="peer")
+
+    def _abandon(self, link: _Link) -> None:
+        """Whoever wanted this connection does not wait for it any more."""
+        try:
+            self._events_in.send_nowait(_Disconnect(link, _dial_cancelled()))
+        except trio.WouldBlock:
+            link.deadline_at = -math.inf  # its timer will find it
+            self._set_timer(link, -math.inf)
+
+    def _peer_of(self, link: _Link) -> Peer:
+        """What a dial has come to. The connection itself, or the one with the same node that was kept instead."""
+        if link.peer is not None:
+            return link.peer
+        reason = link.reason or _shutdown_reason()
+        if reason.code in (DisconnectCode.DUPLICATE, DisconnectCode.CLOSED_BEFORE_INIT) and link.node_id:
+            survivor = self._peers.get(link.node_id)
+            if survivor is not None:
+                return survivor
+        raise ConnectError(reason, link.init)
+
+    async def _run_link(self, link: _Link) -> None:
+        """The task of one peer: owns the descriptor from the first act to the closed stream."""
+        descriptor = link.descriptor
+        self._running += 1
+        self._links[descriptor] = link
+        closed = DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, "the connection was lost")
+        try:
+            async with trio.open_nursery() as nursery:
+                descriptor.task_scope = nursery.cancel_scope
+                nursery.start_soon(self._run_writer, link, nursery.cancel_scope, name="peer writer")
+                await self._events_in.send(_Attached(link))
+                closed = await self._run_reader(link)
+                await self._events_in.send(_Closed(link, closed))
+                await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
+        finally:
+            with trio.CancelScope(shield=True):
+                # What is known to the manager until now will not be heard of again.
+                descriptor.disconnect_socket()
+                await descriptor.close(
+                    min(link.goodbye_at, trio.current_time() + self._deadlines.goodbye), link.init is not None
+                )
+                await self._events_in.send(_Closed(link, closed))
+            self._links.pop(descriptor, None)
+            self._running -= 1
+            link.gone.set()
+            if not self._running:
+                self._all_gone.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_reader(self, link: _Link) -> DisconnectReason:
+        descriptor = link.descriptor
+        while True:
+            share = TOTAL_CHUNK_BYTES // max(1, len(self._links))
+            try:
+                data = await descriptor.receive(max(MIN_CHUNK, min(MAX_CHUNK, share)))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                words = _os_words(error.__cause__) if isinstance(error.__cause__, OSError) else "the connection broke"
+                return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words))
+            if not data:
+                return DisconnectReason(DisconnectCode.PEER_CLOSED, Side.PEER, "the peer closed the connection")
+            event = _Received(link, data, trio.current_time())
+            try:
+                self._events_in.send_nowait(event)
+            except trio.WouldBlock:
+                await self._events_in.send(event)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_writer(self, link: _Link, task_scope: trio.CancelScope) -> None:
+        async def report(count: int) -> None:
+            await self._events_in.send(_SpaceToWrite(link, count))
+
+        with link.descriptor.writer_scope:
+            await link.descriptor.write_out(report)
+        # Nothing more will be written: whatever else this peer's task does, it need not go on.
+        task_scope.cancel(reason="written out")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _keeper(self) -> None:
+        """Wakes the pump when a link's timer is due."""
+        while True:
+            now = trio.current_time()
+            while self._timers and self._timers[0][0] <= now:
+                at, _, link = heapq.heappop(self._timers)
+                if at >= link.timer_at:
+                    link.timer_at = math.inf
+                    await self._events_in.send(_TimerDue(link))
+            self._keeper_scope = trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf)
+            with self._keeper_scope:
+                await trio.sleep_forever()
+
+    def _set_timer(self, link: _Link, at: float) -> None:
+        """The link will be looked at at this time, or earlier."""
+        if at >= link.timer_at or at == math.inf:
+            return
+        link.timer_at = at
+        if len(self._timers) > 2 * len(self._links) + 1024:
+            # Links that have ended leave their timers behind; do not let a stream of strangers pile them up.
+            self._timers = [entry for entry in self._timers if entry[2].reason is None]
+            heapq.heapify(self._timers)
+        self._timer_count += 1
+        heapq.heappush(self._timers, (at, self._timer_count, link))
+        if at < self._keeper_scope.deadline:
+            self._keeper_scope.deadline = at
+
+    # -- the pump ------------------------------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    async def _pump(self) -> None:
+        """The only task that touches the manager. A handler's exception ends the block, not the pump: the goodbyes
+        still have to go out."""
+        with self._pump_scope:
+            while True:
+                if self._fresh or self._leftover:
+                    await trio.lowlevel.checkpoint()
+                    event = None
+                else:
+                    event = await self._events.receive()
+                self._in_pump = True
+                try:
+                    self._take(event)
+                    self._turn()
+                except BaseException as error:
+                    self._handler_crashed(error)
+                finally:
+                    self._in_pump = False
+
+    def _handler_crashed(self, error: BaseException) -> None:
+        if self._crash is not None:
+            # Not a handler's any more: none is called. Let it out.
+            raise error
+        self._crash = error
+        self._manager.abandon_handlers()
+        self._leaving.set()
+        if self._body_scope is not None:
+            self._body_scope.cancel(reason="a handler has raised")
+
+    _body_scope: trio.CancelScope | None = None
+
+    def _take(self, event: _Event | None) -> None:
+        """Applies what has come, up to a channel's worth."""
+        for _ in range(EVENTS_CAPACITY):
+            if event is not None:
+                self._apply(event)
+            try:
+                event = self._events.receive_nowait()
+            except trio.WouldBlock:
+                return
+
+    def _turn(self) -> None:
+        """One short turn: small inputs first, then one of the others, then everything is written."""
+        manager = self._manager
+        self._work_posted = False
+        begin = manager.work_done
+        while manager.work_done - begin < TURN_WORK:
+            if self._fresh:
+                received = self._fresh.popleft()
+                self._read(received.link, received.data)
+            elif self._leftover:
+                link, data = self._leftover.popleft()
+                if data is not None:
+                    self._read(link, data)
+                else:
+                    manager.continue_reading(link.descriptor)
+            else:
+                break
+        manager.process_events()
+        for descriptor in manager.unfinished():
+            link = self._links.get(descriptor)
+            if link is not None:
+                self._leftover.append((link, None))
+
+    def _read(self, link: _Link, data: bytes) -> None:
+        try:
+            paused = self._manager.read_event(link.descriptor, data)
+        except PeerHandleError:
+            # The reason is known to the link already; all that is left to do is to close.
+            link.descriptor.disconnect_socket()
+            return
+        if not paused:
+            link.descriptor.allow_reading()
+
+    def _apply(self, event: _Event) -> None:
+        manager = self._manager
+        self._now = trio.current_time()
+        match event:
+            case _Received(link=link, data=data, at=at):
+                self._now = at
+                link.received_at = at
+                if len(data) <= SMALL_INPUT:
+                    self._fresh.append(event)
+                else:
+                    self._leftover.append((link, data))
+            case _SpaceToWrite(link=link, count=count):
+                if link.descriptor.made_room(count):
+                    try:
+                        manager.write_buffer_space_avail(link.descriptor)
+                    except PeerHandleError:
+                        pass  # its end was decided meanwhile
+                self._wake_senders(link)
+            case _Send(link=link, encoded=encoded, size=size):
+                link.reserved -= size
+                manager.send_encoded(link.descriptor, encoded)
+            case _SendPing(link=link, answer=answer):
+                if manager.send_ping(link.descriptor, event.num_pong_bytes, event.ignored, answer):
+                    link.waiting_pings.add(answer)
+                else:
+                    self._ping_answered(link)
+                    answer.done.set()
+            case _Attached(link=link):
+                self._attach(link)
+            case _Closed(link=link, reason=reason):
+                manager.socket_disconnected(link.descriptor, reason)
+                link.descriptor.disconnect_socket()
+                if link.reason is None:
+                    # It never came as far as the manager.
+                    self._link_ended(link, reason, None)
+            case _Disconnect(link=link, reason=reason):
+                if link.descriptor in self._links and link.reason is None:
+                    manager.disconnect(link.descriptor, reason)
+            case _InboxDrained(link=link):
+                if link.held_at is not None and link.reason is None:
+                    link.held_at = None
+                    manager.hold_reading(link.descriptor, False)
+                    self._set_timer(link, self._now + self._deadlines.ping_interval)
+            case _TimerDue(link=link):
+                self._on_timer(link)
+            case _Work():
+                pass  # the turn that follows does it
+            case _Shutdown(reason=reason):
+                manager.disconnect_all_peers(reason)
+
+    def _attach(self, link: _Link) -> None:
+        manager, descriptor = self._manager, link.descriptor
+        if self._leaving.is_set():
+            self._link_ended(link, _shutdown_reason(), None)
+            descriptor.disconnect_socket()
+            return
+        if link.node_id is None:
+            manager.new_inbound_connection(descriptor, link.address)
+        else:
+            descriptor.send_data(manager.new_outbound_connection(link.node_id, descriptor, link.address), True)
+        self._set_timer(link, link.deadline_at)
+
+    def _wake_senders(self, link: _Link) -> None:
+        room, link.room = link.room, trio.Event()
+        room.set()
+
+    def _post_work(self) -> None:
+        """The manager's `on_work`."""
+        if self._in_pump or self._work_posted:
+            return
+        try:
+            self._events_in.send_nowait(_Work())
+            self._work_posted = True
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            pass  # the pump has enough to wake for, or has left
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def _on_timer(self, link: _Link) -> None:
+        """Looks at one link's deadlines, and sets its next timer."""
+        if link.reason is not None:
+            return
+        now = self._now
+        if link.peer is None:
+            if now >= link.deadline_at:
+                self._manager.disconnect(link.descriptor, self._phase_timeout(link))
+            else:
+                self._set_timer(link, link.deadline_at)
+            return
+        deadlines = self._deadlines
+        reason: DisconnectReason | None = None
+        next_at = math.inf
+        if link.held_at is not None:
+            # Our own subscriber is the brake: the peer cannot be blamed for silence while it is not read.
+            since = max(link.held_at, link.taken_at)
+            if not link.stall_logged and now - since >= STALL_LOGGED_AFTER:
+                link.stall_logged = True
+                self._log_stall(link, now - since)
+            if now - since >= deadlines.stall:
+                words = f"our own subscriber has read nothing for {deadlines.stall:g} seconds"
+                reason = DisconnectReason(DisconnectCode.SUBSCRIBER_STALLED, Side.US, words)
+            next_at = since + (deadlines.stall if link.stall_logged else min(STALL_LOGGED_AFTER, deadlines.stall))
+            if link.ping_sent_at is not None:
+                link.ping_sent_at = now
+        elif link.ping_sent_at is None:
+            if self._manager.send_ping(link.descriptor, 0, bytes(KEEPALIVE_IGNORED), None):
+                link.pings += 1
+            link.ping_sent_at = now
+            next_at = now + min(deadlines.ping_interval, deadlines.pong)
+        else:
+            waited = now - link.ping_sent_at
+            silent = link.received_at <= link.ping_sent_at
+            if waited >= deadlines.pong or (silent and waited >= deadlines.ping_interval):
+                words = f"no {'sign of life' if silent else 'pong'} for {waited:g} seconds after a ping"
+                reason = DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, words)
+            next_at = link.ping_sent_at + (min(deadlines.ping_interval, deadlines.pong) if silent else deadlines.pong)
+        began = link.descriptor.write_began
+        if began is not None and reason is None:
+            if now - began >= deadlines.pong:
+                words = f"it has taken no byte for {now - began:g} seconds"
+                reason = DisconnectReason(DisconnectCode.WRITE_STALLED, Side.US, words)
+            next_at = min(next_at, began + deadlines.pong)
+        if reason is not None:
+            self._manager.disconnect(link.descriptor, reason)
+        else:
+            self._set_timer(link, next_at)
+
+    def _log_stall(self, link: _Link, seconds: float) -> None:
+        logger = self._manager.logger
+        if wanted_level(logger) <= Level.WARN and link.peer is not None:
+            words = "a subscriber of ours does not read; this peer is not read from"
+            logger.log(Record(Level.WARN, words, "nursery", link.peer.node_id, {"seconds": round(seconds)}))
+
+    def _phase_timeout(self, link: _Link) -> DisconnectReason:
+        if link.deadline_at == -math.inf:
+            return _dial_cancelled()
+        if link.shaken:
+            words = f"no Init within {self._deadlines.init:g} seconds"
+            return DisconnectReason(DisconnectCode.INIT_TIMEOUT, Side.US, words)
+        words = f"the handshake was not done within {self._deadlines.handshake:g} seconds"
+        return DisconnectReason(DisconnectCode.HANDSHAKE_TIMEOUT, Side.US, words)
+
+    # -- what the manager reports --------------------------------------------------------------------------------------
+
+    def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
+        link = self._links[descriptor]
+        link.shaken = True
+        link.deadline_at = self._now + self._deadlines.init
+        self._set_timer(link, link.deadline_at)
+
+    def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
+        link = self._links[descriptor]
+        link.init = details.init
+        peer = link.peer = Peer(self, link, details)
+        self._peers[details.node_id] = peer
+        # A message is counted with MESSAGE_OVERHEAD, so the bytes are what limits the inbox, not this.
+        link.inbox_in, link.inbox = trio.open_memory_channel[_Delivery](math.inf)
+        if self._links_nursery is not None:
+            self._links_nursery.start_soon(self._deliver, link, name="peer deliverer")
+        self._set_timer(link, self._now + self._deadlines.ping_interval)
+        for reader in self._readers:
+            reader.publish(PeerConnected(peer))
+        link.outcome.set()
+
+    def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
+        link = self._links.get(descriptor)
+        if link is not None:
+            link.counts = self._manager.connection_counts(descriptor) or link.counts
+            self._link_ended(link, reason, init)
+
+    def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
+        if not self._inboxes:
+            return
+        link = self._links[descriptor]
+        subscribers = self._matching(link, type(message))
+        peer = link.peer
+        if not subscribers or peer is None or link.inbox_in is None:
+            return
+        if not link.inbox_messages:
+            # Nothing waits, so nothing can be overtaken: straight to whoever is there.
+            subscribers = tuple([one for one in subscribers if not one.hand(peer, message)])
+            if not subscribers:
+                return
+        cost = size + MESSAGE_OVERHEAD
+        link.inbox_bytes += cost
+        link.inbox_messages += 1
+        link.inbox_in.send_nowait(_Delivery(message, cost, subscribers))
+        if link.held_at is None and link.inbox_bytes > self._buffer_limit(subscribers):
+            link.held_at = link.taken_at = self._now
+            link.stall_logged = False
+            link.reading_paused += 1
+            self._manager.hold_reading(descriptor, True)
+            self._set_timer(link, self._now + min(STALL_LOGGED_AFTER, self._deadlines.stall))
+
+    def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
+        link = self._links[descriptor]
+        link.ping_sent_at = None
+        if ping is None:
+            return
+        rtt = now - ping.sent_at
+        link.rtt_last = rtt
+        link.rtt_minimum = rtt if link.rtt_minimum is None else min(rtt, link.rtt_minimum)
+        link.rtt_smoothed = rtt if link.rtt_smoothed is None else link.rtt_smoothed + (rtt - link.rtt_smoothed) / 8
+        self._ping_answered(link)
+        if isinstance(ping.token, _PingAnswer):
+            ping.token.rtt = rtt
+            ping.token.done.set()
+            link.waiting_pings.discard(ping.token)
+
+    def _ping_answered(self, link: _Link) -> None:
+        link.pings -= 1
+        room, link.ping_room = link.ping_room, trio.Event()
+        room.set()
+
+    def _link_ended(self, link: _Link, reason: DisconnectReason, init: Init | None) -> None:
+        """Everyone who waits for anything of this link hears of its end."""
+        link.reason = reason
+        link.init = init
+        link.goodbye_at = self._now + self._deadlines.goodbye
+        link.descriptor.writer_scope.deadline = link.goodbye_at
+        peer = link.peer
+        if peer is not None:
+            if self._peers.get(peer.node_id) is peer:
+                del self._peers[peer.node_id]
+            for reader in self._readers:
+                reader.publish(PeerDisconnected(peer, reason))
+        if link.inbox_in is not None:
+            link.inbox_in.close()
+        if reason.code is DisconnectCode.SUBSCRIBER_STALLED and link.deliverer_scope is not None:
+            link.deliverer_scope.cancel(reason="the subscriber has stalled")
+        for answer in link.waiting_pings:
+            answer.done.set()
+        link.waiting_pings.clear()
+        link.ping_room.set()
+        link.room.set()
+        link.outcome.set()
+
+
+def _dial_cancelled() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.REQUESTED, Side.US, "the dial was cancelled")
+
+
+def _os_words(error: BaseException | None) -> str:
+    """The system's words for an error, without its numbers; a failed dial's are inside a group of one for each address."""
+    if error is None:
+        return "the connection broke"
+    cause = error.__cause__
+    if isinstance(cause, BaseExceptionGroup):
+        inner = cast("BaseExceptionGroup[BaseException]", cause).exceptions
+        return "; ".join(sorted({_os_words(one) for one in inner}))
+    return getattr(error, "strerror", None) or str(error)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The block
+
+
+class _OpenPeerNursery:
+    """The context manager of `open_peer_nursery`."""
+
+    def __init__(self, manager: PeerManager, deadlines: Deadlines) -> None:
+        self._manager: Final = manager
+        self._shell: Final = PeerNursery(manager, deadlines)
+        self._opened = trio.open_nursery()
+
+    async def __aenter__(self) -> PeerNursery:
+        shell = self._shell
+        self._manager.drive(shell, shell._post_work, lambda: shell._now, TURN_WORK)
+        nursery = await self._opened.__aenter__()
+        shell._body_scope = nursery.cancel_scope
+        with trio.CancelScope(shield=True):
+            # One step, nothing to wait for; the block shall not be half open if it is cancelled right here.
+            await nursery.start(shell._services)
+        return shell
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        shell = self._shell
+        shell._leaving.set()
+        try:
+            return bool(await self._opened.__aexit__(kind, error, trace))
+        except BaseExceptionGroup as group:
+            # A nursery puts what its block raises into a group. Alone, the body's own exception leaves as it was.
+            if error is not None and group.exceptions == (error,):
+                return False
+            raise
+        finally:
+            shell._ended = True
+            for inbox in shell._inboxes:
+                inbox.end()
+            for reader in shell._readers:
+                reader.end()
+            self._manager.release()
+
+
+def open_peer_nursery(
+    manager: PeerManager,
+    *,
+    handshake_deadline: float = 15,
+    init_deadline: float = 15,
+    ping_interval: float = 30,
+    pong_deadline: float = 60,
+    stall_deadline: float = 60,
+    goodbye_deadline: float = 5,
+) -> AbstractAsyncContextManager[PeerNursery]:
+    """``async with open_peer_nursery(manager) as peers``: drives `manager` while the block runs.
+
+    Leaving the block stops accepting, ends dials, says goodbye to every peer and closes everything, within
+    `goodbye_deadline` and half a second; no task, socket or connection survives, whichever way it is left. An exception
+    of the body leaves as it is; a handler's leaves in an ExceptionGroup; both together in one group. One manager, one
+    open block at a time: RuntimeError for a second.
+
+    Seconds, `math.inf` for never:
+      handshake_deadline: from the start of TCP's connect (or accept) to the third act.
+      init_deadline: from there to the peer's Init.
+      ping_interval: between our pings; a peer from which nothing at all comes for so long after a ping is ended.
+      pong_deadline: for a pong, and for a peer to take any byte while there are bytes for it.
+      stall_deadline: for our own subscriber to read from a full buffer.
+      goodbye_deadline: for last words to be written.
+    """
+    deadlines = Deadlines(
+        handshake=handshake_deadline,
+        init=init_deadline,
+        ping_interval=ping_interval,
+        pong=pong_deadline,
+        stall=stall_deadline,
+        goodbye=goodbye_deadline,
+    )
+    return _OpenPeerNursery(manager, deadlines)

@@ -1,0 +1,1144 @@
+"""The PeerManager: many connections, no I/O. Routes messages to handlers, keeps one connection a node, says why it ends one.
+
+It is a pure state machine: what it does follows from the calls it gets, in their order, from what the descriptors'
+`send_data` and the handlers answer, and from the clock it was given. It never waits, starts nothing, and is not
+thread-safe. Whoever drives it (``triolight.nursery``, or a loop over sockets as in examples/sans_io.py) feeds bytes into
+`read_event`, calls `process_events`, and tells it of room and of dead sockets.
+
+Nothing here costs O(peers) for one message or one event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from triolight.address import Address, descriptor_of, is_public, write_address
+from triolight.connection import (
+    LARGEST_PONG,
+    MAX_PINGS,
+    Connection,
+    OutstandingPing,
+    ProtocolFault,
+    RefuseFeatures,
+    check_init,
+    decode_init,
+)
+from triolight.errors import (
+    DecodeError,
+    DisconnectCode,
+    DisconnectReason,
+    PeerHandleError,
+    QueueFull,
+    Side,
+    printable,
+)
+from triolight.features import Features
+from triolight.handlers import (
+    BaseMessageHandler,
+    ChannelMessageHandler,
+    CustomMessageHandler,
+    DisconnectPeer,
+    DisconnectPeerWithWarning,
+    ErrorAction,
+    HandleError,
+    HandlerResult,
+    IgnoreAndLog,
+    IgnoreDuplicateGossip,
+    IgnoreError,
+    MessageHandler,
+    OnionMessageHandler,
+    RoutingMessageHandler,
+    SendErrorMessage,
+    SendMessages,
+    SendWarningMessage,
+)
+from triolight.keys import SecretKey
+from triolight.logger import Level, Logger, Record, wanted_level
+from triolight.messages import (
+    ALL_CHANNELS,
+    BOLT,
+    Error,
+    Init,
+    Message,
+    NodeAnnouncement,
+    Ping,
+    Pong,
+    Registry,
+    UnknownMessage,
+    Warning,
+)
+from triolight.messages.bolt1 import InitTlvs
+from triolight.noise import EphemeralKeys, Handshake, HandshakeFailed
+
+SEND_LIMIT_BYTES: Final = 256 * 1024
+"""Bytes queued for a peer from which on `send_message` refuses more: as much as a link of 1 MB/s takes in a quarter of
+a second. Messages given in one call enter together, so the largest legal batch (1.8 MB) does when it comes first."""
+HANDLER_LIMIT_BYTES: Final = 4 * 1024 * 1024
+"""Bytes queued for a peer from which on a handler's next message ends the connection (a channel message is never
+dropped): twice the largest legal batch, so that only a peer that does not read gets there."""
+KEEPALIVE_IGNORED: Final = 64
+"""Zero bytes in a keepalive ping, as LDK sends it."""
+MAX_AWAITING_PONG_TICKS: Final = 4
+"""Ticks that a peer which talks, but sends no pong, is given. LDK multiplies by the number of connections, so that
+strangers lengthen everyone's deadline; here they do not."""
+CROSSING_SECONDS: Final = 10.0
+"""Connections in opposite directions whose Inits are less than this apart were dialled at the same time."""
+MAX_WARNING_TEXT: Final = 400
+"""Characters of a warning's words."""
+
+_GOSSIP_TYPES: Final = frozenset((256, 257, 258, 261, 262, 263, 264))
+"""Messages whose decoding error is answered with a warning and no more: gossip never costs a connection."""
+_ZLIB_CHECKED: Final = {261: 36, 264: 45}
+"""Type to the offset of its encoding byte: 1 there is zlib, which BOLT 7 forbids to inflate."""
+_GOSSIP_LEVEL: Final = frozenset((*_GOSSIP_TYPES, 265))
+_NODE_ANNOUNCEMENT_SIGNED_FROM: Final = 66
+
+
+class SocketDescriptor(ABC):
+    """One connection's socket, as the PeerManager sees it. One descriptor, one connection.
+
+    Two descriptors are equal if they are the same connection; an equal one may be used again only after the old one is
+    gone. Neither method may call back into the PeerManager.
+    """
+
+    @abstractmethod
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        """Takes bytes to write: how many it took, from 0 to len(data).
+
+        After a short answer, `write_buffer_space_avail` has to follow once there is room. `resume_read` says whether
+        `read_event` may be called (True) or must not be for now (False); empty `data` only says that.
+        """
+
+    @abstractmethod
+    def disconnect_socket(self) -> None:
+        """Ends the connection. What `send_data` took is still written first. The manager has forgotten the descriptor."""
+
+    @abstractmethod
+    def __eq__(self, other: object) -> bool: ...
+
+    @abstractmethod
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDetails:
+    """A connected peer (Inits exchanged and accepted)."""
+
+    node_id: bytes
+    address: Address | None
+    """What the driver gave as `remote_address`."""
+    features: Features
+    """Both bitfields of its Init."""
+    init: Init
+    inbound: bool
+
+
+class PeerObserver:
+    """What a driver can watch: called from inside the manager, must not call back into it, except for
+    `hold_reading`. Defaults do nothing."""
+
+    def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
+        """The three acts are done; the Inits are on their way."""
+
+    def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
+        """Init was accepted, by us and by every handler."""
+
+    def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
+        """Exactly once for each connection: the decision that it ends. Its last words may still have to be written,
+        and `disconnect_socket` follows then. `init` is the peer's, if one came."""
+
+    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
+        """A message after Init, before its handler sees it. `size` is its bytes."""
+
+    def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
+        """A pong, and the ping that it answers; None: it answers none."""
+
+
+class _Peer:
+    """What the manager knows of one connection."""
+
+    __slots__ = (
+        "address",
+        "awaiting_pong_ticks",
+        "awaiting_space",
+        "connection",
+        "descriptor",
+        "features",
+        "held",
+        "inbound",
+        "init",
+        "init_at",
+        "node_id",
+        "reading",
+        "reason",
+        "received_since_tick",
+        "shown_id",
+        "ticks",
+        "unread",
+    )
+
+    def __init__(
+        self, descriptor: SocketDescriptor, connection: Connection, inbound: bool, address: Address | None
+    ) -> None:
+        self.descriptor = descriptor
+        self.connection = connection
+        self.inbound = inbound
+        self.address = address
+        self.node_id = b""
+        """Proven by the handshake; empty until then."""
+        self.shown_id: bytes | None = None
+        """For the log: whom we dialled, or who proved it."""
+        self.init: Init | None = None
+        """The peer's, set when it was decoded, accepted or not."""
+        self.features: Features | None = None
+        """Set when Init was accepted: the peer is connected, and the handlers know it."""
+        self.init_at = 0.0
+        self.reason: DisconnectReason | None = None
+        """Set when it was decided that the connection ends."""
+        self.awaiting_space = False
+        """The descriptor took less than it was given; nothing is written until it has room."""
+        self.unread = False
+        """Reading stopped in the middle of what came."""
+        self.held = False
+        """The driver holds reading back."""
+        self.reading = True
+        """What the descriptor was told last."""
+        self.ticks = 0
+        self.awaiting_pong_ticks = 0
+        self.received_since_tick = False
+
+    @property
+    def may_read(self) -> bool:
+        return not (self.unread or self.held or self.reason is not None or self.connection.over_budget)
+
+
+_Route = tuple[Callable[[bytes], Message], Callable[[_Peer, Any], None]]
+
+
+class PeerManager:
+    """Many peers, one state machine. See the module's docstring for how it is driven."""
+
+    def __init__(
+        self,
+        message_handler: MessageHandler,
+        our_node_secret: bytes,
+        ephemeral_random_data: bytes,
+        logger: Logger,
+        *,
+        messages: Registry = BOLT,
+        networks: Iterable[bytes] = (),
+        clock: Callable[[], float] | None = None,
+        unix_time: Callable[[], float] = time.time,
+        on_work: Callable[[], None] | None = None,
+        refuse_features: RefuseFeatures = "unknown",
+    ) -> None:
+        """A manager for one node key.
+
+        Args:
+          message_handler: the handlers.
+          our_node_secret: 32 bytes.
+          ephemeral_random_data: 32 bytes of fresh system randomness for each manager and each start: the same bytes
+            again repeat session keys. All zero, or equal to the secret, is a ValueError.
+          logger: gets records.
+          messages: the registry; types outside of it follow the odd/even rule.
+          networks: chain hashes (32 bytes each) for the `networks` TLV of Init; none: no such TLV.
+          clock: seconds, monotonic; for round trips and deadlines.
+          unix_time: seconds since 1970; for the timestamp of our node_announcement.
+          on_work: called when something is to be done outside a call of the manager: wake whoever drives it.
+          refuse_features: which even bits of a peer's Init refuse it; see `RefuseFeatures`.
+        """
+        if len(ephemeral_random_data) != 32:
+            raise ValueError(f"ephemeral_random_data has 32 bytes, not {len(ephemeral_random_data)}")
+        if ephemeral_random_data == bytes(32) or ephemeral_random_data == our_node_secret:
+            raise ValueError("ephemeral_random_data must be fresh randomness: it is all zero or the node secret")
+        self._networks: Final = tuple(networks)
+        if any(len(chain) != 32 for chain in self._networks):
+            raise ValueError("a chain hash has 32 bytes")
+        self._key: Final = SecretKey(our_node_secret)
+        self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)
+        self._logger: Final = logger
+        self._log_level = wanted_level(logger)
+        self._messages: Final = messages
+        self._clock: Callable[[], float] = clock or time.monotonic
+        self._clock_given: Final = clock is not None
+        self._unix_time: Final = unix_time
+        self._last_announcement = 0
+        self._on_work = on_work
+        self._refuse: Final[RefuseFeatures] = refuse_features
+        self._handler: Final = message_handler
+        self._handlers: tuple[BaseMessageHandler, ...] = message_handler.all
+        self._observer: PeerObserver | None = None
+        self._turn_work: int | None = None
+        self._driven = False
+        self._peers: dict[SocketDescriptor, _Peer] = {}
+        self._by_node_id: dict[bytes, _Peer] = {}
+        """Connected peers only."""
+        self._dirty: dict[_Peer, None] = {}
+        """Peers with something to write, to tell, or to end, in the order it came."""
+        self._unfinished: dict[_Peer, None] = {}
+        """Peers whose turn ended before their input did."""
+        self._work = 0
+        self._inside = 0
+        self._routes: dict[int, _Route] = self._make_routes()
+        chan = message_handler.chan_handler
+        self._message_received: Callable[[bytes], None] | None = (
+            chan.message_received if _overrides(chan, ChannelMessageHandler, "message_received") else None
+        )
+        for handler in self._handlers:
+            handler.attach(self._handler_has_work)
+
+    def __repr__(self) -> str:
+        return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._by_node_id)} peers>"
+
+    # -- connections ---------------------------------------------------------------------------------------------------
+
+    @property
+    def our_node_id(self) -> bytes:
+        """33 bytes."""
+        return self._key.public_key
+
+    @property
+    def messages(self) -> Registry:
+        return self._messages
+
+    @property
+    def logger(self) -> Logger:
+        return self._logger
+
+    def new_outbound_connection(
+        self,
+        their_node_id: bytes,
+        descriptor: SocketDescriptor,
+        remote_address: Address | tuple[str, int] | None = None,
+    ) -> bytes:
+        """Registers a connection that we dialled. Returns act one, 50 bytes, for the caller to write before all else.
+
+        Raises ValueError if the node id is no point, or the descriptor is registered already.
+        """
+        handshake = Handshake(self._key, self._ephemeral_keys.next(), their_node_id)
+        peer = self._register(descriptor, handshake, False, remote_address)
+        peer.shown_id = their_node_id
+        return handshake.act_one()
+
+    def new_inbound_connection(
+        self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
+    ) -> None:
+        """Registers a connection that was accepted. Writes nothing. ValueError if the descriptor is registered already."""
+        self._register(descriptor, Handshake(self._key, self._ephemeral_keys.next(), None), True, remote_address)
+
+    def _register(
+        self,
+        descriptor: SocketDescriptor,
+        handshake: Handshake,
+        inbound: bool,
+        remote_address: Address | tuple[str, int] | None,
+    ) -> _Peer:
+        if descriptor in self._peers:
+            raise ValueError("this descriptor is a connection already")
+        if isinstance(remote_address, tuple):
+            remote_address = descriptor_of(*remote_address)
+        peer = _Peer(descriptor, Connection(handshake), inbound, remote_address)
+        self._peers[descriptor] = peer
+        return peer
+
+    def read_event(self, descriptor: SocketDescriptor, data: bytes) -> bool:
+        """Bytes from the peer, any number. Handles every message in them; never calls `send_data`.
+
+        Returns True if the peer must not be read from until `send_data(..., resume_read=True)`: so much waits to be
+        written to it, the driver holds it, or the connection is about to end (`process_events` says the last word
+        and calls `disconnect_socket`). What is in `data` is kept all the same, at most what one call brought.
+
+        Raises PeerHandleError for a fault in the handshake and for a first message other than Init, with nothing to
+        be written: the connection is forgotten already, close the socket. Also for a descriptor that is not known.
+        `process_events` has to follow.
+        """
+        peer = self._peers.get(descriptor)
+        if peer is None:
+            raise PeerHandleError(_unknown_descriptor())
+        if peer.reason is not None:
+            return True
+        peer.connection.feed(data)
+        self._inside += 1
+        try:
+            self._read(peer)
+        finally:
+            self._inside -= 1
+        if not peer.may_read:
+            peer.reading = False
+            return True
+        return False
+
+    def write_buffer_space_avail(self, descriptor: SocketDescriptor) -> None:
+        """The descriptor has room again after a short `send_data`. Writes what waits, goes on reading what was left.
+
+        Raises PeerHandleError for a descriptor that is not known.
+        """
+        peer = self._peers.get(descriptor)
+        if peer is None:
+            raise PeerHandleError(_unknown_descriptor())
+        peer.awaiting_space = False
+        self._inside += 1
+        try:
+            self._write(peer)
+        finally:
+            self._inside -= 1
+
+    def socket_disconnected(self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None) -> None:
+        """The socket died by itself, or its end is reported by the driver. An unknown descriptor: nothing happens."""
+        peer = self._peers.get(descriptor)
+        if peer is None:
+            return
+        self._dirty.pop(peer, None)
+        self._unfinished.pop(peer, None)
+        try:
+            if peer.reason is None:
+                self._decide(peer, _in_phase(peer, reason or _closed_by_peer()))
+        finally:
+            del self._peers[descriptor]
+
+    def process_events(self) -> None:
+        """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end."""
+        self._inside += 1
+        try:
+            for handler in self._handlers:
+                for event in handler.get_and_clear_pending_msg_events():
+                    self._handle_event(event)
+            while self._dirty:
+                dirty, self._dirty = self._dirty, {}
+                for peer in dirty:
+                    self._write(peer)
+        finally:
+            self._inside -= 1
+
+    def timer_tick_occurred(self) -> None:
+        """LDK's keepalive, for drivers without clocks of their own: call it every 10 seconds or so.
+
+        A peer that has not finished its handshake and Init within a whole tick is ended at the next one. A connected
+        peer is pinged unless a ping is outstanding; if one is, it is ended when nothing at all came since the last
+        tick, or when no pong came for 5 ticks. `process_events` has to follow.
+        """
+        for peer in list(self._peers.values()):
+            peer.ticks += 1
+            if peer.reason is not None:
+                # Its last words are not taken: that cannot wait for ever.
+                if peer.ticks > 1:
+                    self._forget_and_disconnect(peer)
+                continue
+            if peer.features is None:
+                if peer.ticks > 1:
+                    code = DisconnectCode.INIT_TIMEOUT if peer.node_id else DisconnectCode.HANDSHAKE_TIMEOUT
+                    self._end(peer, DisconnectReason(code, Side.US, "two ticks without an end of the handshake"))
+                continue
+            received, peer.received_since_tick = peer.received_since_tick, False
+            if peer.awaiting_pong_ticks == 0:
+                peer.awaiting_pong_ticks = 1
+                self._queue_ping(peer, 0, bytes(KEEPALIVE_IGNORED), None)
+            elif not received or peer.awaiting_pong_ticks > MAX_AWAITING_PONG_TICKS:
+                words = "no pong" if received else "no sign of life"
+                self._end(peer, DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, f"{words} since the last ping"))
+            else:
+                peer.awaiting_pong_ticks += 1
+
+    # -- asking and sending --------------------------------------------------------------------------------------------
+
+    def get_peer_node_ids(self) -> list[bytes]:
+        """The node ids of the connected peers."""
+        return list(self._by_node_id)
+
+    def list_peers(self) -> list[PeerDetails]:
+        """The connected peers."""
+        return [_details(peer) for peer in self._by_node_id.values()]
+
+    def peer_by_node_id(self, node_id: bytes) -> PeerDetails | None:
+        """A connected peer; None if it is not connected."""
+        peer = self._by_node_id.get(node_id)
+        return None if peer is None else _details(peer)
+
+    def send_message(self, node_id: bytes, *messages: Message | UnknownMessage) -> None:
+        """Queues messages in a row: nothing comes between them on the wire.
+
+        Raises ValueError for a message that cannot be encoded (nothing is queued then), PeerHandleError if the peer is
+        not connected, and `QueueFull` if SEND_LIMIT_BYTES already wait for it.
+        """
+        encoded = [message.encode() for message in messages]
+        peer = self._by_node_id.get(node_id)
+        if peer is None:
+            raise PeerHandleError(DisconnectReason(DisconnectCode.NOT_CONNECTED, Side.US, "not connected to that node"))
+        if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:
+            raise QueueFull(f"{peer.connection.owed_bytes} bytes wait to be written to this peer")
+        self._queue_all(peer, encoded)
+
+    def send_encoded(self, descriptor: SocketDescriptor, encoded: Iterable[bytes]) -> bool:
+        """Queues messages that are encoded already, whatever waits: for a driver that counts the bytes itself.
+
+        False if the peer is not connected (any more).
+        """
+        peer = self._peers.get(descriptor)
+        if peer is None or peer.features is None or peer.reason is not None:
+            return False
+        self._queue_all(peer, encoded)
+        return True
+
+    def send_ping(
+        self, descriptor: SocketDescriptor, num_pong_bytes: int = 0, ignored: bytes = b"", token: Any = None
+    ) -> bool:
+        """Queues a ping whose pong will be reported with `token`. False if the peer is not connected, or if
+        MAX_PINGS of ours wait for their pongs."""
+        peer = self._peers.get(descriptor)
+        if peer is None or peer.features is None or peer.reason is not None:
+            return False
+        return self._queue_ping(peer, num_pong_bytes, ignored, token)
+
+    def queued_bytes(self, descriptor: SocketDescriptor) -> int:
+        """Bytes that wait to be written to a peer; 0 for an unknown descriptor."""
+        peer = self._peers.get(descriptor)
+        return 0 if peer is None else peer.connection.owed_bytes
+
+    def connection_counts(self, descriptor: SocketDescriptor) -> tuple[int, int, int, int] | None:
+        """Messages received and sent, bytes received and sent (encrypted), of one connection; None if unknown."""
+        peer = self._peers.get(descriptor)
+        if peer is None:
+            return None
+        connection = peer.connection
+        return (
+            connection.messages_received,
+            connection.messages_sent,
+            connection.bytes_received,
+            connection.bytes_sent,
+        )
+
+    def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
+        """Ends the connection with this node, if there is one. The peer hears a warning with the reason's words."""
+        peer = self._by_node_id.get(node_id)
+        if peer is not None:
+            self._end(peer, _requested(reason))
+
+    def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
+        """Ends every connection, also those that have not finished their handshake."""
+        for peer in list(self._peers.values()):
+            self._end(peer, _requested(reason))
+
+    def disconnect(self, descriptor: SocketDescriptor, reason: DisconnectReason | str | None = None) -> None:
+        """Ends one connection. The peer hears a warning if Inits were exchanged. Unknown descriptor: nothing happens."""
+        peer = self._peers.get(descriptor)
+        if peer is not None:
+            self._end(peer, _requested(reason))
+
+    def broadcast_node_announcement(
+        self, rgb: bytes, alias: bytes, addresses: Iterable[Address | tuple[str, int]] = ()
+    ) -> NodeAnnouncement:
+        """Signs our node_announcement and queues it to every connected peer.
+
+        `rgb` is 3 bytes; `alias` at most 32 bytes of UTF-8, padded with zeros. Features are what the handlers provide
+        for it. The timestamp is the time of day, and always later than the one before. Returns the message.
+        """
+        if len(alias) > 32:
+            raise ValueError(f"an alias has at most 32 bytes, not {len(alias)}")
+        features = Features()
+        for handler in self._handlers:
+            features |= handler.provided_node_features()
+        described = [descriptor_of(*one) if isinstance(one, tuple) else one for one in addresses]
+        written = sorted((write_address(one) for one in described), key=lambda one: one[0])
+        self._last_announcement = max(int(self._unix_time()), self._last_announcement + 1)
+        unsigned = NodeAnnouncement(
+            signature=bytes(64),
+            features=features.to_bytes(),
+            timestamp=self._last_announcement,
+            node_id=self.our_node_id,
+            rgb_color=rgb,
+            alias=alias.ljust(32, b"\0"),
+            addresses=b"".join(written),
+        )
+        digest = hashlib.sha256(unsigned.encode()[_NODE_ANNOUNCEMENT_SIGNED_FROM:]).digest()
+        signed = unsigned.replace(signature=self._key.sign(hashlib.sha256(digest).digest()))
+        encoded = signed.encode()
+        for peer in self._by_node_id.values():
+            self._queue_all(peer, (encoded,))
+        return signed
+
+    # -- for drivers ---------------------------------------------------------------------------------------------------
+
+    def drive(
+        self,
+        observer: PeerObserver,
+        on_work: Callable[[], None],
+        clock: Callable[[], float],
+        turn_work: int | None = None,
+    ) -> None:
+        """Takes the manager for one driver, until `release`. RuntimeError if it has one.
+
+        `clock` counts unless one was given to the constructor. `turn_work` bounds how much one `read_event` or
+        `continue_reading` handles, in work units (a message is one, and one more for each 4 KiB of it); what is left
+        over is in `unfinished`.
+        """
+        if self._driven:
+            raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
+        self._driven = True
+        self._observer = observer
+        self._turn_work = turn_work
+        given = self._on_work
+
+        def both() -> None:
+            on_work()
+            if given is not None:
+                given()
+
+        self._released_on_work = given
+        self._on_work = both
+        if not self._clock_given:
+            self._clock = clock
+
+    def release(self) -> None:
+        """Ends `drive`. Connections that are left are forgotten; their handlers hear of it."""
+        for descriptor in list(self._peers):
+            self.socket_disconnected(descriptor, _requested("the driver has gone"))
+        self._driven = False
+        self._observer = None
+        self._turn_work = None
+        self._on_work = self._released_on_work
+        if not self._clock_given:
+            self._clock = time.monotonic
+
+    def abandon_handlers(self) -> None:
+        """No handler is called again: one of them has raised. Control messages are still answered, goodbyes still go out."""
+        self._handlers = ()
+        self._message_received = None
+        self._routes = {type_: (decode, _nothing) for type_, (decode, _) in self._routes.items()}
+        self._routes |= self._control_routes()
+
+    @property
+    def work_done(self) -> int:
+        """Work units since the start; a difference of two readings is the work between them."""
+        return self._work
+
+    def unfinished(self) -> list[SocketDescriptor]:
+        """Descriptors with input that `turn_work` left over, since the last call. `continue_reading` goes on with it."""
+        if not self._unfinished:
+            return []
+        found = [peer.descriptor for peer in self._unfinished]
+        self._unfinished.clear()
+        return found
+
+    def continue_reading(self, descriptor: SocketDescriptor) -> None:
+        """Goes on with what an earlier turn left over. `process_events` has to follow. Unknown descriptor: nothing."""
+        peer = self._peers.get(descriptor)
+        if peer is None or peer.reason is not None or not peer.unread:
+            return
+        self._inside += 1
+        try:
+            self._read(peer)
+        finally:
+            self._inside -= 1
+        self._dirty[peer] = None
+
+    def hold_reading(self, descriptor: SocketDescriptor, held: bool) -> None:
+        """Holds back (True) or lets go on (False) the reading of one peer: its messages have no place to go for now.
+
+        The one call that an observer may make from `message_received`: the message after it is not read then.
+        `process_events` has to follow. Unknown descriptor: nothing happens.
+        """
+        peer = self._peers.get(descriptor)
+        if peer is not None and peer.held != held:
+            peer.held = held
+            self._mark(peer)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def _read(self, peer: _Peer) -> None:
+        connection = peer.connection
+        if not connection.established and not self._advance(peer):
+            return
+        peer.unread = False
+        peer.received_since_tick = True
+        work, limit = 0, self._turn_work
+        next_message = connection.next_message
+        receive = self._receive
+        try:
+            while True:
+                if connection.over_budget or peer.held:
+                    peer.unread = True
+                    break
+                if limit is not None and work >= limit:
+                    peer.unread = True
+                    self._unfinished[peer] = None
+                    break
+                data = next_message()
+                if data is None:
+                    break
+                work += 1 + (len(data) >> 12)
+                receive(peer, data)
+                if peer.reason is not None:
+                    break
+        except ProtocolFault as fault:
+            self._fault(peer, fault)
+        finally:
+            self._work += work
+            if peer.unread and connection.unread_bytes == 0:
+                peer.unread = False
+                self._unfinished.pop(peer, None)
+
+    def _advance(self, peer: _Peer) -> bool:
+        """Goes on with the handshake. True once it is done."""
+        connection = peer.connection
+        self._work += 1
+        before = connection.act
+        try:
+            node_id = connection.advance_handshake()
+        except HandshakeFailed as error:
+            code = (DisconnectCode.ACT_ONE_FAILED, DisconnectCode.ACT_TWO_FAILED, DisconnectCode.ACT_THREE_FAILED)
+            raise self._give_up(peer, code[error.act - 1], str(error)) from None
+        if connection.act != before:
+            # Three acts of public-key work, while a message costs microseconds: count them as what they are.
+            self._work += 16
+            self._mark(peer)
+        if node_id is None:
+            return False
+        peer.node_id = peer.shown_id = node_id
+        connection.queue(self._our_init(peer).encode())
+        self._mark(peer)
+        if self._observer is not None:
+            self._observer.handshake_done(peer.descriptor, node_id)
+        return True
+
+    def _give_up(self, peer: _Peer, code: DisconnectCode, words: str) -> PeerHandleError:
+        """Forgets a connection to which nothing is to be said any more."""
+        del self._peers[peer.descriptor]
+        self._dirty.pop(peer, None)
+        self._unfinished.pop(peer, None)
+        reason = DisconnectReason(code, Side.US, printable(words))
+        self._decide(peer, reason)
+        return PeerHandleError(reason)
+
+    def _our_init(self, peer: _Peer) -> Init:
+        features = Features()
+        for handler in self._handlers:
+            features |= handler.provided_init_features(peer.node_id)
+        address = peer.address
+        # BOLT 1: tell an inbound peer where it comes from; and not if that is a private address.
+        tell = peer.inbound and address is not None and is_public(address)
+        return Init(
+            globalfeatures=features.globalfeatures.to_bytes(),
+            features=features.to_bytes(),
+            tlvs=InitTlvs(
+                networks=self._networks or None,
+                remote_addr=write_address(address) if tell and address is not None else None,
+            ),
+        )
+
+    def _receive(self, peer: _Peer, data: bytes) -> None:
+        type_ = data[0] << 8 | data[1]
+        if peer.features is None:
+            self._receive_init(peer, data)
+            return
+        if self._message_received is not None:
+            self._message_received(peer.node_id)
+        route = self._routes.get(type_)
+        if route is None:
+            if type_ % 2 == 0:
+                raise ProtocolFault(
+                    DisconnectCode.UNKNOWN_EVEN_MESSAGE, f"message type {type_} is even and not known here"
+                )
+            if self._observer is not None:
+                self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), len(data))
+            return
+        decode, handle = route
+        try:
+            message = decode(data)
+        except DecodeError as error:
+            self._undecodable(peer, type_, error)
+            return
+        if self._log_level <= Level.TRACE:
+            level = Level.GOSSIP if type_ in _GOSSIP_LEVEL else Level.TRACE
+            self._log(level, f"received {message.name}", peer, size=len(data))
+        if self._observer is not None:
+            self._observer.message_received(peer.descriptor, message, len(data))
+        handle(peer, message)
+
+    def _undecodable(self, peer: _Peer, type_: int, error: DecodeError) -> None:
+        if type_ in _GOSSIP_TYPES:
+            self._warn(peer, f"unreadable gossip message of type {type_}: {error}")
+        else:
+            raise ProtocolFault(DisconnectCode.MALFORMED_MESSAGE, str(error))
+
+    def _receive_init(self, peer: _Peer, data: bytes) -> None:
+        try:
+            init = decode_init(data)
+        except ProtocolFault as fault:
+            if fault.code is DisconnectCode.NOT_INIT_FIRST:
+                raise self._give_up(peer, fault.code, fault.words) from None
+            # Its Init has come, such as it was: from now on it may be told what is wrong.
+            raise
+        peer.init = init
+        ours = Features()
+        for handler in self._handlers:
+            ours |= handler.provided_init_features(peer.node_id)
+        features = check_init(init, ours, self._networks, self._refuse)
+        if self._message_received is not None:
+            self._message_received(peer.node_id)
+        if self._admit(peer):
+            self._connected(peer, init, features)
+
+    def _admit(self, peer: _Peer) -> bool:
+        """One connection a node: ends the one that goes, and says whether `peer` is the one that stays.
+
+        Same direction: the newest wins. Opposite directions at about the same time: the one that the smaller node id
+        dialled stays, so that both ends choose the same one. Otherwise the newest wins: the old one may be dead.
+        """
+        other = self._by_node_id.get(peer.node_id)
+        if other is None:
+            return True
+        newest = True
+        if peer.inbound != other.inbound and self._clock() - other.init_at < CROSSING_SECONDS:
+            ours_is_smaller = self.our_node_id < peer.node_id
+            newest = peer.inbound != ours_is_smaller
+        loser = other if newest else peer
+        self._end(loser, DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "another connection with you was kept"))
+        return newest
+
+    def _connected(self, peer: _Peer, init: Init, features: Features) -> None:
+        accepted: list[BaseMessageHandler] = []
+        for handler in self._handlers:
+            answer = handler.peer_connected(peer.node_id, init, peer.inbound)
+            if answer is None or answer is True:
+                accepted.append(handler)
+                continue
+            for earlier in accepted:
+                earlier.peer_disconnected(peer.node_id)
+            action = DisconnectPeer(reason="refused by a handler") if answer is False else answer
+            self._act(peer, action, refused=True)
+            return
+        peer.features = features
+        peer.init_at = self._clock()
+        peer.ticks = 0
+        self._by_node_id[peer.node_id] = peer
+        self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=features.to_bytes().hex())
+        if self._observer is not None:
+            self._observer.peer_connected(peer.descriptor, _details(peer))
+
+    # -- routing -------------------------------------------------------------------------------------------------------
+
+    def _control_routes(self) -> dict[int, _Route]:
+        return {
+            Init.type: (Init.decode, self._on_second_init),
+            Error.type: (Error.decode, self._on_error),
+            Warning.type: (Warning.decode, self._on_warning),
+            Ping.type: (Ping.__decode__, self._on_ping),
+            Pong.type: (Pong.__decode__, self._on_pong),
+        }
+
+    def _make_routes(self) -> dict[int, _Route]:
+        """Type number to decoder and handler, looked up once. A handler method that was not overridden is not called."""
+        chan, route = self._handler.chan_handler, self._handler.route_handler
+        onion, custom = self._handler.onion_handler, self._handler.custom_handler
+        control = self._control_routes()
+        routes: dict[int, _Route] = {}
+        for cls in self._messages:
+            if cls.type in control:
+                routes[cls.type] = (cls.__decode__, control[cls.type][1])
+                continue
+            method = f"handle_{cls.name}"
+            calls: list[Callable[[bytes, Any], HandlerResult]] = []
+            known = False
+            for handler, base in (
+                (chan, ChannelMessageHandler),
+                (route, RoutingMessageHandler),
+                (onion, OnionMessageHandler),
+            ):
+                if cls in BOLT and hasattr(base, method):
+                    known = True
+                    if _overrides(handler, base, method) or (base is ChannelMessageHandler and cls.type != 258):
+                        calls.append(getattr(handler, method))
+            if not known and _overrides(custom, CustomMessageHandler, "handle_custom_message"):
+                calls.append(custom.handle_custom_message)
+            routes[cls.type] = (cls.__decode__, self._route(calls))
+        for type_, offset in _ZLIB_CHECKED.items():
+            if type_ in routes:
+                decode, handle = routes[type_]
+                routes[type_] = (_refusing_zlib(decode, offset), handle)
+        return routes
+
+    def _route(self, calls: list[Callable[[bytes, Any], HandlerResult]]) -> Callable[[_Peer, Any], None]:
+        if not calls:
+            return _nothing
+        act = self._act
+
+        def handle(peer: _Peer, message: Any) -> None:
+            for call in calls:
+                action = call(peer.node_id, message)
+                if action is not None:
+                    act(peer, action)
+
+        return handle
+
+    def _on_second_init(self, peer: _Peer, message: Init) -> None:
+        raise ProtocolFault(DisconnectCode.SECOND_INIT, "a second Init")
+
+    def _on_error(self, peer: _Peer, message: Error) -> None:
+        words = printable(message.data)
+        self._log(Level.WARN, "the peer sent an error", peer, channel_id=message.channel_id.hex(), text=words)
+        if self._handlers:
+            self._handler.chan_handler.handle_error(peer.node_id, message)
+        if message.channel_id == ALL_CHANNELS and peer.reason is None:
+            # It has said its last word, and needs none of ours.
+            self._end(peer, DisconnectReason(DisconnectCode.PEER_ERROR, Side.PEER, words or "(no words)"), say=None)
+
+    def _on_warning(self, peer: _Peer, message: Warning) -> None:
+        self._log(
+            Level.WARN,
+            "the peer sent a warning",
+            peer,
+            channel_id=message.channel_id.hex(),
+            text=printable(message.data),
+        )
+
+    def _on_ping(self, peer: _Peer, message: Ping) -> None:
+        if message.num_pong_bytes <= LARGEST_PONG:
+            peer.connection.queue_pong(message.num_pong_bytes)
+            self._dirty[peer] = None
+
+    def _on_pong(self, peer: _Peer, message: Pong) -> None:
+        peer.awaiting_pong_ticks = 0
+        ping = peer.connection.pong_received(len(message.ignored))
+        if self._observer is not None:
+            self._observer.pong_received(peer.descriptor, ping, self._clock())
+
+    # -- what handlers want --------------------------------------------------------------------------------------------
+
+    def _handler_has_work(self) -> None:
+        if not self._inside and self._on_work is not None:
+            self._on_work()
+
+    def _handle_event(self, event: SendMessages | HandleError) -> None:
+        peer = self._by_node_id.get(event.node_id)
+        if peer is None:
+            self._log(
+                Level.DEBUG, "an event for a node that is not connected was dropped", None, node_id=event.node_id.hex()
+            )
+            return
+        if isinstance(event, HandleError):
+            self._act(peer, event.action)
+        else:
+            self._send_for_handler(peer, event.messages)
+
+    def _send_for_handler(self, peer: _Peer, messages: Iterable[Message | UnknownMessage]) -> None:
+        """A handler's messages are never dropped alone: if they cannot go out, the connection ends."""
+        try:
+            encoded = [message.encode() for message in messages]
+        except ValueError as error:
+            self._end(peer, DisconnectReason(DisconnectCode.MESSAGE_TOO_LONG, Side.US, printable(str(error))))
+            return
+        if peer.connection.owed_bytes >= HANDLER_LIMIT_BYTES:
+            words = f"{peer.connection.owed_bytes} bytes wait to be written to you"
+            self._end(peer, DisconnectReason(DisconnectCode.QUEUE_FULL, Side.US, words))
+            return
+        self._queue_all(peer, encoded)
+
+    def _act(self, peer: _Peer, action: ErrorAction | bool, refused: bool = False) -> None:
+        """Does what a handler returned."""
+        if peer.reason is not None or isinstance(action, bool):
+            return
+        code = DisconnectCode.HANDLER_REFUSED if refused else DisconnectCode.HANDLER_DISCONNECT
+        match action:
+            case DisconnectPeer(message=message, reason=words):
+                reason = DisconnectReason(code, Side.US, printable(message.data if message else words))
+                if message is None:
+                    self._end(peer, reason)
+                else:
+                    self._end(peer, reason, say=message)
+            case DisconnectPeerWithWarning(message=message):
+                self._end(peer, DisconnectReason(code, Side.US, printable(message.data)), say=message)
+            case SendErrorMessage(message=message):
+                self._log(Level.DEBUG, "a handler sends an error", peer, text=printable(message.data))
+                self._say(peer, message, refused)
+            case SendWarningMessage(message=message, level=level):
+                self._log(level, "a handler sends a warning", peer, text=printable(message.data))
+                self._say(peer, message, refused)
+            case IgnoreError(reason=words):
+                self._log(Level.DEBUG, "a handler ignores an error", peer, text=printable(words))
+            case IgnoreAndLog(level=level, reason=words):
+                self._log(level, "a handler ignores an error", peer, text=printable(words))
+            case IgnoreDuplicateGossip():
+                pass
+        if refused and peer.reason is None:
+            self._end(peer, DisconnectReason(code, Side.US, "refused by a handler"))
+
+    def _say(self, peer: _Peer, message: Error | Warning, refused: bool) -> None:
+        if refused:
+            # Whatever it said, a handler that answers peer_connected with an action has refused: these are its words.
+            code = DisconnectCode.HANDLER_REFUSED
+            self._end(peer, DisconnectReason(code, Side.US, printable(message.data)), say=message)
+        else:
+            self._send_for_handler(peer, (message,))
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def _mark(self, peer: _Peer) -> None:
+        """This peer has to be looked at when events are processed: soon, if nobody is about to."""
+        self._dirty[peer] = None
+        if not self._inside and self._on_work is not None:
+            self._on_work()
+
+    def _queue_all(self, peer: _Peer, encoded: Iterable[bytes]) -> None:
+        for message in encoded:
+            peer.connection.queue(message)
+        self._mark(peer)
+
+    def _queue_ping(self, peer: _Peer, num_pong_bytes: int, ignored: bytes, token: Any) -> bool:
+        connection = peer.connection
+        if len(connection.pings) >= MAX_PINGS:
+            return False
+        encoded = Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
+        connection.pings.append(OutstandingPing(num_pong_bytes, self._clock(), token))
+        self._queue_all(peer, (encoded,))
+        return True
+
+    def _warn(self, peer: _Peer, words: str) -> None:
+        self._log(Level.DEBUG, "we send a warning", peer, text=words)
+        self._queue_all(peer, (_warning(words),))
+
+    def _write(self, peer: _Peer) -> None:
+        """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room."""
+        connection, descriptor = peer.connection, peer.descriptor
+        if self._peers.get(descriptor) is not peer:
+            return
+        while True:
+            while not peer.awaiting_space:
+                data = connection.output()
+                if not data:
+                    break
+                peer.reading = peer.may_read
+                taken = descriptor.send_data(data, peer.reading)
+                connection.took(taken)
+                peer.awaiting_space = taken < len(data)
+            if not peer.unread or peer.held or peer.reason is not None or connection.over_budget:
+                break
+            if self._turn_work is not None:
+                self._unfinished[peer] = None
+                break
+            self._read(peer)
+        if peer.reason is not None:
+            if not peer.awaiting_space:
+                self._forget_and_disconnect(peer)
+        elif peer.reading != peer.may_read:
+            peer.reading = peer.may_read
+            descriptor.send_data(b"", peer.reading)
+
+    # -- ending --------------------------------------------------------------------------------------------------------
+
+    def _fault(self, peer: _Peer, fault: ProtocolFault) -> None:
+        self._end(peer, DisconnectReason(fault.code, Side.US, printable(fault.words)))
+
+    def _end(
+        self,
+        peer: _Peer,
+        reason: DisconnectReason,
+        *,
+        say: Error | Warning | Literal["the reason"] | None = "the reason",
+    ) -> None:
+        """Decides that a connection ends: `say` is the last word, by default a warning with the reason's own words.
+
+        Before the peer's Init has come nothing may be said.
+        """
+        if peer.reason is not None:
+            return
+        connection = peer.connection
+        connection.drop_queue()
+        if peer.init is not None or reason.code is DisconnectCode.INIT_MALFORMED:
+            if say == "the reason":
+                connection.queue(_warning(reason.message))
+            elif say is not None:
+                connection.queue(say.encode())
+        peer.ticks = 0
+        self._decide(peer, reason)
+        self._mark(peer)
+
+    def _decide(self, peer: _Peer, reason: DisconnectReason) -> None:
+        """The end is decided, whoever caused it: everyone hears of it, once."""
+        peer.reason = reason
+        level = Level.INFO if peer.init is not None else Level.DEBUG
+        self._log(level, "ended", peer, code=reason.code, by=reason.by, text=reason.message)
+        connected = peer.features is not None
+        if self._by_node_id.get(peer.node_id) is peer:
+            del self._by_node_id[peer.node_id]
+        if self._observer is not None:
+            self._observer.peer_ended(peer.descriptor, reason, peer.init)
+        if connected:
+            for handler in self._handlers:
+                handler.peer_disconnected(peer.node_id)
+
+    def _forget_and_disconnect(self, peer: _Peer) -> None:
+        self._peers.pop(peer.descriptor, None)
+        self._unfinished.pop(peer, None)
+        peer.descriptor.disconnect_socket()
+
+    # -- log -----------------------------------------------------------------------------------------------------------
+
+    def _log(self, level: Level, message: str, peer: _Peer | None, **fields: Any) -> None:
+        if level >= self._log_level:
+            self._logger.log(Record(level, message, "peer_manager", peer.shown_id if peer else None, fields))
+
+
+def _nothing(peer: _Peer, message: Any) -> None:
+    pass
+
+
+def _overrides(handler: BaseMessageHandler, base: type[BaseMessageHandler], method: str) -> bool:
+    """Whether a handler does anything of its own in this method."""
+    if method in getattr(handler, "__dict__", {}):
+        return True
+    return getattr(type(handler), method, None) is not getattr(base, method, None)
+
+
+def _refusing_zlib(decode: Callable[[bytes], Message], offset: int) -> Callable[[bytes], Message]:
+    def check(data: bytes) -> Message:
+        message = decode(data)
+        # The byte is there unless the list is empty, without even an encoding; then it is a TLV's.
+        if data[offset - 2 : offset] != b"\0\0" and data[offset] == 1:
+            raise DecodeError("zlib compression is not supported", message=message.name, field="encoded_short_ids")
+        return message
+
+    return check
+
+
+def _details(peer: _Peer) -> PeerDetails:
+    if peer.features is None or peer.init is None:
+        raise RuntimeError("not connected")
+    return PeerDetails(peer.node_id, peer.address, peer.features, peer.init, peer.inbound)
+
+
+def _warning(words: str) -> bytes:
+    # The words are printable already; what we say of our own is ASCII, but a handler's reason may be anything.
+    return Warning(data=words[:MAX_WARNING_TEXT].encode("ascii", "backslashreplace")).encode()
+
+
+def _unknown_descriptor() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.UNKNOWN_DESCRIPTOR, Side.US, "the PeerManager does not know this descriptor")
+
+
+def _closed_by_peer() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.PEER_CLOSED, Side.PEER, "the peer closed the connection")
+
+
+def _requested(reason: DisconnectReason | str | None) -> DisconnectReason:
+    if isinstance(reason, DisconnectReason):
+        return reason
+    words = printable(reason) if reason else "disconnected on request"
+    return DisconnectReason(DisconnectCode.REQUESTED, Side.US, words)
+
+
+def _in_phase(peer: _Peer, reason: DisconnectReason) -> DisconnectReason:
+    """A socket's end, named after the phase it ended: a dial that fails shall say how far it came."""
+    if reason.code not in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST):
+        return reason
+    if not peer.node_id:
+        words = f"{reason.message} while act {peer.connection.act} was awaited"
+        return DisconnectReason(DisconnectCode.CLOSED_IN_HANDSHAKE, reason.by, words)
+    if peer.init is None:
+        words = f"{reason.message} after the handshake, before its Init: it is full, or has another connection with us"
+        return DisconnectReason(DisconnectCode.CLOSED_BEFORE_INIT, reason.by, words)
+    return reason
