@@ -17,8 +17,9 @@ from triolight.messages import Init, Pong
 from triolight.noise import Handshake, Opener, PacketFailed, Sealer
 
 OUTPUT_PAUSE_BYTES: Final = 64 * 1024
-"""Bytes owed to a peer (pongs that are not made yet included) from which on it is not read from. LDK counts messages,
-and pays up to 190 MB for it; one largest message more than this is the most that a peer can make us owe."""
+"""Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one largest
+message more than this is the most that a peer can make us owe. LDK counts messages, and pays up to 190 MB for it. What
+our application sends of its own accord does not count: two sides that both have much to send must both go on reading."""
 BATCH_BYTES: Final = 16 * 1024
 """Encrypted bytes handed to the socket at once: one write for many small messages, at most one large message more."""
 MAX_PINGS: Final = 32
@@ -60,6 +61,7 @@ class Connection:
         "_unsent",
         "bytes_received",
         "bytes_sent",
+        "caused_bytes",
         "messages_received",
         "messages_sent",
         "pings",
@@ -72,12 +74,15 @@ class Connection:
         """What came behind the last act."""
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
-        self._queue: deque[bytes | int] = deque()
-        """Messages to encrypt, in order; an int is a pong of that many bytes, made when it is written."""
+        self._queue: deque[tuple[bytes | int, bool]] = deque()
+        """Messages to encrypt, in order, and whether the peer caused them; an int is a pong of that many bytes, made
+        when it is written."""
         self._unsent = b""
         """Encrypted already, not taken by the socket yet."""
         self.queued_bytes = 0
         """Bytes of the queue, pongs that are not made yet included."""
+        self.caused_bytes = 0
+        """Those of them that the peer has caused."""
         self.pings: deque[OutstandingPing] = deque()
         self.messages_received = 0
         self.messages_sent = 0
@@ -153,31 +158,41 @@ class Connection:
 
     @property
     def over_budget(self) -> bool:
-        """Whether so much waits to be written that the peer must not be read from."""
-        return self.queued_bytes + len(self._unsent) > OUTPUT_PAUSE_BYTES
+        """Whether the peer has caused so much that waits to be written that it must not be read from."""
+        return self.caused_bytes > OUTPUT_PAUSE_BYTES
 
     def write_first(self, raw: bytes) -> None:
         """Unencrypted bytes ahead of everything: an act."""
         self._unsent += raw
 
-    def queue(self, message: bytes) -> None:
-        """A message to be encrypted and written after all that waits already. Messages queued in a row stay in a row."""
-        self._queue.append(message)
+    def queue(self, message: bytes, caused: bool = False) -> None:
+        """A message to be encrypted and written after all that waits already. Messages queued in a row stay in a row.
+
+        `caused`: it answers the peer, so it counts for `over_budget`.
+        """
+        self._queue.append((message, caused))
         self.queued_bytes += len(message)
+        if caused:
+            self.caused_bytes += len(message)
 
     def queue_pong(self, length: int) -> None:
         """The answer to a ping: costs a number until it is its turn to be written."""
-        self._queue.append(length)
+        self._queue.append((length, True))
         self.queued_bytes += length + 4
+        self.caused_bytes += length + 4
 
     def drop_queue(self) -> int:
         """Forgets what is not encrypted yet, so that a last word need not wait behind it. How many messages it was.
 
-        What is encrypted stays: its nonces are spent.
+        What is encrypted stays: its nonces are spent. So does an Init that is still here: nothing may go before it.
         """
+        init = self._queue[0] if self._queue and not self.messages_sent else None
         dropped = len(self._queue)
         self._queue.clear()
-        self.queued_bytes = 0
+        self.queued_bytes = self.caused_bytes = 0
+        if init is not None and isinstance(init[0], bytes):
+            self.queue(init[0])
+            dropped -= 1
         return dropped
 
     def output(self) -> bytes:
@@ -191,10 +206,12 @@ class Connection:
         packets: list[bytes] = []
         size = 0
         while queue and size < BATCH_BYTES:
-            message = queue.popleft()
+            message, caused = queue.popleft()
             if isinstance(message, int):
                 message = Pong(ignored=bytes(message)).encode()
             self.queued_bytes -= len(message)
+            if caused:
+                self.caused_bytes -= len(message)
             packet = seal(message)
             size += len(packet)
             packets.append(packet)

@@ -24,6 +24,8 @@ REPORT_BYTES: Final = 16 * 1024
 DRAIN_SECONDS: Final = 0.5
 """How long a closed connection is read on, for the other side's FIN: closing a socket with unread input sends RST,
 which takes our last words with it."""
+DRAIN_BYTES: Final = 4 * 1024 * 1024
+"""Nor is more than this read: a peer that goes on sending has not listened anyway."""
 
 
 class StreamDescriptor(SocketDescriptor):
@@ -147,8 +149,9 @@ class StreamDescriptor(SocketDescriptor):
                 with trio.CancelScope(shield=True, deadline=until):
                     if isinstance(self.stream, trio.abc.HalfCloseableStream):
                         await self.stream.send_eof()
-                    while await self.stream.receive_some(65536):
-                        pass
+                    drained = 0
+                    while drained < DRAIN_BYTES and (data := await self.stream.receive_some(65536)):
+                        drained += len(data)
                 with trio.CancelScope(shield=True, deadline=until):
                     await self.stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -62,6 +62,10 @@ BUFFER_BYTES: Final = 256 * 1024
 """Read ahead for a subscriber that is busy, for each peer, unless it says otherwise."""
 MESSAGE_OVERHEAD: Final = 512
 """Counted for each buffered message besides its bytes, so that a bound on bytes bounds objects too."""
+SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
+"""Read ahead for one subscriber from all peers together: with many peers, each has a smaller share."""
+INBOX_MESSAGES: Final = 16
+"""Messages between the pump and a peer's deliverer. The first one stops the reading, so there is never a second."""
 PEER_EVENTS: Final = 1000
 """Events kept for a reader of `events()` that is busy."""
 STALL_LOGGED_AFTER: Final = 10.0
@@ -97,9 +101,8 @@ class PeerStatistics:
     bytes_sent: int
     queued_bytes: int
     """Waiting to be written to the peer."""
-    inbox_messages: int
     inbox_bytes: int
-    """Waiting for our subscribers."""
+    """Waiting for our subscribers, MESSAGE_OVERHEAD for each message included."""
     reading_paused: int
     """How often a full inbox has paused the reading."""
     rtt_last: float | None
@@ -234,13 +237,13 @@ class _Link:
         "inbox",
         "inbox_bytes",
         "inbox_in",
-        "inbox_messages",
         "init",
         "matches",
         "matches_version",
         "node_id",
         "outcome",
         "peer",
+        "ping_at",
         "ping_room",
         "ping_sent_at",
         "pings",
@@ -256,6 +259,7 @@ class _Link:
         "stall_logged",
         "taken_at",
         "timer_at",
+        "undelivered",
         "waiting_pings",
     )
 
@@ -287,7 +291,10 @@ class _Link:
         self.pings = 0
         self.waiting_pings: set[_PingAnswer] = set()
         self.ping_room = trio.Event()
+        self.ping_at = math.inf
+        """When the next keepalive is due."""
         self.ping_sent_at: float | None = None
+        """When the keepalive that has no answer yet was sent."""
         self.received_at = 0.0
         self.rtt_last: float | None = None
         self.rtt_minimum: float | None = None
@@ -295,9 +302,10 @@ class _Link:
         # Subscribers
         self.inbox_in: trio.MemorySendChannel[_Delivery] | None = None
         self.inbox: trio.MemoryReceiveChannel[_Delivery] | None = None
-        self.deliverer_scope: trio.CancelScope | None = None
+        self.deliverer_scope: Final = trio.CancelScope()
         self.inbox_bytes = 0
-        self.inbox_messages = 0
+        self.undelivered = 0
+        """Messages between the pump and the deliverer."""
         self.held_at: float | None = None
         self.taken_at = 0.0
         self.reading_paused = 0
@@ -314,20 +322,28 @@ class _Link:
 
 @dataclass(frozen=True, slots=True)
 class _Delivery:
+    """A message that some subscribers have no room for."""
+
     message: AnyMessage
     cost: int
     to: tuple[_Inbox[Any], ...]
 
 
 class _Inbox(Generic[T]):
-    """An iterator of messages, and of nothing else; ends when there can be no more."""
+    """An iterator of messages, with what is read ahead for a busy reader; ends when there can be no more."""
 
     def __init__(self, shell: PeerNursery, link: _Link | None, types: tuple[type, ...], buffer_bytes: int) -> None:
         self._shell: Final = shell
         self.link: Final = link
         self.types: Final = types
-        self.buffer_bytes: Final = buffer_bytes
-        self._in, self._out = trio.open_memory_channel[Any](0)
+        self._buffer_bytes: Final = buffer_bytes
+        # Bytes are what limits it: each message counts as MESSAGE_OVERHEAD at the least.
+        capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
+        self._in, self._out = trio.open_memory_channel[tuple[Any, "_Link", int]](capacity)
+        self._used: dict[_Link, int] = {}
+        """Bytes that wait here, for each peer."""
+        self._waiting: dict[_Link, trio.Event] = {}
+        """Deliverers that wait for room."""
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -336,9 +352,21 @@ class _Inbox(Generic[T]):
         """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
         has ended and all that came before is delivered."""
         try:
-            return cast("T", await self._out.receive())
+            item, link, cost = await self._out.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
+        link.inbox_bytes -= cost
+        used = self._used[link] - cost
+        if used:
+            self._used[link] = used
+        else:
+            del self._used[link]
+        if link.held_at is not None:
+            link.taken_at = trio.current_time()
+            # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
+            if link in self._waiting and used <= self._limit() // 2:
+                self._waiting.pop(link).set()
+        return cast("T", item)
 
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
@@ -350,26 +378,37 @@ class _Inbox(Generic[T]):
     ) -> None:
         self._shell._unsubscribe(self)
         self._out.close()
+        for link, used in self._used.items():
+            link.inbox_bytes -= used
+        self._used.clear()
+        for room in self._waiting.values():
+            room.set()
 
-    def _item(self, peer: Peer, message: AnyMessage) -> Any:
-        return message if self.link is not None else (peer, message)
+    def _limit(self) -> int:
+        share = SUBSCRIPTION_TOTAL_BYTES // max(1, len(self._used))
+        return min(self._buffer_bytes, max(MIN_CHUNK, share))
 
-    def hand(self, peer: Peer, message: AnyMessage) -> bool:
-        """To a subscriber that waits, at once. False if it is busy."""
+    def offer(self, link: _Link, message: AnyMessage, cost: int) -> bool:
+        """Takes a message if there is room for any of it; False if this peer's share is full."""
+        used = self._used.get(link, 0)
+        if used >= self._limit():
+            return False
+        item = message if self.link is not None else (link.peer, message)
         try:
-            self._in.send_nowait(self._item(peer, message))
+            self._in.send_nowait((item, link, cost))
         except trio.WouldBlock:
             return False
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it has left
+            return True  # it has left
+        self._used[link] = used + cost
+        link.inbox_bytes += cost
         return True
 
-    async def deliver(self, peer: Peer, message: AnyMessage) -> None:
-        """To a busy subscriber, when it comes for it."""
-        try:
-            await self._in.send(self._item(peer, message))
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it has left
+    async def deliver(self, link: _Link, message: AnyMessage, cost: int) -> None:
+        """Waits for room."""
+        while not self.offer(link, message, cost):
+            room = self._waiting[link] = trio.Event()
+            await room.wait()
 
     def end(self) -> None:
         """No more messages."""
@@ -475,7 +514,6 @@ class Peer:
         return PeerStatistics(
             *counts,
             queued_bytes=manager.queued_bytes(link.descriptor) + link.reserved,
-            inbox_messages=link.inbox_messages,
             inbox_bytes=link.inbox_bytes,
             reading_paused=link.reading_paused,
             rtt_last=link.rtt_last,
@@ -765,26 +803,23 @@ class PeerNursery(PeerObserver):
             )
         return found
 
+    @trio.lowlevel.enable_ki_protection
     async def _deliver(self, link: _Link) -> None:
-        """The deliverer: one message after the other, to each subscriber that wants it, when it comes for it."""
-        inbox, peer = link.inbox, link.peer
-        if inbox is None or peer is None:  # pragma: no cover - set before the task starts
+        """The deliverer: what the pump found no room for, in order, to each subscriber as it makes room."""
+        inbox = link.inbox
+        if inbox is None:  # pragma: no cover - set before the task starts
             return
-        with trio.CancelScope() as link.deliverer_scope:
-            async for delivery in inbox:
-                for subscriber in delivery.to:
-                    await subscriber.deliver(peer, delivery.message)
-                link.inbox_bytes -= delivery.cost
-                link.inbox_messages -= 1
-                link.taken_at = trio.current_time()
-                if link.held_at is not None and link.inbox_bytes <= self._buffer_limit(delivery.to) // 2:
-                    await self._events_in.send(_InboxDrained(link))
-        for subscriber in [one for one in self._inboxes if one.link is link]:
-            subscriber.end()
-
-    @staticmethod
-    def _buffer_limit(inboxes: Iterable[_Inbox[Any]]) -> int:
-        return min(inbox.buffer_bytes for inbox in inboxes)
+        try:
+            with link.deliverer_scope:
+                async for delivery in inbox:
+                    for subscriber in delivery.to:
+                        await subscriber.deliver(link, delivery.message, delivery.cost)
+                    link.undelivered -= 1
+                    if not link.undelivered:
+                        await self._events_in.send(_InboxDrained(link))
+        finally:
+            for subscriber in [one for one in self._inboxes if one.link is link]:
+                subscriber.end()
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
@@ -1099,7 +1134,7 @@ class PeerNursery(PeerObserver):
                 if link.held_at is not None and link.reason is None:
                     link.held_at = None
                     manager.hold_reading(link.descriptor, False)
-                    self._set_timer(link, self._now + self._deadlines.ping_interval)
+                    self._set_timer(link, self._now)
             case _TimerDue(link=link):
                 self._on_timer(link)
             case _Work():
@@ -1161,10 +1196,13 @@ class PeerNursery(PeerObserver):
             next_at = since + (deadlines.stall if link.stall_logged else min(STALL_LOGGED_AFTER, deadlines.stall))
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
+        elif link.ping_sent_at is None and now < link.ping_at:
+            next_at = link.ping_at
         elif link.ping_sent_at is None:
             if self._manager.send_ping(link.descriptor, 0, bytes(KEEPALIVE_IGNORED), None):
                 link.pings += 1
             link.ping_sent_at = now
+            link.ping_at = now + deadlines.ping_interval
             next_at = now + min(deadlines.ping_interval, deadlines.pong)
         else:
             waited = now - link.ping_sent_at
@@ -1212,11 +1250,11 @@ class PeerNursery(PeerObserver):
         link.init = details.init
         peer = link.peer = Peer(self, link, details)
         self._peers[details.node_id] = peer
-        # A message is counted with MESSAGE_OVERHEAD, so the bytes are what limits the inbox, not this.
-        link.inbox_in, link.inbox = trio.open_memory_channel[_Delivery](math.inf)
+        link.inbox_in, link.inbox = trio.open_memory_channel[_Delivery](INBOX_MESSAGES)
         if self._links_nursery is not None:
             self._links_nursery.start_soon(self._deliver, link, name="peer deliverer")
-        self._set_timer(link, self._now + self._deadlines.ping_interval)
+        link.ping_at = self._now + self._deadlines.ping_interval
+        self._set_timer(link, link.ping_at)
         for reader in self._readers:
             reader.publish(PeerConnected(peer))
         link.outcome.set()
@@ -1232,19 +1270,17 @@ class PeerNursery(PeerObserver):
             return
         link = self._links[descriptor]
         subscribers = self._matching(link, type(message))
-        peer = link.peer
-        if not subscribers or peer is None or link.inbox_in is None:
+        if not subscribers or link.inbox_in is None:
             return
-        if not link.inbox_messages:
-            # Nothing waits, so nothing can be overtaken: straight to whoever is there.
-            subscribers = tuple([one for one in subscribers if not one.hand(peer, message)])
+        cost = size + MESSAGE_OVERHEAD
+        if not link.undelivered:
+            # Nothing waits, so nothing can be overtaken: straight to whoever has room.
+            subscribers = tuple([one for one in subscribers if not one.offer(link, message, cost)])
             if not subscribers:
                 return
-        cost = size + MESSAGE_OVERHEAD
-        link.inbox_bytes += cost
-        link.inbox_messages += 1
+        link.undelivered += 1
         link.inbox_in.send_nowait(_Delivery(message, cost, subscribers))
-        if link.held_at is None and link.inbox_bytes > self._buffer_limit(subscribers):
+        if link.held_at is None:
             link.held_at = link.taken_at = self._now
             link.stall_logged = False
             link.reading_paused += 1
@@ -1285,7 +1321,7 @@ class PeerNursery(PeerObserver):
                 reader.publish(PeerDisconnected(peer, reason))
         if link.inbox_in is not None:
             link.inbox_in.close()
-        if reason.code is DisconnectCode.SUBSCRIBER_STALLED and link.deliverer_scope is not None:
+        if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
             link.deliverer_scope.cancel(reason="the subscriber has stalled")
         for answer in link.waiting_pings:
             answer.done.set()

@@ -173,6 +173,7 @@ class _Peer:
         "inbound",
         "init",
         "init_at",
+        "last_words",
         "node_id",
         "reading",
         "reason",
@@ -200,6 +201,8 @@ class _Peer:
         self.init_at = 0.0
         self.reason: DisconnectReason | None = None
         """Set when it was decided that the connection ends."""
+        self.last_words = ""
+        """The text of its last warning or error: why it then goes, if it goes."""
         self.awaiting_space = False
         """The descriptor took less than it was given; nothing is written until it has room."""
         self.unread = False
@@ -879,7 +882,7 @@ class PeerManager:
         raise ProtocolFault(DisconnectCode.SECOND_INIT, "a second Init")
 
     def _on_error(self, peer: _Peer, message: Error) -> None:
-        words = printable(message.data)
+        words = peer.last_words = printable(message.data)
         self._log(Level.WARN, "the peer sent an error", peer, channel_id=message.channel_id.hex(), text=words)
         if self._handlers:
             self._handler.chan_handler.handle_error(peer.node_id, message)
@@ -888,13 +891,8 @@ class PeerManager:
             self._end(peer, DisconnectReason(DisconnectCode.PEER_ERROR, Side.PEER, words or "(no words)"), say=None)
 
     def _on_warning(self, peer: _Peer, message: Warning) -> None:
-        self._log(
-            Level.WARN,
-            "the peer sent a warning",
-            peer,
-            channel_id=message.channel_id.hex(),
-            text=printable(message.data),
-        )
+        words = peer.last_words = printable(message.data)
+        self._log(Level.WARN, "the peer sent a warning", peer, channel_id=message.channel_id.hex(), text=words)
 
     def _on_ping(self, peer: _Peer, message: Ping) -> None:
         if message.num_pong_bytes <= LARGEST_PONG:
@@ -936,7 +934,7 @@ class PeerManager:
             words = f"{peer.connection.owed_bytes} bytes wait to be written to you"
             self._end(peer, DisconnectReason(DisconnectCode.QUEUE_FULL, Side.US, words))
             return
-        self._queue_all(peer, encoded)
+        self._queue_all(peer, encoded, caused=True)
 
     def _act(self, peer: _Peer, action: ErrorAction | bool, refused: bool = False) -> None:
         """Does what a handler returned."""
@@ -983,9 +981,9 @@ class PeerManager:
         if not self._inside and self._on_work is not None:
             self._on_work()
 
-    def _queue_all(self, peer: _Peer, encoded: Iterable[bytes]) -> None:
+    def _queue_all(self, peer: _Peer, encoded: Iterable[bytes], caused: bool = False) -> None:
         for message in encoded:
-            peer.connection.queue(message)
+            peer.connection.queue(message, caused)
         self._mark(peer)
 
     def _queue_ping(self, peer: _Peer, num_pong_bytes: int, ignored: bytes, token: Any) -> bool:
@@ -999,7 +997,7 @@ class PeerManager:
 
     def _warn(self, peer: _Peer, words: str) -> None:
         self._log(Level.DEBUG, "we send a warning", peer, text=words)
-        self._queue_all(peer, (_warning(words),))
+        self._queue_all(peer, (_warning(words),), caused=True)
 
     def _write(self, peer: _Peer) -> None:
         """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room."""
@@ -1141,4 +1139,6 @@ def _in_phase(peer: _Peer, reason: DisconnectReason) -> DisconnectReason:
     if peer.init is None:
         words = f"{reason.message} after the handshake, before its Init: it is full, or has another connection with us"
         return DisconnectReason(DisconnectCode.CLOSED_BEFORE_INIT, reason.by, words)
+    if peer.last_words:
+        return DisconnectReason(reason.code, reason.by, f"{reason.message}, after saying: {peer.last_words}")
     return reason
