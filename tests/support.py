@@ -1,4 +1,4 @@
-"""What the tests share: managers with fixed keys, pairs of them in memory, a log that can be read. No test is in here."""
+"""What the tests share: managers with fixed keys, pairs of them in memory, a log that can be read. No test here."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def make_manager(
 
 @dataclass
 class Pair:
-    """Two nurseries in one run, connected. `near` dialled `far`: `near.peer` is the far one as seen from the near one."""
+    """Two nurseries in one run, connected; `near` dialled `far`."""
 
     near: PeerNursery
     far: PeerNursery

@@ -1,6 +1,7 @@
 """triolight: the Lightning Network's peer layer for Python and Trio. This file only shows what is public.
 
-``open_peer_nursery`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define messages.
+``open_peer_nursery`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define
+messages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a node can be reached: BOLT 7's address descriptors, and ``id@host:port`` as people write it. No DNS, no sockets."""
+"""Where a node can be reached: BOLT 7's address descriptors, and ``id@host:port``. No DNS, no sockets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class NodeAddress:
 
     @classmethod
     def parse(cls, text: str) -> NodeAddress:
-        """From ``id@host:port``; the port may be left out (9735), IPv6 stands in brackets. ValueError says what is wrong."""
+        """From ``id@host:port``; without a port 9735, IPv6 in brackets. ValueError says what is wrong."""
         identity, at, place = text.strip().partition("@")
         shown = printable(text, 120)
         if not at:
@@ -243,7 +243,7 @@ _PUBLIC_V6: Final = ipaddress.IPv6Network("2000::/3")
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address may be told to a peer as `remote_addr`: LDK's filter of private ranges. Names and onions pass."""
+    """Whether a peer may be told an address as `remote_addr`: LDK's filter of private ranges. Names, onions pass."""
     if isinstance(address, IPv4Address):
         ip = ipaddress.IPv4Address(address.host)
         return not any(ip in network for network in _NOT_PUBLIC_V4)

@@ -17,9 +17,9 @@ from triolight.messages import Init, Pong
 from triolight.noise import Handshake, Opener, PacketFailed, Sealer
 
 OUTPUT_PAUSE_BYTES: Final = 64 * 1024
-"""Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one largest
-message more than this is the most that a peer can make us owe. LDK counts messages, and pays up to 190 MB for it. What
-our application sends of its own accord does not count: two sides that both have much to send must both go on reading."""
+"""Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one
+largest message more than this is the most that a peer can make us owe. LDK counts messages, and pays up to 190 MB for
+it. What our application sends of its own accord does not count: two sides that both have much to send must both read."""
 BATCH_BYTES: Final = 16 * 1024
 """Encrypted bytes handed to the socket at once: one write for many small messages, at most one large message more."""
 MAX_PINGS: Final = 32
@@ -158,7 +158,7 @@ class Connection:
 
     @property
     def over_budget(self) -> bool:
-        """Whether the peer has caused so much that waits to be written that it must not be read from."""
+        """Whether the peer has caused so much that waits to be written that it is not read from."""
         return self.caused_bytes > OUTPUT_PAUSE_BYTES
 
     def write_first(self, raw: bytes) -> None:
@@ -227,7 +227,7 @@ class Connection:
     # -- ping ----------------------------------------------------------------------------------------------------------
 
     def pong_received(self, length: int) -> OutstandingPing | None:
-        """The ping that a pong of this length answers: the oldest outstanding one that asked for it. None if none did."""
+        """The ping that a pong of this length answers: the oldest outstanding one of that length, or None."""
         for ping in self.pings:
             if ping.length == length:
                 self.pings.remove(ping)

@@ -4,7 +4,7 @@ The tree::
 
     TriolightError
     ├── DecodeError        bytes that are not the message they claim to be (a peer's fault)
-    ├── PeerHandleError    a connection the PeerManager has given up: a handshake's fault, or a descriptor it does not know
+    ├── PeerHandleError    a connection the PeerManager has given up, or a descriptor it does not know
     ├── ConnectError       a dial that did not end with both Inits; .reason tells the phase, .init what the peer said
     ├── PeerClosed         a call on a peer whose connection has ended; .reason tells why
     ├── QueueFull          PeerManager.send_message: so much waits for this peer that no more is taken

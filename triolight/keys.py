@@ -4,6 +4,9 @@ Whatever touches a secret goes through libsecp256k1's constant-time paths: `Priv
 `PublicKey.multiply` takes a time that depends on the scalar and is not used here.
 """
 
+# What coincurve takes from libsecp256k1 through cffi has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import Final
@@ -37,12 +40,12 @@ class SecretKey:
         self.public_key: Final = self._key.public_key.format()
 
     def ecdh(self, point: bytes) -> bytes:
-        """SHA256 of the compressed shared point (BOLT 8's ECDH), 32 bytes. ValueError if `point` is not on the curve."""
-        return bytes(self._key.ecdh(point))
+        """SHA256 of the compressed shared point (BOLT 8), 32 bytes. ValueError if `point` is not on the curve."""
+        return self._key.ecdh(point)
 
     def sign(self, digest: bytes) -> bytes:
         """A signature of a 32-byte hash: 64 bytes, r then s, low s, deterministic (RFC 6979)."""
-        return serialize_compact(der_to_cdata(self._key.sign(digest, hasher=None)))
+        return bytes(serialize_compact(der_to_cdata(self._key.sign(digest, hasher=None))))
 
     def __repr__(self) -> str:
         return f"SecretKey(public_key={self.public_key.hex()})"

@@ -60,7 +60,7 @@ class HandshakeFailed(Exception):
 
 
 class PacketFailed(Exception):
-    """A packet's tag does not fit: changed, replayed, out of order, or made with another key. Nothing more can be read."""
+    """A packet's tag does not fit: changed, replayed, out of order, or of another key. Nothing more can be read."""
 
 
 def _hkdf(salt: bytes, material: bytes) -> tuple[bytes, bytes]:
@@ -119,14 +119,14 @@ class Opener:
     def __init__(self, key: bytes, chaining_key: bytes) -> None:
         self._key = key
         self._chaining_key = chaining_key
-        self._nonce = 0
+        self._nonce: int = 0
         self._decrypt = ChaCha20Poly1305(key).decrypt
         self._buffer: bytes = b""
-        self._at = 0
+        self._at: int = 0
         self._parts: list[bytes] = []
         """Pieces behind the buffer, not joined yet: joining at each piece would copy a long message again and again."""
         self._parts_size = 0
-        self._length = -1
+        self._length: int = -1
         """Bytes of the body that comes next (with its tag); -1: its header has not been opened."""
 
     @property
@@ -352,7 +352,7 @@ class Handshake:
 
 
 class EphemeralKeys:
-    """Ephemeral secret keys from a seed and a counter: SHA256(seed, counter as 8 bytes, little-endian), as LDK makes them."""
+    """Ephemeral secret keys from a seed and a counter: SHA256(seed, counter as 8 bytes, little-endian), as LDK's."""
 
     __slots__ = ("_counter", "_seed")
 

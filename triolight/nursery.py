@@ -8,6 +8,9 @@ The pump never waits for a peer. It works in short turns; a peer whose input fit
 not. Services run shielded: the body is cancelled before them, so that goodbyes still go out.
 """
 
+# The classes of this file are one thing in several parts, and know each other.
+# pyright: reportPrivateUsage=false
+
 from __future__ import annotations
 
 import heapq
@@ -283,7 +286,7 @@ class _Link:
         self.gone: Final = trio.Event()
         """The stream is closed and the tasks that used it are done."""
         self.goodbye_at = math.inf
-        self.counts = (0, 0, 0, 0)
+        self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
         # Sending
         self.reserved = 0
         self.room = trio.Event()
@@ -1078,9 +1081,9 @@ class PeerNursery(PeerObserver):
                 break
         manager.process_events()
         for descriptor in manager.unfinished():
-            link = self._links.get(descriptor)
-            if link is not None:
-                self._leftover.append((link, None))
+            unfinished = self._links.get(descriptor)
+            if unfinished is not None:
+                self._leftover.append((unfinished, None))
 
     def _read(self, link: _Link, data: bytes) -> None:
         try:
@@ -1336,7 +1339,7 @@ def _dial_cancelled() -> DisconnectReason:
 
 
 def _os_words(error: BaseException | None) -> str:
-    """The system's words for an error, without its numbers; a failed dial's are inside a group of one for each address."""
+    """The system's words for an error, without its numbers; a failed dial has one for each address, in a group."""
     if error is None:
         return "the connection broke"
     cause = error.__cause__

@@ -1,9 +1,9 @@
-"""The PeerManager: many connections, no I/O. Routes messages to handlers, keeps one connection a node, says why it ends one.
+"""The PeerManager: many connections, no I/O. Routes messages to handlers, keeps one connection a node, says why it ends.
 
 It is a pure state machine: what it does follows from the calls it gets, in their order, from what the descriptors'
 `send_data` and the handlers answer, and from the clock it was given. It never waits, starts nothing, and is not
-thread-safe. Whoever drives it (``triolight.nursery``, or a loop over sockets as in examples/sans_io.py) feeds bytes into
-`read_event`, calls `process_events`, and tells it of room and of dead sockets.
+thread-safe. Whoever drives it (``triolight.nursery``, or a loop over sockets as in examples/sans_io.py) feeds bytes
+into `read_event`, calls `process_events`, and tells it of room and of dead sockets.
 
 Nothing here costs O(peers) for one message or one event.
 """
@@ -116,7 +116,7 @@ class SocketDescriptor(ABC):
 
     @abstractmethod
     def disconnect_socket(self) -> None:
-        """Ends the connection. What `send_data` took is still written first. The manager has forgotten the descriptor."""
+        """Ends the connection. What `send_data` took is still written first. The descriptor is forgotten."""
 
     @abstractmethod
     def __eq__(self, other: object) -> bool: ...
@@ -331,7 +331,7 @@ class PeerManager:
     def new_inbound_connection(
         self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
     ) -> None:
-        """Registers a connection that was accepted. Writes nothing. ValueError if the descriptor is registered already."""
+        """Registers a connection that was accepted. Writes nothing. ValueError if it is registered already."""
         self._register(descriptor, Handshake(self._key, self._ephemeral_keys.next(), None), True, remote_address)
 
     def _register(
@@ -527,7 +527,7 @@ class PeerManager:
             self._end(peer, _requested(reason))
 
     def disconnect(self, descriptor: SocketDescriptor, reason: DisconnectReason | str | None = None) -> None:
-        """Ends one connection. The peer hears a warning if Inits were exchanged. Unknown descriptor: nothing happens."""
+        """Ends one connection; the peer hears a warning if its Init came. Unknown descriptor: nothing happens."""
         peer = self._peers.get(descriptor)
         if peer is not None:
             self._end(peer, _requested(reason))
@@ -608,7 +608,7 @@ class PeerManager:
             self._clock = time.monotonic
 
     def abandon_handlers(self) -> None:
-        """No handler is called again: one of them has raised. Control messages are still answered, goodbyes still go out."""
+        """No handler is called again: one of them has raised. Control messages are answered, goodbyes go out."""
         self._handlers = ()
         self._message_received = None
         self._routes = {type_: (decode, _nothing) for type_, (decode, _) in self._routes.items()}
@@ -628,7 +628,7 @@ class PeerManager:
         return found
 
     def continue_reading(self, descriptor: SocketDescriptor) -> None:
-        """Goes on with what an earlier turn left over. `process_events` has to follow. Unknown descriptor: nothing."""
+        """Goes on with what an earlier turn left over. `process_events` has to follow. Unknown: nothing."""
         peer = self._peers.get(descriptor)
         if peer is None or peer.reason is not None or not peer.unread:
             return

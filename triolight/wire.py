@@ -27,7 +27,7 @@ MAX_MILLISATOSHIS: Final = MAX_SATOSHIS * 1000
 
 
 class ShortChannelId(int):
-    """A funding output as block height (3 bytes), transaction index (3) and output index (2). Prints ``539268x845x1``."""
+    """A funding output: block height (3 bytes), transaction index (3), output index (2). Prints ``539268x845x1``."""
 
     __slots__ = ()
 
@@ -484,7 +484,7 @@ def refuse_unknown_even(type_: int, start: int) -> None:
 
 
 def check_extension(data: bytes, at: int, end: int) -> None:
-    """BOLT 1: any message may carry an extension, a TLV stream. Raises DecodeError if these bytes are not a valid one."""
+    """BOLT 1: any message may carry an extension, a TLV stream. DecodeError if these bytes are not a valid one."""
     walk_tlv_stream(data, at, end, lambda type_, start, _value, _stop: refuse_unknown_even(type_, start))
 
 

@@ -17,6 +17,7 @@ What a peer appended that we do not know is kept and written back: unknown odd r
 from __future__ import annotations
 
 import builtins
+import inspect
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -132,7 +133,7 @@ def _show(value: Any) -> str:
             return f"<{value[:8].hex()}... {len(value)} bytes>"
         return value.hex() or "<empty>"
     if isinstance(value, tuple):
-        items = cast("tuple[Any, ...]", value)
+        items: tuple[Any, ...] = value
         shown = ", ".join(_show(one) for one in items[:4])
         return f"({shown}, ... {len(items)} items)" if len(items) > 4 else f"({shown})"
     return repr(value)
@@ -280,7 +281,7 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
 def _fields_of(cls: type[Structure]) -> tuple[Field, ...]:
     hints = get_type_hints(cls, include_extras=True)
     fields: list[Field] = []
-    for name in cls.__dict__.get("__annotations__", {}) or _annotations(cls):
+    for name in inspect.get_annotations(cls):
         hint = hints[name]
         if get_origin(hint) is ClassVar:
             continue
@@ -296,11 +297,6 @@ def _fields_of(cls: type[Structure]) -> tuple[Field, ...]:
     return tuple(fields)
 
 
-def _annotations(cls: type) -> Iterable[str]:
-    # From Python 3.14 on, annotations are made when asked for and are not in the class's __dict__.
-    return getattr(cls, "__annotations__", {}) if "__annotate_func__" in cls.__dict__ else {}
-
-
 def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
     """The class again, with slots: a class that exists cannot get them (as `dataclasses` does it)."""
     base_slots = {"unknown", "extension"}
@@ -311,7 +307,8 @@ def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
     namespace["__slots__"] = tuple(name for name in names if name not in base_slots)
     namespace["__fields__"] = fields
     namespace["__match_args__"] = tuple(names)
-    made = cast("type[_S]", type(cls)(cls.__name__, cls.__bases__, namespace))
+    metaclass: Any = type(cls)
+    made: type[_S] = metaclass(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__
     made.__init__ = _compile_init(made, fields)  # type: ignore[method-assign]
     return made
