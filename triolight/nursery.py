@@ -707,7 +707,10 @@ class PeerNursery(PeerObserver):
             await dial.done.wait()
         finally:
             dial.waiting -= 1
-            if not dial.waiting:
+            if not dial.waiting and not dial.done.is_set():
+                # Whoever comes now wants a dial of their own, not one that is about to end.
+                if self._dials.get(address.node_id) is dial:
+                    del self._dials[address.node_id]
                 dial.scope.cancel(reason="nobody waits for this dial any more")
         if dial.peer is not None:
             return dial.peer

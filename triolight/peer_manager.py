@@ -516,21 +516,25 @@ class PeerManager:
         )
 
     def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
-        """Ends the connection with this node, if there is one. The peer hears a warning with the reason's words."""
+        """Ends the connection with this node, if there is one. The peer hears a warning with the reason's words.
+
+        What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
+        """
         peer = self._by_node_id.get(node_id)
         if peer is not None:
-            self._end(peer, _requested(reason))
+            self._end_on_request(peer, _requested(reason))
 
     def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
         """Ends every connection, also those that have not finished their handshake."""
+        why = _requested(reason)
         for peer in list(self._peers.values()):
-            self._end(peer, _requested(reason))
+            self._end_on_request(peer, why)
 
     def disconnect(self, descriptor: SocketDescriptor, reason: DisconnectReason | str | None = None) -> None:
         """Ends one connection; the peer hears a warning if its Init came. Unknown descriptor: nothing happens."""
         peer = self._peers.get(descriptor)
         if peer is not None:
-            self._end(peer, _requested(reason))
+            self._end_on_request(peer, _requested(reason))
 
     def broadcast_node_announcement(
         self, rgb: bytes, alias: bytes, addresses: Iterable[Address | tuple[str, int]] = ()
@@ -1054,6 +1058,16 @@ class PeerManager:
         peer.ticks = 0
         self._decide(peer, reason)
         self._mark(peer)
+
+    def _end_on_request(self, peer: _Peer, reason: DisconnectReason) -> None:
+        """The application ends a connection: what it has queued goes out first, as far as the socket takes it now."""
+        if peer.reason is None and peer.features is not None and not self._inside:
+            self._inside += 1
+            try:
+                self._write(peer)
+            finally:
+                self._inside -= 1
+        self._end(peer, reason)
 
     def _decide(self, peer: _Peer, reason: DisconnectReason) -> None:
         """The end is decided, whoever caused it: everyone hears of it, once."""

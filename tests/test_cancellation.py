@@ -1,0 +1,258 @@
+"""Whatever is cancelled, wherever: no task, socket or descriptor survives the block, and no stream is corrupted.
+
+Each scenario runs again and again under the mock clock, cancelled one checkpoint later each time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of
+from triolight import ConnectError, NodeAddress, PeerClosed, open_peer_nursery
+
+POINTS = 100
+
+
+def open_files() -> set[str]:
+    """The sockets of this process."""
+    found: set[str] = set()
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            target = os.readlink(f"/proc/self/fd/{name}")
+            if target.startswith("socket:"):
+                found.add(target)
+    return found
+
+
+async def a_life(tcp: bool) -> None:
+    """Two nurseries that do a bit of everything."""
+    async with (
+        open_peer_nursery(make_manager(1)) as near,
+        open_peer_nursery(make_manager(2)) as far,
+        near.events() as events,
+        far.subscribe(Note) as inbox,
+    ):
+        if tcp:
+            peer = await near.connect(NodeAddress(identity(2), "127.0.0.1", await port_of(far)))
+        else:
+            peer, _ = await join(near, far)
+        await events.__anext__()
+        await peer.send(*[Note(payload=bytes(2000)) for _ in range(50)])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.ping)
+            nursery.start_soon(far.peers[identity(1)].ping, 65531)
+            for _ in range(50):
+                await inbox.__anext__()
+        await peer.disconnect("done")
+        await events.__anext__()
+        if not tcp:
+            await join(near, far)
+
+
+async def cancelled_after(points: int, life: Callable[[], Awaitable[object]]) -> bool:
+    """Runs `life` in a scope that is cancelled after so many checkpoints. Whether it got to its end before that."""
+
+    async def cancel(scope: trio.CancelScope) -> None:
+        for _ in range(points):
+            await trio.lowlevel.checkpoint()
+        scope.cancel()
+
+    finished = False
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel, scope)
+            await life()
+            finished = True
+        nursery.cancel_scope.cancel()
+    return finished
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_nothing_survives_a_block_that_is_cancelled_anywhere(tcp: bool) -> None:
+    before = open_files()
+    finished: list[bool] = []
+
+    async def run(points: int) -> None:
+        async def life() -> None:
+            await a_life(tcp)
+
+        alone = trio.lowlevel.current_statistics().tasks_living
+        finished.append(await cancelled_after(points, life))
+        assert trio.lowlevel.current_statistics().tasks_living == alone
+
+    for points in range(POINTS):
+        # Real sockets do not wake a clock that jumps as soon as nothing can run.
+        clock = trio.testing.MockClock(autojump_threshold=0.02 if tcp else 0)
+        trio.run(run, points, clock=clock)
+        assert open_files() == before
+    assert not finished[0]
+    # The points reach into the life, not only to its first steps.
+    assert len([one for one in finished if not one]) > 40
+
+
+def test_nothing_survives_an_exception_anywhere() -> None:
+    before = open_files()
+
+    class Mine(Exception):
+        pass
+
+    async def run(points: int) -> None:
+        async def raise_after() -> None:
+            for _ in range(points):
+                await trio.lowlevel.checkpoint()
+            raise Mine
+
+        alone = trio.lowlevel.current_statistics().tasks_living
+        try:
+            async with (
+                open_peer_nursery(make_manager(1)) as near,
+                open_peer_nursery(make_manager(2)) as far,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(raise_after)
+                await join(near, far)
+                await trio.sleep_forever()
+        except* Mine:
+            pass
+        assert trio.lowlevel.current_statistics().tasks_living == alone
+
+    for points in range(POINTS):
+        trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert open_files() == before
+
+
+def test_a_cancelled_send_was_not_sent_and_a_returned_one_was() -> None:
+    outcomes: list[bool] = []
+
+    async def run(points: int) -> None:
+        returned: list[bytes] = []
+        got: list[bytes] = []
+        async with open_pair() as pair, pair.far.subscribe(Note) as inbox, trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                async for _, note in inbox:
+                    got.append(note.payload.rstrip(b"\0"))
+                    if note.payload == b"last":
+                        break
+
+            async def life() -> None:
+                for number in range(6):
+                    payload = b"one%d" % number
+                    await pair.to_far.send(Note(payload=payload + bytes(30_000)))
+                    returned.append(payload)
+
+            # A queue that is full, so that some of the points lie in the wait for room.
+            await pair.to_far.send(*[Note(payload=b"filling%d" % number + bytes(60_000)) for number in range(10)])
+            nursery.start_soon(read)
+            outcomes.append(await cancelled_after(points, life))
+            await pair.to_far.send(Note(payload=b"last"))
+        assert got == [b"filling%d" % number for number in range(10)] + returned + [b"last"]
+        assert pair.to_far.statistics().queued_bytes == 0
+
+    for points in range(POINTS):
+        trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert True in outcomes
+    assert False in outcomes
+
+
+def test_cancelling_one_of_two_dials_leaves_the_other() -> None:
+    async def run(points: int) -> None:
+        async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+            address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
+            kept: list[object] = []
+
+            async def keep() -> None:
+                kept.append(await near.connect(address))
+
+            async def life() -> None:
+                await near.connect(address)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(keep)
+                await cancelled_after(points, life)
+            assert kept == [near.peers[identity(2)]]
+            assert len(far.peers) == 1
+
+    for points in range(40):
+        trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0.02))
+
+
+def test_a_dial_that_nobody_waits_for_ends() -> None:
+    """All callers of `connect` are cancelled: at rest there is a whole connection or none, and a new dial works."""
+
+    async def run(points: int) -> None:
+        logger = ListLogger()
+        async with open_peer_nursery(make_manager(1, logger=logger)) as near, open_peer_nursery(make_manager(2)) as far:
+            address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
+
+            async def life() -> None:
+                await near.connect(address)
+
+            await cancelled_after(points, life)
+            await trio.sleep(1)
+            assert not near._dials
+            with suppress(ConnectError):
+                peer = await near.connect(address)
+                await peer.ping()
+                assert list(far.peers) == [identity(1)]
+                return
+            raise AssertionError(f"no connection after a cancelled dial: {logger.records}")
+
+    for points in range(40):
+        trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0.02))
+
+
+def test_cancelled_calls_leave_the_peer_whole() -> None:
+    """Each asynchronous method, cancelled at each of its checkpoints; afterwards the peer answers and is not in debt."""
+
+    async def run(points: int, which: int) -> None:
+        async with open_pair() as pair:
+            peer = pair.to_far
+            calls: list[Callable[[], Awaitable[object]]] = [
+                peer.ping,
+                lambda: peer.ping(65531),
+                lambda: peer.send(Note(payload=bytes(65_000))),
+                peer.wait_closed,
+            ]
+            await cancelled_after(points, calls[which])
+            await peer.ping()
+            statistics = peer.statistics()
+            assert statistics.pings_outstanding == 0
+            assert statistics.queued_bytes == 0
+
+    for which in range(4):
+        for points in range(12):
+            trio.run(run, points, which, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_a_cancelled_attach_ends_the_connection() -> None:
+    async def run(points: int) -> None:
+        async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+            ours, theirs = trio.testing.lockstep_stream_pair()
+            ended: list[object] = []
+
+            async def accept() -> None:
+                try:
+                    peer = await far.attach(theirs)
+                    ended.append(await peer.wait_closed())
+                except (ConnectError, PeerClosed) as error:
+                    ended.append(error.reason)
+
+            async def life() -> None:
+                await near.attach(ours, identity(2))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept)
+                if await cancelled_after(points, life):
+                    near.manager.disconnect_by_node_id(identity(2))
+            assert len(ended) == 1
+            assert not near.peers
+
+    for points in range(40):
+        trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0))
