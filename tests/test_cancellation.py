@@ -209,7 +209,7 @@ def test_a_dial_that_nobody_waits_for_ends() -> None:
 
 
 def test_cancelled_calls_leave_the_peer_whole() -> None:
-    """Each asynchronous method, cancelled at each of its checkpoints; afterwards the peer answers and is not in debt."""
+    """Each asynchronous method, cancelled at each checkpoint; afterwards the peer answers and owes nothing."""
 
     async def run(points: int, which: int) -> None:
         async with open_pair() as pair:
