@@ -133,7 +133,7 @@ AFTER_INIT: list[tuple[str, list[bytes], str]] = [
     ("ping longer than it is", [u16(18) + u16(0) + u16(1)], "ping"),
     ("pong longer than it is", [u16(19) + u16(1)], "pong"),
     ("pings that want no pong", [ping(65532), ping(65535)], ALIVE),
-    ("ping with an odd extension", [ping(0) + tlv(1, b"")], ALIVE),
+    ("ping with an odd extension", [ping(65535) + tlv(1, b"")], ALIVE),
     # BOLT 1 lets a node ignore extensions; we parse each one, as the rule that follows in the same BOLT prefers.
     ("ping with an even extension", [ping(0) + tlv(2, b"")], "TLV type 2"),
     ("pongs that nobody asked for", [pong(), pong(bytes(65531))], ALIVE),
