@@ -1,0 +1,298 @@
+"""BOLT 8: each vector of its appendix and those derived from it, fragmentation, changed bits, and secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests import independent
+from triolight.keys import SecretKey
+from triolight.noise import (
+    EphemeralKeys,
+    Fault,
+    Handshake,
+    HandshakeFailed,
+    Opener,
+    PacketFailed,
+    Sealer,
+)
+
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "bolt8_vectors.json").read_text())
+KEY, CK = bytes.fromhex(VECTORS["message"]["sk"]), bytes.fromhex(VECTORS["message"]["ck"])
+RK = bytes.fromhex(VECTORS["message"]["rk"])
+
+
+def bolt8_name(error: str) -> str:
+    """The appendix is not of one mind about what stands behind the name."""
+    return error.split()[0]
+
+
+def play(case: dict[str, Any], chunk: int) -> tuple[Handshake, HandshakeFailed | None]:
+    """Goes through a case, feeding `chunk` bytes at a time; checks every byte that comes out."""
+    initiator = case["role"] == "initiator"
+    handshake = Handshake(
+        SecretKey(bytes.fromhex(case["ls_priv"])),
+        SecretKey(bytes.fromhex(case["e_priv"])),
+        bytes.fromhex(case["rs_pub"]) if initiator else None,
+    )
+    out = handshake.act_one() if initiator else b""
+    try:
+        for step in case["steps"]:
+            data = bytes.fromhex(step["bytes"])
+            if step["dir"] == "out":
+                assert out == data
+                out = b""
+                continue
+            assert out == b""
+            for at in range(0, len(data), chunk):
+                answer, rest = handshake.receive(data[at : at + chunk])
+                assert rest == b""
+                out += answer
+        assert out == b""
+    except HandshakeFailed as error:
+        return handshake, error
+    return handshake, None if handshake.complete else handshake.receive_eof()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+@pytest.mark.parametrize("case", VECTORS["handshake"], ids=lambda case: case["name"])
+def test_handshake_vectors(case: dict[str, Any], chunk: int) -> None:
+    handshake, error = play(case, chunk)
+    if "error" in case:
+        assert error is not None
+        assert error.bolt8_name == bolt8_name(case["error"])
+        assert error.act == int(case["error"][3])
+        assert not handshake.complete
+        return
+    assert error is None
+    assert handshake.opener is not None
+    assert handshake.sealer is not None
+    first, second = (case["sk"], case["rk"])
+    assert handshake.sealer._key.hex() == first
+    assert handshake.opener._key.hex() == second
+    assert handshake.sealer._chaining_key.hex() == handshake.opener._chaining_key.hex() == case["ck"]
+
+
+@pytest.mark.parametrize("case", VECTORS["derived_handshake_failures"], ids=lambda case: case["name"])
+def test_derived_handshake_failures(case: dict[str, Any]) -> None:
+    good = VECTORS["handshake"][5]
+    handshake = Handshake(SecretKey(bytes.fromhex(good["ls_priv"])), SecretKey(bytes.fromhex(good["e_priv"])), None)
+    try:
+        out, _ = handshake.receive(bytes.fromhex(case["bytes"]))
+        assert out == b""
+        error = handshake.receive_eof()
+    except HandshakeFailed as found:
+        error = found
+    assert error.bolt8_name == bolt8_name(case["error"])
+
+
+def test_a_wrong_version_does_not_wait_for_the_rest() -> None:
+    handshake = Handshake(SecretKey(KEY), SecretKey(CK), None)
+    with pytest.raises(HandshakeFailed) as caught:
+        handshake.receive(b"\x01")
+    assert caught.value.fault is Fault.BAD_VERSION
+
+
+def test_message_vectors_with_rotation() -> None:
+    message = VECTORS["message"]
+    sealer, opener = Sealer(KEY, CK), Opener(KEY, CK)
+    digest = hashlib.sha256()
+    rotated = {entry["after_messages"]: entry for entry in message["rotated_keys"]}
+    for number in range(1002):
+        packet = sealer.seal(b"hello")
+        digest.update(packet)
+        if str(number) in message["outputs"]:
+            assert packet.hex() == message["outputs"][str(number)]
+        if number in rotated:
+            assert (sealer._key.hex(), sealer._chaining_key.hex()) == (rotated[number]["sk"], rotated[number]["ck"])
+        opener.feed(packet)
+        assert opener.next_message() == b"hello"
+        assert opener.next_message() is None
+    assert digest.hexdigest() == message["sha256_of_all_1002_outputs_concatenated"]
+
+
+def derived(name: str) -> dict[str, Any]:
+    return next(case for case in VECTORS["derived"] if name in case["name"])
+
+
+def test_the_other_direction_and_the_last_messages_before_rotation() -> None:
+    for case, key in ((derived("responder->initiator direction"), RK), (derived("last message before"), KEY)):
+        sealer = Sealer(key, CK)
+        for number in range(1002):
+            packet = sealer.seal(b"hello")
+            if str(number) in case["outputs"]:
+                assert packet.hex() == case["outputs"][str(number)]
+
+
+def test_full_duplex_rotations_are_independent() -> None:
+    case = derived("full duplex")
+    there, back = Sealer(KEY, CK), Sealer(RK, CK)
+    sent = 0
+    for number in range(1002):
+        packet = there.seal(b"hello")
+        assert packet.hex() == case["i2r"].get(str(number), packet.hex())
+        if number % 3:
+            packet = back.seal(b"world")
+            assert packet.hex() == case["r2i"].get(str(sent), packet.hex())
+            sent += 1
+    assert sent == case["r2i_total"]
+
+
+def test_empty_one_byte_and_largest_messages() -> None:
+    for name in ("zero-length", "1-byte"):
+        case = derived(name)
+        message = bytes.fromhex(case["payload"])
+        assert Sealer(KEY, CK).seal(message).hex() == case["output"]
+        opener = Opener(KEY, CK)
+        opener.feed(bytes.fromhex(case["output"]))
+        assert opener.next_message() == message
+    case = derived("maximum")
+    message = bytes(range(256)) * 255 + bytes(255)
+    packet = Sealer(KEY, CK).seal(message)
+    assert len(packet) == case["wire_len"]
+    assert hashlib.sha256(packet).hexdigest() == case["wire_sha256"]
+    assert packet[:50].hex() == case["first_50"]
+    assert packet[-16:].hex() == case["last_16"]
+    opener = Opener(KEY, CK)
+    for at in range(0, len(packet), 1000):
+        assert opener.next_message() is None
+        opener.feed(packet[at : at + 1000])
+    assert opener.next_message() == message
+    with pytest.raises(ValueError, match="65535"):
+        Sealer(KEY, CK).seal(bytes(65536))
+
+
+def test_corrupted_packets_fail_and_go_on_failing() -> None:
+    for bad in derived("corrupted")["bad"]:
+        opener = Opener(KEY, CK)
+        opener.feed(bytes.fromhex(bad["wire"]))
+        if "2nd" in bad["fails"]:
+            assert opener.next_message() == b"hello"
+        for _ in range(3):
+            with pytest.raises(PacketFailed, match="length" if "length" in bad["fails"] else "body"):
+                opener.next_message()
+
+
+def pair() -> tuple[Handshake, Handshake, bytes, bytes, bytes]:
+    """Both ends after a handshake, and its three acts."""
+    responder = Handshake(SecretKey(b"\x01" * 32), SecretKey(b"\x03" * 32), None)
+    initiator = Handshake(SecretKey(b"\x02" * 32), SecretKey(b"\x04" * 32), SecretKey(b"\x01" * 32).public_key)
+    one = initiator.act_one()
+    two, _ = responder.receive(one)
+    three, _ = initiator.receive(two)
+    responder.receive(three)
+    return initiator, responder, one, two, three
+
+
+def test_both_ends_agree_and_what_follows_the_last_act_is_given_back() -> None:
+    initiator, responder, one, two, three = pair()
+    assert responder.their_node_id == SecretKey(b"\x02" * 32).public_key
+    assert initiator.sealer is not None
+    assert responder.opener is not None
+    responder.opener.feed(initiator.sealer.seal(b"there"))
+    assert responder.opener.next_message() == b"there"
+    again = Handshake(SecretKey(b"\x01" * 32), SecretKey(b"\x03" * 32), None)
+    assert again.receive(one)[0] == two
+    assert again.receive(three + b"rest") == (b"", b"rest")
+    with pytest.raises(RuntimeError):
+        again.act_one()
+    with pytest.raises(ValueError, match="node id"):
+        Handshake(SecretKey(b"\x01" * 32), SecretKey(b"\x03" * 32), bytes(33))
+
+
+def test_against_a_noise_of_another_hand() -> None:
+    """The client of the TCP tests agrees byte for byte."""
+    _, _, one, two, three = pair()
+    responder = SecretKey(b"\x01" * 32).public_key
+    other = independent.Noise(b"\x02" * 32, b"\x04" * 32, responder)
+    assert other.send_point(responder) == one
+    other.receive_point(two, b"\x04" * 32)
+    assert other.act_three() == three
+
+
+@given(st.sampled_from([1, 2, 3]), st.integers(0, 65), st.integers(1, 255))
+def test_any_change_in_an_act_is_refused(act: int, at: int, flip: int) -> None:
+    _, _, one, two, three = pair()
+    acts = {1: one, 2: two, 3: three}
+    changed = bytearray(acts[act])
+    changed[at % len(changed)] ^= flip
+    responder = Handshake(SecretKey(b"\x01" * 32), SecretKey(b"\x03" * 32), None)
+    initiator = Handshake(SecretKey(b"\x02" * 32), SecretKey(b"\x04" * 32), SecretKey(b"\x01" * 32).public_key)
+    initiator.act_one()
+    with pytest.raises(HandshakeFailed) as caught:
+        if act == 2:
+            initiator.receive(bytes(changed))
+        else:
+            if act == 3:
+                responder.receive(one)
+            responder.receive(bytes(changed))
+    assert caught.value.act == act
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=20), st.lists(st.integers(1, 200), min_size=1))
+def test_any_fragmentation_gives_the_same_messages(messages: list[bytes], sizes: list[int]) -> None:
+    sealer, opener = Sealer(KEY, CK), Opener(KEY, CK)
+    stream = b"".join(sealer.seal(message) for message in messages)
+    got: list[bytes] = []
+    at = turn = 0
+    while at < len(stream):
+        size = sizes[turn % len(sizes)]
+        turn += 1
+        opener.feed(stream[at : at + size])
+        at += size
+        while turn % 2 and (message := opener.next_message()) is not None:
+            got.append(message)
+    while (message := opener.next_message()) is not None:
+        got.append(message)
+    assert got == messages
+    assert opener.buffered == 0
+
+
+@given(st.binary(max_size=100), st.integers(0, 10_000), st.integers(1, 255))
+def test_any_change_in_a_packet_is_refused(message: bytes, at: int, flip: int) -> None:
+    packet = bytearray(Sealer(KEY, CK).seal(message))
+    packet[at % len(packet)] ^= flip
+    opener = Opener(KEY, CK)
+    opener.feed(bytes(packet))
+    with pytest.raises(PacketFailed):
+        opener.next_message()
+
+
+def test_ephemeral_keys_follow_from_seed_and_counter() -> None:
+    seed = b"\x05" * 32
+    keys = EphemeralKeys(seed)
+    for counter in range(3):
+        secret = hashlib.sha256(seed + counter.to_bytes(8, "little")).digest()
+        assert keys.next().public_key == SecretKey(secret).public_key
+
+
+def test_no_secret_shows() -> None:
+    initiator, responder, *_ = pair()
+    secrets = [b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, b"\x04" * 32]
+    assert initiator.sealer is not None
+    secrets += [initiator.sealer._key, initiator.sealer._chaining_key]
+    shown = "".join(
+        repr(one) + str(one)
+        for one in (
+            initiator,
+            responder,
+            initiator.sealer,
+            initiator.opener,
+            SecretKey(b"\x01" * 32),
+            EphemeralKeys(b"\x01" * 32),
+        )
+    )
+    with pytest.raises(ValueError, match="not a secret key") as caught:
+        SecretKey(b"\xff" * 32)
+    shown += repr(caught.value) + repr(caught.value.__cause__)
+    for secret in secrets:
+        assert secret.hex() not in shown
+        assert repr(secret) not in shown
+    assert "complete" in repr(initiator)
+    assert "act 1" in repr(Handshake(SecretKey(b"\x01" * 32), SecretKey(b"\x03" * 32), None))
