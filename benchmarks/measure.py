@@ -1,4 +1,4 @@
-"""How all benchmarks time and report: interleaved rounds, the best of each, a ratio; a table, or JSON lines with --json."""
+"""How all benchmarks time and report: interleaved rounds, the best of each, a ratio; --json for JSON lines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def compare(
     bound: float | None = None,
     rounds: int = 7,
 ) -> Row:
-    """Both in turn, `rounds` times; each returns how many operations it did. The best of each counts: noise only adds."""
+    """Both in turn, `rounds` times; each returns how many operations it did. The best counts: noise only adds."""
     best = best_floor = float("inf")
     for _ in range(rounds):
         for one in (run_floor, run):

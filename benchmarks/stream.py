@@ -4,7 +4,6 @@ for each message, against the AEAD calls that it costs, timed in the same proces
 from __future__ import annotations
 
 import secrets
-import subprocess
 import sys
 import time
 
@@ -70,7 +69,7 @@ async def receive() -> tuple[float, float]:
     async with open_peer_nursery(manager) as peers, peers.events() as events:
         port = (await peers.listen(0, host="127.0.0.1"))[0].socket.getsockname()[1]
         address = f"{manager.our_node_id.hex()}@127.0.0.1:{port}"
-        sender = subprocess.Popen([sys.executable, "-m", "benchmarks.stream", address])
+        sender = await trio.lowlevel.open_process([sys.executable, "-m", "benchmarks.stream", address])
         cpu = wall = 0.0
         async for event in events:
             now = time.process_time(), time.perf_counter()
@@ -78,7 +77,7 @@ async def receive() -> tuple[float, float]:
                 cpu, wall = now[0] - cpu, now[1] - wall
                 break
             cpu, wall = now
-    sender.wait()
+    await sender.wait()
     if counts.count != COUNT:
         raise RuntimeError(f"{counts.count} of {COUNT} messages arrived")
     return cpu / COUNT * 1e6, wall / COUNT * 1e6

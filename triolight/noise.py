@@ -222,9 +222,9 @@ class Handshake:
         self._initiator: Final = their_node_id is not None
         self.their_node_id = their_node_id
         """33 bytes; for the responder None until act three."""
+        if their_node_id is not None and not is_point(their_node_id):
+            raise ValueError(f"not a node id: {their_node_id.hex()}")
         responder = our_key.public_key if their_node_id is None else their_node_id
-        if not is_point(responder):
-            raise ValueError(f"not a node id: {responder.hex()}")
         self._hash = _sha256(_START_H + responder)
         self._chaining_key = _START_CK
         self._temporary_key = b""
