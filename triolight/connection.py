@@ -19,7 +19,7 @@ from triolight.noise import Handshake, Opener, PacketFailed, Sealer
 OUTPUT_PAUSE_BYTES: Final = 64 * 1024
 """Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one
 largest message more than this is the most that a peer can make us owe. LDK counts messages, and pays up to 190 MB for
-it. What our application sends of its own accord does not count: two sides that both have much to send must both read."""
+it. What our application sends of its own accord does not count: two sides with much to send must both read."""
 BATCH_BYTES: Final = 16 * 1024
 """Encrypted bytes handed to the socket at once: one write for many small messages, at most one large message more."""
 MAX_PINGS: Final = 32

@@ -1,4 +1,4 @@
-"""The PeerManager: many connections, no I/O. Routes messages to handlers, keeps one connection a node, says why it ends.
+"""The PeerManager: many connections, no I/O. Routes messages to handlers, keeps one connection a node, says why.
 
 It is a pure state machine: what it does follows from the calls it gets, in their order, from what the descriptors'
 `send_data` and the handlers answer, and from the clock it was given. It never waits, starts nothing, and is not
@@ -624,7 +624,7 @@ class PeerManager:
         return self._work
 
     def unfinished(self) -> list[SocketDescriptor]:
-        """Descriptors with input that `turn_work` left over, since the last call. `continue_reading` goes on with it."""
+        """Descriptors with input that `turn_work` left over since the last call; see `continue_reading`."""
         if not self._unfinished:
             return []
         found = [peer.descriptor for peer in self._unfinished]
@@ -839,7 +839,7 @@ class PeerManager:
         }
 
     def _make_routes(self) -> dict[int, _Route]:
-        """Type number to decoder and handler, looked up once. A handler method that was not overridden is not called."""
+        """Type number to decoder and handler, looked up once. A method that was not overridden is not called."""
         chan, route = self._handler.chan_handler, self._handler.route_handler
         onion, custom = self._handler.onion_handler, self._handler.custom_handler
         control = self._control_routes()

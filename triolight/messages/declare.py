@@ -97,9 +97,9 @@ class Structure:
         raise AttributeError(f"{type(self).__name__} is immutable: cannot delete {name}")
 
     def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
+        if not isinstance(other, Structure) or type(self) is not type(other):
             return NotImplemented
-        return self._values() == cast("Structure", other)._values()
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
         return hash((type(self), self._values()))
@@ -133,7 +133,7 @@ def _show(value: Any) -> str:
             return f"<{value[:8].hex()}... {len(value)} bytes>"
         return value.hex() or "<empty>"
     if isinstance(value, tuple):
-        items: tuple[Any, ...] = value
+        items = cast("tuple[Any, ...]", value)  # type: ignore[redundant-cast]
         shown = ", ".join(_show(one) for one in items[:4])
         return f"({shown}, ... {len(items)} items)" if len(items) > 4 else f"({shown})"
     return repr(value)
@@ -307,8 +307,7 @@ def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
     namespace["__slots__"] = tuple(name for name in names if name not in base_slots)
     namespace["__fields__"] = fields
     namespace["__match_args__"] = tuple(names)
-    metaclass: Any = type(cls)
-    made: type[_S] = metaclass(cls.__name__, cls.__bases__, namespace)
+    made: type[_S] = cast(Any, type(cls))(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__
     made.__init__ = _compile_init(made, fields)  # type: ignore[method-assign]
     return made
