@@ -307,7 +307,7 @@ def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
     namespace["__slots__"] = tuple(name for name in names if name not in base_slots)
     namespace["__fields__"] = fields
     namespace["__match_args__"] = tuple(names)
-    made: type[_S] = cast(Any, type(cls))(cls.__name__, cls.__bases__, namespace)
+    made: type[_S] = cast("Any", type(cls))(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__
     made.__init__ = _compile_init(made, fields)  # type: ignore[method-assign]
     return made
