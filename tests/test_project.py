@@ -101,56 +101,54 @@ def test_every_file_has_a_floor() -> None:
     assert {floor_of(path) for path in FILES} == {*FLOORS, "__init__"}
 
 
-PUBLIC = set(
-    [
-        "BaseMessageHandler",
-        "ChannelMessageHandler",
-        "ConnectError",
-        "CustomMessageHandler",
-        "DecodeError",
-        "DisconnectCode",
-        "DisconnectPeer",
-        "DisconnectPeerWithWarning",
-        "DisconnectReason",
-        "ErroringMessageHandler",
-        "EventsLost",
-        "Features",
-        "HandleError",
-        "IgnoreAndLog",
-        "IgnoreDuplicateGossip",
-        "IgnoreError",
-        "IgnoringMessageHandler",
-        "Level",
-        "Logger",
-        "MessageHandler",
-        "NodeAddress",
-        "NullLogger",
-        "OnionMessageHandler",
-        "Peer",
-        "PeerClosed",
-        "PeerConnected",
-        "PeerDetails",
-        "PeerDisconnected",
-        "PeerHandleError",
-        "PeerManager",
-        "PeerNursery",
-        "PeerObserver",
-        "PeerStatistics",
-        "QueueFull",
-        "Record",
-        "RoutingMessageHandler",
-        "SendErrorMessage",
-        "SendMessages",
-        "SendWarningMessage",
-        "Side",
-        "SocketDescriptor",
-        "StdlibLogger",
-        "StreamDescriptor",
-        "TriolightError",
-        "node_id",
-        "open_peer_nursery",
-    ]
-)
+PUBLIC = {
+    "BaseMessageHandler",
+    "ChannelMessageHandler",
+    "ConnectError",
+    "CustomMessageHandler",
+    "DecodeError",
+    "DisconnectCode",
+    "DisconnectPeer",
+    "DisconnectPeerWithWarning",
+    "DisconnectReason",
+    "ErroringMessageHandler",
+    "EventsLost",
+    "Features",
+    "HandleError",
+    "IgnoreAndLog",
+    "IgnoreDuplicateGossip",
+    "IgnoreError",
+    "IgnoringMessageHandler",
+    "Level",
+    "Logger",
+    "MessageHandler",
+    "NodeAddress",
+    "NullLogger",
+    "OnionMessageHandler",
+    "Peer",
+    "PeerClosed",
+    "PeerConnected",
+    "PeerDetails",
+    "PeerDisconnected",
+    "PeerHandleError",
+    "PeerManager",
+    "PeerNursery",
+    "PeerObserver",
+    "PeerStatistics",
+    "QueueFull",
+    "Record",
+    "RoutingMessageHandler",
+    "SendErrorMessage",
+    "SendMessages",
+    "SendWarningMessage",
+    "Side",
+    "SocketDescriptor",
+    "StdlibLogger",
+    "StreamDescriptor",
+    "TriolightError",
+    "node_id",
+    "open_peer_nursery",
+}
 
 
 def test_the_public_names_are_exactly_these() -> None:
@@ -183,26 +181,29 @@ def test_the_readmes_commands_are_what_ci_runs() -> None:
 
 async def test_our_api_accepts_trio_typings_types() -> None:
     """Programs that still annotate with trio-typing run as they are: with its names, around our objects."""
-    trio_typing = pytest.importorskip("trio_typing")
-    started: list[bytes] = []
+    trio_typing: Any = pytest.importorskip("trio_typing")
 
-    async def serve(*, task_status: trio_typing.TaskStatus[bytes] = trio.TASK_STATUS_IGNORED) -> None:
+    async def serve(*, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         async with open_peer_nursery(make_manager(9)) as peers:
             task_status.started(peers.manager.our_node_id)
             await trio.sleep_forever()
 
+    serve.__annotations__["task_status"] = trio_typing.TaskStatus[bytes]
     async with trio.open_nursery() as nursery:
-        typed: trio_typing.Nursery = nursery
-        assert isinstance(typed, trio.Nursery)
-        started.append(await typed.start(serve))
+        assert isinstance(nursery, trio_typing.Nursery)
+        assert await nursery.start(serve) == identity(9)
         nursery.cancel_scope.cancel()
-    assert started == [identity(9)]
-    # What trio-typing has functions take: a callable and its arguments.
-    taking = trio_typing.takes_callable_and_args
-    async with open_pair() as pair, pair.to_near.subscribe() as inbox, trio.open_nursery() as nursery:
-        taking(nursery.start_soon)(pair.to_far.ping, 3)
-        received: AsyncIterator[Any] = inbox.__aiter__()
-        assert (await received.__anext__()).num_pong_bytes == 3
+
+    async def calls(function: Any, *args: Any) -> Any:
+        return await function(*args)
+
+    call: Any = trio_typing.takes_callable_and_args(calls)
+
+    # What trio-typing has functions take, a callable and its arguments, our methods are; its iterators, our inboxes.
+    async with open_pair() as pair, pair.to_near.subscribe() as inbox:
+        assert isinstance(inbox, AsyncIterator)
+        assert await call(pair.to_far.ping, 3) > 0
+        assert (await call(inbox.__anext__)).num_pong_bytes == 3
 
 
 def test_the_package_is_typed() -> None:

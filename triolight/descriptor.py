@@ -31,8 +31,10 @@ DRAIN_BYTES: Final = 4 * 1024 * 1024
 class StreamDescriptor(SocketDescriptor):
     """Any `trio.abc.Stream`, as the PeerManager sees it. Equal to itself only."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, owner: object = None) -> None:
         self.stream: Final = stream
+        self.owner: Final = owner
+        """Whatever made it and wants to be found again."""
         self.task_scope: trio.CancelScope | None = None
         """The scope of the peer's task; `disconnect_socket` cancels it."""
         self.writer_scope: Final = trio.CancelScope(shield=True)
@@ -51,7 +53,7 @@ class StreamDescriptor(SocketDescriptor):
         return self is other
 
     def __hash__(self) -> int:
-        return id(self) >> 4
+        return object.__hash__(self)
 
     def __repr__(self) -> str:
         return f"<StreamDescriptor on {type(self.stream).__name__}>"

@@ -54,6 +54,8 @@ TURN_WORK: Final = 32
 """Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more."""
 EVENTS_CAPACITY: Final = 1024
 """Events on their way to the pump. Whoever finds it full waits; none of them holds more than one chunk."""
+TAKEN_AT_ONCE: Final = 1024
+"""Events applied before a turn."""
 MAX_CHUNK: Final = 64 * 1024
 """Bytes read from a socket at once: largest messages cost a fifth of what they cost in chunks of 4 KiB."""
 MIN_CHUNK: Final = 4 * 1024
@@ -269,7 +271,7 @@ class _Link:
     def __init__(
         self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadline_at: float
     ) -> None:
-        self.descriptor: Final = StreamDescriptor(stream)
+        self.descriptor: Final = StreamDescriptor(stream, self)
         self.node_id = node_id
         """Whom we dialled; None: the other side dialled."""
         self.inbound: Final = node_id is None
@@ -303,8 +305,7 @@ class _Link:
         self.rtt_minimum: float | None = None
         self.rtt_smoothed: float | None = None
         # Subscribers
-        self.inbox_in: trio.MemorySendChannel[_Delivery] | None = None
-        self.inbox: trio.MemoryReceiveChannel[_Delivery] | None = None
+        self.inbox_in, self.inbox = trio.open_memory_channel[_Delivery](INBOX_MESSAGES)
         self.deliverer_scope: Final = trio.CancelScope()
         self.inbox_bytes = 0
         self.undelivered = 0
@@ -345,6 +346,7 @@ class _Inbox(Generic[T]):
         self._in, self._out = trio.open_memory_channel[tuple[Any, "_Link", int]](capacity)
         self._used: dict[_Link, int] = {}
         """Bytes that wait here, for each peer."""
+        self._total = 0
         self._waiting: dict[_Link, trio.Event] = {}
         """Deliverers that wait for room."""
 
@@ -359,6 +361,7 @@ class _Inbox(Generic[T]):
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
         link.inbox_bytes -= cost
+        self._total -= cost
         used = self._used[link] - cost
         if used:
             self._used[link] = used
@@ -394,7 +397,8 @@ class _Inbox(Generic[T]):
     def offer(self, link: _Link, message: AnyMessage, cost: int) -> bool:
         """Takes a message if there is room for any of it; False if this peer's share is full."""
         used = self._used.get(link, 0)
-        if used >= self._limit():
+        # Whoever has nothing here has room for one: no peer starves for what others have filled.
+        if used >= self._limit() or (used and self._total >= SUBSCRIPTION_TOTAL_BYTES):
             return False
         item = message if self.link is not None else (link.peer, message)
         try:
@@ -404,6 +408,7 @@ class _Inbox(Generic[T]):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return True  # it has left
         self._used[link] = used + cost
+        self._total += cost
         link.inbox_bytes += cost
         return True
 
@@ -666,6 +671,8 @@ class PeerNursery(PeerObserver):
         self._doors: trio.Nursery | None = None
         self._links_nursery: trio.Nursery | None = None
         self._pump_scope = trio.CancelScope(shield=True)
+        self._body_scope = trio.CancelScope()
+        """The nursery's that the body runs in."""
 
     def __repr__(self) -> str:
         return f"<PeerNursery, {len(self._peers)} peers>"
@@ -698,10 +705,8 @@ class PeerNursery(PeerObserver):
             return known
         dial = self._dials.get(address.node_id)
         if dial is None:
-            if self._doors is None:  # pragma: no cover - set before the block is entered
-                raise RuntimeError("not open")
             dial = self._dials[address.node_id] = _Dial(address)
-            self._doors.start_soon(self._run_dial, dial, name=f"dial {address}")
+            self._nursery(self._doors).start_soon(self._run_dial, dial, name=f"dial {address}")
         dial.waiting += 1
         try:
             await dial.done.wait()
@@ -739,7 +744,7 @@ class PeerNursery(PeerObserver):
         try:
             await link.outcome.wait()
         except BaseException:
-            self._abandon(link)
+            await self._abandon(link)
             raise
         return self._peer_of(link)
 
@@ -752,12 +757,11 @@ class PeerNursery(PeerObserver):
         """
         self._check_open()
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-        if self._doors is None or self._leaving.is_set():
+        if self._leaving.is_set():
             for listener in listeners:
                 await trio.aclose_forcefully(listener)
             self._check_open()
-            raise RuntimeError("not open")  # pragma: no cover - _check_open has raised
-        self._doors.start_soon(self._run_listeners, listeners, name="listeners")
+        self._nursery(self._doors).start_soon(self._run_listeners, listeners, name="listeners")
         return listeners
 
     @overload
@@ -778,6 +782,12 @@ class PeerNursery(PeerObserver):
         Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
         """
         return _PeerEvents(self)
+
+    @staticmethod
+    def _nursery(nursery: trio.Nursery | None) -> trio.Nursery:
+        if nursery is None:
+            raise RuntimeError("open_peer_nursery has not been entered")
+        return nursery
 
     def _check_open(self) -> None:
         if self._leaving.is_set():
@@ -812,12 +822,9 @@ class PeerNursery(PeerObserver):
     @trio.lowlevel.enable_ki_protection
     async def _deliver(self, link: _Link) -> None:
         """The deliverer: what the pump found no room for, in order, to each subscriber as it makes room."""
-        inbox = link.inbox
-        if inbox is None:  # pragma: no cover - set before the task starts
-            return
         try:
             with link.deliverer_scope:
-                async for delivery in inbox:
+                async for delivery in link.inbox:
                     for subscriber in delivery.to:
                         await subscriber.deliver(link, delivery.message, delivery.cost)
                     link.undelivered -= 1
@@ -829,6 +836,7 @@ class PeerNursery(PeerObserver):
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def _services(self, task_status: trio.TaskStatus[None]) -> None:
         """Everything that runs beside the body. Shielded: it ends when the body has ended, and in its own order."""
         with trio.CancelScope(shield=True):
@@ -850,6 +858,7 @@ class PeerNursery(PeerObserver):
         if self._crash is not None:
             raise self._crash
 
+    @trio.lowlevel.enable_ki_protection
     async def _say_goodbye(self) -> None:
         reason = _shutdown_reason()
         if self._crash is not None:
@@ -862,6 +871,7 @@ class PeerNursery(PeerObserver):
         for link in self._links.values():
             link.descriptor.writer_scope.cancel(reason="left")
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_listeners(self, listeners: list[trio.SocketListener]) -> None:
         async def accepted(stream: trio.SocketStream) -> None:
             try:
@@ -874,6 +884,7 @@ class PeerNursery(PeerObserver):
 
         await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_dial(self, dial: _Dial) -> None:
         try:
             with dial.scope:
@@ -883,6 +894,7 @@ class PeerNursery(PeerObserver):
                 del self._dials[dial.address.node_id]
             dial.done.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def _dial(self, dial: _Dial) -> None:
         address = dial.address
         deadline_at = trio.current_time() + self._deadlines.handshake
@@ -906,7 +918,7 @@ class PeerNursery(PeerObserver):
         try:
             await link.outcome.wait()
         except BaseException:
-            self._abandon(link)
+            await self._abandon(link)
             raise
         try:
             dial.peer = self._peer_of(link)
@@ -914,17 +926,13 @@ class PeerNursery(PeerObserver):
             dial.reason, dial.init = error.reason, error.init
 
     def _start(self, link: _Link) -> None:
-        if self._links_nursery is None:  # pragma: no cover - set before the block is entered
-            raise RuntimeError("not open")
-        self._links_nursery.start_soon(self._run_link, link, name="peer")
+        self._nursery(self._links_nursery).start_soon(self._run_link, link, name="peer")
 
-    def _abandon(self, link: _Link) -> None:
-        """Whoever wanted this connection does not wait for it any more."""
-        try:
-            self._events_in.send_nowait(_Disconnect(link, _dial_cancelled()))
-        except trio.WouldBlock:
-            link.deadline_at = -math.inf  # its timer will find it
-            self._set_timer(link, -math.inf)
+    async def _abandon(self, link: _Link) -> None:
+        """Whoever wanted this connection does not wait for it any more. Shielded: the pump waits for nobody."""
+        why = DisconnectReason(DisconnectCode.REQUESTED, Side.US, "the dial was cancelled")
+        with trio.CancelScope(shield=True):
+            await self._events_in.send(_Disconnect(link, why))
 
     def _peer_of(self, link: _Link) -> Peer:
         """What a dial has come to. The connection itself, or the one with the same node that was kept instead."""
@@ -937,6 +945,7 @@ class PeerNursery(PeerObserver):
                 return survivor
         raise ConnectError(reason, link.init)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_link(self, link: _Link) -> None:
         """The task of one peer: owns the descriptor from the first act to the closed stream."""
         descriptor = link.descriptor
@@ -1050,16 +1059,17 @@ class PeerNursery(PeerObserver):
         self._crash = error
         self._manager.abandon_handlers()
         self._leaving.set()
-        if self._body_scope is not None:
-            self._body_scope.cancel(reason="a handler has raised")
-
-    _body_scope: trio.CancelScope | None = None
+        self._body_scope.cancel(reason="a handler has raised")
 
     def _take(self, event: _Event | None) -> None:
-        """Applies what has come, up to a channel's worth."""
-        for _ in range(EVENTS_CAPACITY):
+        """Applies what has come, up to TAKEN_AT_ONCE events."""
+        taken = 0
+        while True:
             if event is not None:
                 self._apply(event)
+                taken += 1
+            if taken >= TAKEN_AT_ONCE:
+                return
             try:
                 event = self._events.receive_nowait()
             except trio.WouldBlock:
@@ -1084,9 +1094,7 @@ class PeerNursery(PeerObserver):
                 break
         manager.process_events()
         for descriptor in manager.unfinished():
-            unfinished = self._links.get(descriptor)
-            if unfinished is not None:
-                self._leftover.append((unfinished, None))
+            self._leftover.append((self._link_of(descriptor), None))
 
     def _read(self, link: _Link, data: bytes) -> None:
         try:
@@ -1134,8 +1142,7 @@ class PeerNursery(PeerObserver):
                     # It never came as far as the manager.
                     self._link_ended(link, reason, None)
             case _Disconnect(link=link, reason=reason):
-                if link.descriptor in self._links and link.reason is None:
-                    manager.disconnect(link.descriptor, reason)
+                manager.disconnect(link.descriptor, reason)
             case _InboxDrained(link=link):
                 if link.held_at is not None and link.reason is None:
                     link.held_at = None
@@ -1235,8 +1242,6 @@ class PeerNursery(PeerObserver):
             logger.log(Record(Level.WARN, words, "nursery", link.peer.node_id, {"seconds": round(seconds)}))
 
     def _phase_timeout(self, link: _Link) -> DisconnectReason:
-        if link.deadline_at == -math.inf:
-            return _dial_cancelled()
         if link.shaken:
             words = f"no Init within {self._deadlines.init:g} seconds"
             return DisconnectReason(DisconnectCode.INIT_TIMEOUT, Side.US, words)
@@ -1245,20 +1250,23 @@ class PeerNursery(PeerObserver):
 
     # -- what the manager reports --------------------------------------------------------------------------------------
 
+    @staticmethod
+    def _link_of(descriptor: SocketDescriptor) -> _Link:
+        """The link of a descriptor that we have given to the manager: it may know it for longer than `_links` does."""
+        return cast("_Link", cast("StreamDescriptor", descriptor).owner)
+
     def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
-        link = self._links[descriptor]
+        link = self._link_of(descriptor)
         link.shaken = True
         link.deadline_at = self._now + self._deadlines.init
         self._set_timer(link, link.deadline_at)
 
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
-        link = self._links[descriptor]
+        link = self._link_of(descriptor)
         link.init = details.init
         peer = link.peer = Peer(self, link, details)
         self._peers[details.node_id] = peer
-        link.inbox_in, link.inbox = trio.open_memory_channel[_Delivery](INBOX_MESSAGES)
-        if self._links_nursery is not None:
-            self._links_nursery.start_soon(self._deliver, link, name="peer deliverer")
+        self._nursery(self._links_nursery).start_soon(self._deliver, link, name="peer deliverer")
         link.ping_at = self._now + self._deadlines.ping_interval
         self._set_timer(link, link.ping_at)
         for reader in self._readers:
@@ -1266,17 +1274,16 @@ class PeerNursery(PeerObserver):
         link.outcome.set()
 
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
-        link = self._links.get(descriptor)
-        if link is not None:
-            link.counts = self._manager.connection_counts(descriptor) or link.counts
-            self._link_ended(link, reason, init)
+        link = self._link_of(descriptor)
+        link.counts = self._manager.connection_counts(descriptor) or link.counts
+        self._link_ended(link, reason, init)
 
     def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
         if not self._inboxes:
             return
-        link = self._links[descriptor]
+        link = self._link_of(descriptor)
         subscribers = self._matching(link, type(message))
-        if not subscribers or link.inbox_in is None:
+        if not subscribers:
             return
         cost = size + MESSAGE_OVERHEAD
         if not link.undelivered:
@@ -1294,7 +1301,7 @@ class PeerNursery(PeerObserver):
             self._set_timer(link, self._now + min(STALL_LOGGED_AFTER, self._deadlines.stall))
 
     def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
-        link = self._links[descriptor]
+        link = self._link_of(descriptor)
         link.ping_sent_at = None
         if ping is None:
             return
@@ -1325,8 +1332,7 @@ class PeerNursery(PeerObserver):
                 del self._peers[peer.node_id]
             for reader in self._readers:
                 reader.publish(PeerDisconnected(peer, reason))
-        if link.inbox_in is not None:
-            link.inbox_in.close()
+        link.inbox_in.close()
         if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
             link.deliverer_scope.cancel(reason="the subscriber has stalled")
         for answer in link.waiting_pings:
@@ -1335,10 +1341,6 @@ class PeerNursery(PeerObserver):
         link.ping_room.set()
         link.room.set()
         link.outcome.set()
-
-
-def _dial_cancelled() -> DisconnectReason:
-    return DisconnectReason(DisconnectCode.REQUESTED, Side.US, "the dial was cancelled")
 
 
 def _os_words(error: BaseException | None) -> str:
