@@ -91,6 +91,14 @@ class Running:
         return self.process.wait(), rest
 
 
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Shells start background jobs with SIGINT ignored, and processes inherit that: the ones started here shall not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def run(*arguments: str | Path, **options: Any) -> tuple[int, list[str], str]:
     """A command from start to end: exit code, stdout, stderr."""
     with Running(*arguments, **options) as command:

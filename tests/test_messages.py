@@ -7,7 +7,7 @@ import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
@@ -468,3 +468,20 @@ def test_channel_update_of_the_legacy_length_and_flags() -> None:
     update = ChannelUpdate.decode(data)
     odd_flags = update.replace(message_flags=0xFF, channel_flags=0xFC)
     assert ChannelUpdate.decode(odd_flags.encode()) == odd_flags
+
+
+def test_small_things() -> None:
+    update = InitTlvs(networks=tuple(bytes([number]) * 32 for number in range(6)))
+    assert repr(update).endswith("... 6 items))")
+    assert repr(InitTlvs(networks=(b"x",))) == "InitTlvs(networks=(78))"
+    assert repr(Ping.__fields__[0]) == "Field('num_pong_bytes', Integer)"
+    assert UnknownMessage(5, b"abc").payload == b"abc"
+    assert (Ping() == 5) is False
+
+    @message(40003)
+    class WithConstant(Message):
+        limit: ClassVar[int] = 5
+        flag: wire.byte
+
+    assert [field.name for field in WithConstant.__fields__] == ["flag", "extension"]
+    assert WithConstant.limit == 5

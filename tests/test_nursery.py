@@ -525,3 +525,65 @@ async def test_work_queued_from_outside_goes_out_at_once(autojump_clock: trio.te
         await inbox.__anext__()
         assert trio.current_time() == began
         await until(lambda: pair.to_far.statistics().queued_bytes == 0)
+
+
+async def test_a_second_crash_is_not_swallowed(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is a handler's; whatever comes after it, with all handlers silenced, is our own bug."""
+
+    class Ours(Exception):
+        pass
+
+    async with open_peer_nursery(make_manager(2)) as far:
+        with pytest.RaisesGroup(Ours, flatten_subgroups=True):
+            async with open_peer_nursery(make_manager(1, custom=Buggy())) as near:
+                _, to_near = await join(near, far)
+                await to_near.send(Note(payload=b"boom"))
+
+                def bug(*args: object) -> None:
+                    raise Ours
+
+                monkeypatch.setattr(near.manager, "disconnect_all_peers", bug)
+                await trio.sleep_forever()
+
+
+async def test_leaving_while_others_come_and_dial(autojump_clock: trio.testing.MockClock) -> None:
+    """Listeners made, dials begun and streams attached in the moment of leaving: refused, and closed."""
+    outcomes: list[str] = []
+
+    async def trying(call: Any) -> None:
+        try:
+            await call
+        except PeerClosed:
+            outcomes.append("PeerClosed")
+        except ConnectError as error:
+            outcomes.append(error.reason.code)
+
+    async with trio.open_nursery() as nursery:
+        async with open_peer_nursery(make_manager(1)) as near:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(trying, near.attach(ours, identity(2)))
+            nursery.start_soon(trying, near.listen(0, host="127.0.0.1"))
+            nursery.start_soon(trying, near.connect(NodeAddress(identity(3), "127.0.0.1", 1)))
+            await trio.lowlevel.checkpoint()
+    assert len(outcomes) >= 1
+    while await theirs.receive_some(100):
+        pass
+
+
+async def test_events_reader_made_after_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as near, near.subscribe() as inbox, near.events() as events:
+        pass
+    assert [one async for one in events] == []
+    assert [one async for one in inbox] == []
+
+
+async def test_timers_of_strangers_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as near:
+        for _ in range(1_500):
+            ours, theirs = trio.testing.memory_stream_pair()
+            await theirs.aclose()
+            with pytest.raises(ConnectError):
+                await near.attach(ours)
+        assert len(near._timers) <= 1_030

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
+import inspect
 import re
+import sys
 import tomllib
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import trio
 
 import triolight
-from tests.support import identity, make_manager, open_pair
-from triolight import DisconnectCode, PeerNursery, open_peer_nursery
+from tests.support import identity, make_manager, open_pair, port_of
+from triolight import (
+    DisconnectCode,
+    NodeAddress,
+    PeerConnected,
+    PeerDisconnected,
+    PeerNursery,
+    Side,
+    open_peer_nursery,
+)
+from triolight.messages import BOLT, Ping
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "triolight"
@@ -38,6 +52,11 @@ FLOORS = [
 ]
 """A file imports only from floors above it in this list."""
 WITHOUT_TRIO = FLOORS[: FLOORS.index("peer_manager") + 1]
+INSIDE_MESSAGES = ("declare", "bolt1", "bolt2", "bolt4", "bolt7")
+"""Those of the BOLTs import the first one and not each other; `__init__` imports them all."""
+MAY_START_TASKS = ("nursery", "cli")
+"""The commands of `cli` are programs, and use what programs use."""
+STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -45,10 +64,9 @@ def floor_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> set[str]:
-    """Modules that a file imports at run time."""
+def imports(tree: ast.Module) -> set[str]:
+    """What a file imports at run time, as `package.module.name`."""
     found: set[str] = set()
-    tree = ast.parse(path.read_text())
     for_checkers = {
         id(inner)
         for outer in ast.walk(tree)
@@ -60,7 +78,8 @@ def imports(path: Path) -> set[str]:
             continue
         if isinstance(statement, ast.Import):
             found |= {alias.name for alias in statement.names}
-        elif isinstance(statement, ast.ImportFrom) and statement.module:
+        elif isinstance(statement, ast.ImportFrom):
+            assert not statement.level, "relative imports hide the floor"
             found |= {f"{statement.module}.{alias.name}" for alias in statement.names}
     return found
 
@@ -74,12 +93,19 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
     floor = floor_of(path)
     if floor == "__init__":
         return
-    used = imports(path)
+    used = imports(tree)
     for name in used:
-        if name.startswith("triolight."):
-            other = name.split(".")[1]
-            if other in FLOORS:
-                assert FLOORS.index(other) <= FLOORS.index(floor), f"{floor} imports {name}"
+        package, _, inside = name.partition(".")
+        if package != "triolight":
+            continue
+        other = inside.split(".")[0]
+        if other in FLOORS:
+            assert FLOORS.index(other) <= FLOORS.index(floor), f"{floor} imports {name}"
+        else:
+            assert floor == "cli", f"{floor} imports {name} from the front of the house, which stands on all floors"
+    if floor == "messages" and path.stem in INSIDE_MESSAGES:
+        neighbours = {name.split(".")[2] for name in used if name.startswith("triolight.messages.")}
+        assert neighbours <= ({"declare"} if path.stem != "declare" else set())
     tops = {name.split(".")[0] for name in used}
     if floor in WITHOUT_TRIO:
         assert "trio" not in tops
@@ -91,14 +117,17 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
             assert node.type is not None
             assert "Exception" not in {one.id for one in ast.walk(node.type) if isinstance(one, ast.Name)}
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and floor != "cli":
-            names = [one.arg for one in (*node.args.args, *node.args.kwonlyargs)]
+            names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             assert "timeout" not in names
-        if isinstance(node, ast.Attribute) and node.attr in ("start_soon", "open_nursery"):
-            assert floor in ("nursery", "cli"), "tasks are started in nursery.py alone; a command is a program"
+        if isinstance(node, ast.Attribute) and node.attr in STARTS_TASKS:
+            assert floor in MAY_START_TASKS, f"tasks are started in nursery.py alone: line {node.lineno}"
+    if floor not in MAY_START_TASKS:
+        assert not {name.split(".")[-1] for name in used} & STARTS_TASKS
 
 
 def test_every_file_has_a_floor() -> None:
     assert {floor_of(path) for path in FILES} == {*FLOORS, "__init__"}
+    assert {path.stem for path in (PACKAGE / "messages").glob("*.py")} == {*INSIDE_MESSAGES, "__init__"}
 
 
 PUBLIC = {
@@ -161,16 +190,95 @@ def test_the_reasons_are_documented() -> None:
     assert documented == [code.value for code in DisconnectCode]
 
 
+DESIGN = (ROOT / "docs" / "design.md").read_text()
+UNITS = {"KiB": 1024, "MiB": 1024 * 1024}
+
+
 def test_the_design_names_every_file() -> None:
-    text = (ROOT / "docs" / "design.md").read_text()
-    listed = [name for name in re.findall(r"^(\w+)(?:\.py|/) ", text, re.MULTILINE) if name in FLOORS]
+    listed = [name for name in re.findall(r"^(\w+)(?:\.py|/) ", DESIGN, re.MULTILINE) if name in FLOORS]
     assert listed == FLOORS
+
+
+def test_the_design_has_every_bound_with_its_value() -> None:
+    rows = re.findall(r"^\| `(\w+)\.([A-Z_]+)` \| ([\d,.]+) ?(\w*) \| \S", DESIGN, re.MULTILINE)
+    documented = {
+        (module, name): float(number.replace(",", "")) * UNITS.get(unit, 1) for module, name, number, unit in rows
+    }
+    assert len(documented) == len(rows)
+    for (module, name), value in documented.items():
+        assert getattr(importlib.import_module(f"triolight.{module}"), name) == value, f"{module}.{name}"
+    # Where the bounds are, every number that has a name is one.
+    defined: set[tuple[str, str]] = set()
+    for module in ("connection", "peer_manager", "descriptor", "nursery"):
+        for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body:
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id.isupper():
+                name = node.target.id
+                value = getattr(importlib.import_module(f"triolight.{module}"), name)
+                if not name.startswith("_") and isinstance(value, int | float):
+                    defined.add((module, name))
+    assert defined <= documented.keys(), "its table of bounds lacks something"
+
+
+def test_the_design_has_every_deadline_with_its_default() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", DESIGN, re.MULTILINE)
+    parameters = inspect.signature(open_peer_nursery).parameters.values()
+    assert [(name, int(seconds)) for name, seconds in rows] == [
+        (one.name, one.default) for one in parameters if one.name != "manager"
+    ]
 
 
 def test_versions_agree_and_dependencies_stay_three() -> None:
     project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert importlib.metadata.version("triolight") == project["version"]
     assert [re.split(r"[<>=]", one)[0] for one in project["dependencies"]] == ["trio", "coincurve", "cryptography"]
+
+
+def example(document: str) -> str:
+    """The first Python in a document."""
+    found = re.search(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found.group(1)
+
+
+async def test_the_readmes_tutorial_does_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    source = example("README.md")
+    async with (
+        open_peer_nursery(make_manager(2)) as far,
+        far.events() as events,
+        far.subscribe(Ping) as pings,
+    ):
+        address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
+        source, dialled = re.subn(r'"02ab\S*"', repr(str(address)), source)
+        source, started = re.subn(r"^trio\.run\(main\)$", "", source, flags=re.MULTILINE)
+        assert (dialled, started) == (1, 1)
+        scope: dict[str, Any] = {}
+        exec(compile(source, "README.md", "exec"), scope)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(scope["main"])
+                connected = await anext(events)
+                assert isinstance(connected, PeerConnected)
+                await anext(pings)
+                await connected.peer.disconnect("that was the tutorial")
+            ended = await anext(events)
+        assert isinstance(ended, PeerDisconnected)
+        assert ended.reason.by is Side.US
+    printed = capsys.readouterr().out
+    assert "option_data_loss_protect" in printed
+    assert "PEER_CLOSED (by peer)" in printed
+    assert "that was the tutorial" in printed.splitlines()[-1]
+
+
+def test_the_example_of_messages_declares_and_travels(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("an_application")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(example("docs/messages.md"), "docs/messages.md", "exec"), vars(module))
+    (kind,) = set(module.messages) - set(BOLT)
+    price = module.Price(amount_msat=5, currency=b"sat")
+    sent = kind(
+        id=bytes(32), items=(price, price), tlvs=module.QuoteTlvs(price=price, nodes=(identity(1),), final=True)
+    )
+    assert module.messages.decode(sent.encode()) == sent
 
 
 def test_the_readmes_commands_are_what_ci_runs() -> None:
@@ -180,30 +288,32 @@ def test_the_readmes_commands_are_what_ci_runs() -> None:
 
 
 async def test_our_api_accepts_trio_typings_types() -> None:
-    """Programs that still annotate with trio-typing run as they are: with its names, around our objects."""
-    trio_typing: Any = pytest.importorskip("trio_typing")
+    """Programs that still annotate with trio-typing run as they are: its names fit our objects, and ours its."""
+    trio_typing = pytest.importorskip("trio_typing")
 
-    async def serve(*, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-        async with open_peer_nursery(make_manager(9)) as peers:
-            task_status.started(peers.manager.our_node_id)
+    async def serve(given: trio.Nursery, *, task_status: trio.TaskStatus[bytes] = trio.TASK_STATUS_IGNORED) -> None:
+        assert isinstance(given, trio_typing.Nursery)
+        assert isinstance(task_status, trio_typing.TaskStatus)
+        async with open_peer_nursery(make_manager(9)) as opened:
+            task_status.started(opened.manager.our_node_id)
             await trio.sleep_forever()
 
-    serve.__annotations__["task_status"] = trio_typing.TaskStatus[bytes]
     async with trio.open_nursery() as nursery:
-        assert isinstance(nursery, trio_typing.Nursery)
-        assert await nursery.start(serve) == identity(9)
+        assert await nursery.start(serve, nursery) == identity(9)
         nursery.cancel_scope.cancel()
+    # What it has functions take: a callable and its arguments. Our methods are such callables.
+    async with open_pair() as pair, pair.to_near.subscribe(Ping) as inbox, trio.open_nursery() as nursery:
+        start_soon = trio_typing.takes_callable_and_args(nursery.start_soon)
+        start_soon(pair.to_far.ping, 3)
+        assert (await anext(inbox)).num_pong_bytes == 3
 
-    async def calls(function: Any, *args: Any) -> Any:
-        return await function(*args)
 
-    call: Any = trio_typing.takes_callable_and_args(calls)
-
-    # What trio-typing has functions take, a callable and its arguments, our methods are; its iterators, our inboxes.
-    async with open_pair() as pair, pair.to_near.subscribe() as inbox:
-        assert isinstance(inbox, AsyncIterator)
-        assert await call(pair.to_far.ping, 3) > 0
-        assert (await call(inbox.__anext__)).num_pong_bytes == 3
+async def test_what_is_iterated_and_what_is_entered() -> None:
+    async with open_pair() as pair:
+        for one in (pair.near.subscribe(), pair.near.events(), pair.to_far.subscribe(Ping)):
+            assert isinstance(one, AsyncIterator)
+            assert isinstance(one, AbstractAsyncContextManager)
+    assert isinstance(open_peer_nursery(make_manager(3)), AbstractAsyncContextManager)
 
 
 def test_the_package_is_typed() -> None:

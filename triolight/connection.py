@@ -161,10 +161,6 @@ class Connection:
         """Whether the peer has caused so much that waits to be written that it is not read from."""
         return self.caused_bytes > OUTPUT_PAUSE_BYTES
 
-    def write_first(self, raw: bytes) -> None:
-        """Unencrypted bytes ahead of everything: an act."""
-        self._unsent += raw
-
     def queue(self, message: bytes, caused: bool = False) -> None:
         """A message to be encrypted and written after all that waits already. Messages queued in a row stay in a row.
 

@@ -168,7 +168,7 @@ class _Peer:
         "awaiting_space",
         "connection",
         "descriptor",
-        "features",
+        "details",
         "held",
         "inbound",
         "init",
@@ -196,7 +196,7 @@ class _Peer:
         """For the log: whom we dialled, or who proved it."""
         self.init: Init | None = None
         """The peer's, set when it was decoded, accepted or not."""
-        self.features: Features | None = None
+        self.details: PeerDetails | None = None
         """Set when Init was accepted: the peer is connected, and the handlers know it."""
         self.init_at = 0.0
         self.reason: DisconnectReason | None = None
@@ -275,7 +275,7 @@ class PeerManager:
         self._refuse: Final[RefuseFeatures] = refuse_features
         self._handler: Final = message_handler
         self._handlers: tuple[BaseMessageHandler, ...] = message_handler.all
-        self._observer: PeerObserver | None = None
+        self._observer = PeerObserver()
         self._turn_work: int | None = None
         self._driven = False
         self._peers: dict[SocketDescriptor, _Peer] = {}
@@ -432,7 +432,7 @@ class PeerManager:
                 if peer.ticks > 1:
                     self._forget_and_disconnect(peer)
                 continue
-            if peer.features is None:
+            if peer.details is None:
                 if peer.ticks > 1:
                     code = DisconnectCode.INIT_TIMEOUT if peer.node_id else DisconnectCode.HANDSHAKE_TIMEOUT
                     self._end(peer, DisconnectReason(code, Side.US, "two ticks without an end of the handshake"))
@@ -455,12 +455,12 @@ class PeerManager:
 
     def list_peers(self) -> list[PeerDetails]:
         """The connected peers."""
-        return [_details(peer) for peer in self._by_node_id.values()]
+        return [peer.details for peer in self._by_node_id.values() if peer.details is not None]
 
     def peer_by_node_id(self, node_id: bytes) -> PeerDetails | None:
         """A connected peer; None if it is not connected."""
         peer = self._by_node_id.get(node_id)
-        return None if peer is None else _details(peer)
+        return None if peer is None else peer.details
 
     def send_message(self, node_id: bytes, *messages: Message | UnknownMessage) -> None:
         """Queues messages in a row: nothing comes between them on the wire.
@@ -482,7 +482,7 @@ class PeerManager:
         False if the peer is not connected (any more).
         """
         peer = self._peers.get(descriptor)
-        if peer is None or peer.features is None or peer.reason is not None:
+        if peer is None or peer.details is None or peer.reason is not None:
             return False
         self._queue_all(peer, encoded)
         return True
@@ -493,7 +493,7 @@ class PeerManager:
         """Queues a ping whose pong will be reported with `token`. False if the peer is not connected, or if
         MAX_PINGS of ours wait for their pongs."""
         peer = self._peers.get(descriptor)
-        if peer is None or peer.features is None or peer.reason is not None:
+        if peer is None or peer.details is None or peer.reason is not None:
             return False
         return self._queue_ping(peer, num_pong_bytes, ignored, token)
 
@@ -605,7 +605,7 @@ class PeerManager:
         for descriptor in list(self._peers):
             self.socket_disconnected(descriptor, _requested("the driver has gone"))
         self._driven = False
-        self._observer = None
+        self._observer = PeerObserver()
         self._turn_work = None
         self._on_work = self._released_on_work
         if not self._clock_given:
@@ -708,8 +708,7 @@ class PeerManager:
         peer.node_id = peer.shown_id = node_id
         connection.queue(self._our_init(peer).encode())
         self._mark(peer)
-        if self._observer is not None:
-            self._observer.handshake_done(peer.descriptor, node_id)
+        self._observer.handshake_done(peer.descriptor, node_id)
         return True
 
     def _give_up(self, peer: _Peer, code: DisconnectCode, words: str) -> PeerHandleError:
@@ -739,7 +738,7 @@ class PeerManager:
 
     def _receive(self, peer: _Peer, data: bytes) -> None:
         type_ = data[0] << 8 | data[1]
-        if peer.features is None:
+        if peer.details is None:
             self._receive_init(peer, data)
             return
         if self._message_received is not None:
@@ -750,8 +749,7 @@ class PeerManager:
                 raise ProtocolFault(
                     DisconnectCode.UNKNOWN_EVEN_MESSAGE, f"message type {type_} is even and not known here"
                 )
-            if self._observer is not None:
-                self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), len(data))
+            self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), len(data))
             return
         decode, handle = route
         try:
@@ -762,8 +760,7 @@ class PeerManager:
         if self._log_level <= Level.TRACE:
             level = Level.GOSSIP if type_ in _GOSSIP_LEVEL else Level.TRACE
             self._log(level, f"received {message.name}", peer, size=len(data))
-        if self._observer is not None:
-            self._observer.message_received(peer.descriptor, message, len(data))
+        self._observer.message_received(peer.descriptor, message, len(data))
         handle(peer, message)
 
     def _undecodable(self, peer: _Peer, type_: int, error: DecodeError) -> None:
@@ -819,13 +816,12 @@ class PeerManager:
             action = DisconnectPeer(reason="refused by a handler") if answer is False else answer
             self._act(peer, action, refused=True)
             return
-        peer.features = features
+        peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
         peer.init_at = self._clock()
         peer.ticks = 0
         self._by_node_id[peer.node_id] = peer
         self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=features.to_bytes().hex())
-        if self._observer is not None:
-            self._observer.peer_connected(peer.descriptor, _details(peer))
+        self._observer.peer_connected(peer.descriptor, peer.details)
 
     # -- routing -------------------------------------------------------------------------------------------------------
 
@@ -906,8 +902,7 @@ class PeerManager:
     def _on_pong(self, peer: _Peer, message: Pong) -> None:
         peer.awaiting_pong_ticks = 0
         ping = peer.connection.pong_received(len(message.ignored))
-        if self._observer is not None:
-            self._observer.pong_received(peer.descriptor, ping, self._clock())
+        self._observer.pong_received(peer.descriptor, ping, self._clock())
 
     # -- what handlers want --------------------------------------------------------------------------------------------
 
@@ -1061,7 +1056,7 @@ class PeerManager:
 
     def _end_on_request(self, peer: _Peer, reason: DisconnectReason) -> None:
         """The application ends a connection: what it has queued goes out first, as far as the socket takes it now."""
-        if peer.reason is None and peer.features is not None and not self._inside:
+        if peer.reason is None and peer.details is not None and not self._inside:
             self._inside += 1
             try:
                 self._write(peer)
@@ -1074,11 +1069,10 @@ class PeerManager:
         peer.reason = reason
         level = Level.INFO if peer.init is not None else Level.DEBUG
         self._log(level, "ended", peer, code=reason.code, by=reason.by, text=reason.message)
-        connected = peer.features is not None
+        connected = peer.details is not None
         if self._by_node_id.get(peer.node_id) is peer:
             del self._by_node_id[peer.node_id]
-        if self._observer is not None:
-            self._observer.peer_ended(peer.descriptor, reason, peer.init)
+        self._observer.peer_ended(peer.descriptor, reason, peer.init)
         if connected:
             for handler in self._handlers:
                 handler.peer_disconnected(peer.node_id)
@@ -1115,12 +1109,6 @@ def _refusing_zlib(decode: Callable[[bytes], Message], offset: int) -> Callable[
         return message
 
     return check
-
-
-def _details(peer: _Peer) -> PeerDetails:
-    if peer.features is None or peer.init is None:
-        raise RuntimeError("not connected")
-    return PeerDetails(peer.node_id, peer.address, peer.features, peer.init, peer.inbound)
 
 
 def _warning(words: str) -> bytes:
