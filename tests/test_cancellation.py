@@ -5,16 +5,27 @@ Each scenario runs again and again under the mock clock, cancelled one checkpoin
 
 from __future__ import annotations
 
+import importlib
+import operator
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of
-from triolight import ConnectError, NodeAddress, PeerClosed, open_peer_nursery
+from triolight import (
+    ConnectError,
+    DisconnectCode,
+    DisconnectReason,
+    NodeAddress,
+    PeerClosed,
+    open_peer_nursery,
+)
 
 POINTS = 100
 
@@ -256,3 +267,67 @@ def test_a_cancelled_attach_ends_the_connection() -> None:
 
     for points in range(40):
         trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "nursery.descriptor_of",
+        "nursery.Link",
+        "nursery.shutdown_reason",
+        "nursery.PeerNursery._run_link",
+        "nursery.PeerNursery._set_timer",
+        "descriptor.StreamDescriptor.receive",
+        "descriptor.StreamDescriptor.write_out",
+        "descriptor.StreamDescriptor.close",
+        "descriptor.StreamDescriptor.disconnect_socket",
+        "peer.Inbox.deliver",
+        "peer_manager.PeerManager.read_event",
+        "peer_manager.PeerManager.process_events",
+        "peer_manager.PeerManager.disconnect_all_peers",
+    ],
+)
+def test_ctrl_c_inside_any_task_of_ours(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program hears of it in its own code. No task of ours is torn apart, and the goodbyes go out."""
+    module, _, name = place.partition(".")
+    original: Callable[..., Any] = operator.attrgetter(name)(importlib.import_module(f"triolight.{module}"))
+    pressed: list[str] = []
+    heard: list[DisconnectReason] = []
+
+    def pressing(*args: Any, **options: Any) -> Any:
+        if not pressed:
+            pressed.append(place)
+            signal.raise_signal(signal.SIGINT)
+        return original(*args, **options)
+
+    async def far_end(port: int, number: int, connected: trio.Event) -> None:
+        with trio.CancelScope(shield=True), suppress(ConnectError):
+            async with open_peer_nursery(make_manager(number)) as far:
+                peer = await far.connect(NodeAddress(identity(1), "127.0.0.1", port))
+                connected.set()
+                with suppress(PeerClosed):
+                    await peer.send(Note(payload=bytes(100)), Note(payload=bytes(100)))
+                heard.append(await peer.wait_closed())
+
+    async def main() -> None:
+        async with (
+            trio.open_nursery() as nursery,
+            open_peer_nursery(make_manager(1)) as near,
+            near.subscribe(Note, buffer_bytes=1),
+        ):
+            port = await port_of(near)
+            first, second = trio.Event(), trio.Event()
+            nursery.start_soon(far_end, port, 2, first)
+            await first.wait()
+            monkeypatch.setattr(f"triolight.{place}", pressing)
+            nursery.start_soon(far_end, port, 3, second)
+            await second.wait()
+            await near.peers[identity(2)].disconnect()
+
+    with pytest.RaisesGroup(KeyboardInterrupt, flatten_subgroups=True, allow_unwrapped=True):
+        trio.run(main)
+    assert pressed
+    assert heard
+    for reason in heard:
+        assert reason.code is DisconnectCode.PEER_CLOSED
+        assert "shutting down" in reason.message or "on request" in reason.message

@@ -123,7 +123,7 @@ def test_stdlib_logging(caplog: pytest.LogCaptureFixture) -> None:
         logger.log(Record(Level.INFO, "connected", "m", identity(1), {"a": 1}))
         logger.log(Record(Level.DEBUG, "not this", "m"))
         logger.log(Record(Level.WARN, "nobody's", "m"))
-    assert [one.getMessage() for one in caplog.records] == [f"[{identity(1).hex()[:16]}] connected", "nobody's"]
+    assert [one.getMessage() for one in caplog.records] == [f"[{identity(1).hex()[:16]}] connected a=1", "nobody's"]
     assert caplog.records[0].__dict__["triolight"] == {"a": 1}
     assert caplog.records[0].__dict__["peer_id"] == identity(1)
     logging.getLogger("triolight.quiet").setLevel(logging.CRITICAL)

@@ -404,7 +404,7 @@ async def test_events(autojump_clock: trio.testing.MockClock) -> None:
 async def test_events_that_nobody_reads_are_lost_and_said_to_be(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triolight.nursery.PEER_EVENTS", 3)
+    monkeypatch.setattr("triolight.peer.PEER_EVENTS", 3)
     async with open_peer_nursery(make_manager(1)) as near, near.events() as events:
         for number in (2, 3, 4):
             async with open_peer_nursery(make_manager(number)) as far:
@@ -536,7 +536,7 @@ async def test_a_second_crash_is_not_swallowed(
         pass
 
     async with open_peer_nursery(make_manager(2)) as far:
-        with pytest.RaisesGroup(Ours, flatten_subgroups=True):
+        with pytest.RaisesGroup(Bug, Ours, flatten_subgroups=True):
             async with open_peer_nursery(make_manager(1, custom=Buggy())) as near:
                 _, to_near = await join(near, far)
                 await to_near.send(Note(payload=b"boom"))
@@ -560,13 +560,12 @@ async def test_leaving_while_others_come_and_dial(autojump_clock: trio.testing.M
         except ConnectError as error:
             outcomes.append(error.reason.code)
 
-    async with trio.open_nursery() as nursery:
-        async with open_peer_nursery(make_manager(1)) as near:
-            ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(trying, near.attach(ours, identity(2)))
-            nursery.start_soon(trying, near.listen(0, host="127.0.0.1"))
-            nursery.start_soon(trying, near.connect(NodeAddress(identity(3), "127.0.0.1", 1)))
-            await trio.lowlevel.checkpoint()
+    async with trio.open_nursery() as nursery, open_peer_nursery(make_manager(1)) as near:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(trying, near.attach(ours, identity(2)))
+        nursery.start_soon(trying, near.listen(0, host="127.0.0.1"))
+        nursery.start_soon(trying, near.connect(NodeAddress(identity(3), "127.0.0.1", 1)))
+        await trio.lowlevel.checkpoint()
     assert len(outcomes) >= 1
     while await theirs.receive_some(100):
         pass

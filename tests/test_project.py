@@ -47,6 +47,7 @@ FLOORS = [
     "handlers",
     "peer_manager",
     "descriptor",
+    "peer",
     "nursery",
     "cli",
 ]
@@ -148,6 +149,7 @@ PUBLIC = {
     "IgnoreDuplicateGossip",
     "IgnoreError",
     "IgnoringMessageHandler",
+    "Inbox",
     "Level",
     "Logger",
     "MessageHandler",
@@ -159,6 +161,7 @@ PUBLIC = {
     "PeerConnected",
     "PeerDetails",
     "PeerDisconnected",
+    "PeerEvents",
     "PeerHandleError",
     "PeerManager",
     "PeerNursery",
@@ -209,7 +212,7 @@ def test_the_design_has_every_bound_with_its_value() -> None:
         assert getattr(importlib.import_module(f"triolight.{module}"), name) == value, f"{module}.{name}"
     # Where the bounds are, every number that has a name is one.
     defined: set[tuple[str, str]] = set()
-    for module in ("connection", "peer_manager", "descriptor", "nursery"):
+    for module in ("connection", "peer_manager", "descriptor", "peer", "nursery"):
         for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id.isupper():
                 name = node.target.id

@@ -50,7 +50,7 @@ def expected(cls: type[Message]) -> list[str]:
     if cls.name in CONTROL:
         return CONTROL[cls.name]
     if cls.name == "start_batch":
-        return []
+        return ["CustomMessageHandler.handle_custom_message"]
     found = []
     if cls.type not in ROUTING or cls.type == 258:
         found.append("ChannelMessageHandler")

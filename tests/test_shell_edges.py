@@ -263,7 +263,7 @@ async def test_a_subscriber_that_leaves_frees_its_peer(autojump_clock: trio.test
 async def test_all_peers_of_a_subscriber_share_a_bound(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triolight.nursery.SUBSCRIPTION_TOTAL_BYTES", 40_000)
+    monkeypatch.setattr("triolight.peer.SUBSCRIPTION_TOTAL_BYTES", 40_000)
     async with (
         open_peer_nursery(make_manager(1), ping_interval=math.inf) as hub,
         hub.subscribe(Note) as inbox,

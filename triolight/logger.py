@@ -79,8 +79,9 @@ class StdlibLogger:
         if self._logger.isEnabledFor(record.level):
             self._logger.log(
                 record.level,
-                "%s%s",
+                "%s%s%s",
                 f"[{record.peer_id.hex()[:16]}] " if record.peer_id else "",
                 record.message,
+                "".join(f" {name}={value}" for name, value in record.fields.items()),
                 extra={"peer_id": record.peer_id, "triolight": dict(record.fields)},
             )

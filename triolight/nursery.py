@@ -15,35 +15,59 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 from collections import deque
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 import trio
 
 from triolight.address import Address, NodeAddress, descriptor_of
-from triolight.connection import LARGEST_PONG, MAX_PINGS, OutstandingPing
+from triolight.connection import OutstandingPing
 from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
 from triolight.errors import (
     ConnectError,
     DisconnectCode,
     DisconnectReason,
-    EventsLost,
     PeerClosed,
     PeerHandleError,
     Side,
     printable,
 )
-from triolight.features import Features
 from triolight.keys import is_point
 from triolight.logger import Level, Record, wanted_level
-from triolight.messages import Init, Message, Ping, UnknownMessage
+from triolight.messages import Init, Message, UnknownMessage
+from triolight.peer import (
+    BUFFER_BYTES,
+    MESSAGE_OVERHEAD,
+    AnyMessage,
+    Attached,
+    Closed,
+    Delivery,
+    Disconnect,
+    Inbox,
+    InboxDrained,
+    Link,
+    Peer,
+    PeerConnected,
+    PeerDisconnected,
+    PeerEvents,
+    PingAnswer,
+    PumpEvent,
+    Received,
+    Send,
+    SendPing,
+    Shutdown,
+    SpaceToWrite,
+    Switchboard,
+    TimerDue,
+    Work,
+    shutdown_reason,
+)
 from triolight.peer_manager import (
     KEEPALIVE_IGNORED,
-    SEND_LIMIT_BYTES,
     PeerDetails,
     PeerManager,
     PeerObserver,
@@ -63,58 +87,10 @@ TOTAL_CHUNK_BYTES: Final = 64 * 1024 * 1024
 """What all unconsumed chunks together may hold: with many connections, chunks are smaller."""
 SMALL_INPUT: Final = 4 * 1024
 """A chunk up to this size is taken to fit into one turn, and goes before larger ones."""
-BUFFER_BYTES: Final = 256 * 1024
-"""Read ahead for a subscriber that is busy, for each peer, unless it says otherwise."""
-MESSAGE_OVERHEAD: Final = 512
-"""Counted for each buffered message besides its bytes, so that a bound on bytes bounds objects too."""
-SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
-"""Read ahead for one subscriber from all peers together: with many peers, each has a smaller share."""
-INBOX_MESSAGES: Final = 16
-"""Messages between the pump and a peer's deliverer. The first one stops the reading, so there is never a second."""
-PEER_EVENTS: Final = 1000
-"""Events kept for a reader of `events()` that is busy."""
 STALL_LOGGED_AFTER: Final = 10.0
 """Seconds that a full buffer pauses a peer before it is logged."""
 
-T = TypeVar("T")
 M = TypeVar("M", bound=Message | UnknownMessage)
-AnyMessage: TypeAlias = Message | UnknownMessage
-
-
-@dataclass(frozen=True, slots=True)
-class PeerConnected:
-    """A peer's Init was accepted."""
-
-    peer: Peer
-
-
-@dataclass(frozen=True, slots=True)
-class PeerDisconnected:
-    """A connected peer's connection ends."""
-
-    peer: Peer
-    reason: DisconnectReason
-
-
-@dataclass(frozen=True, slots=True)
-class PeerStatistics:
-    """A snapshot of one connection. Bytes on the wire are encrypted ones; times are seconds."""
-
-    messages_received: int
-    messages_sent: int
-    bytes_received: int
-    bytes_sent: int
-    queued_bytes: int
-    """Waiting to be written to the peer."""
-    inbox_bytes: int
-    """Waiting for our subscribers, MESSAGE_OVERHEAD for each message included."""
-    reading_paused: int
-    """How often a full inbox has paused the reading."""
-    rtt_last: float | None
-    rtt_minimum: float | None
-    rtt_smoothed: float | None
-    """RFC 6298's smoothing, 1/8 of each new one."""
-    pings_outstanding: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,502 +103,6 @@ class Deadlines:
     pong: float
     stall: float
     goodbye: float
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Events: everything that reaches the pump
-
-
-@dataclass(frozen=True, slots=True)
-class _Attached:
-    link: _Link
-
-
-@dataclass(frozen=True, slots=True)
-class _Received:
-    link: _Link
-    data: bytes
-    at: float
-    """When it was read."""
-
-
-@dataclass(frozen=True, slots=True)
-class _SpaceToWrite:
-    link: _Link
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Closed:
-    """The stream has ended by itself, or all its tasks are done."""
-
-    link: _Link
-    reason: DisconnectReason
-
-
-@dataclass(frozen=True, slots=True)
-class _Send:
-    link: _Link
-    encoded: tuple[bytes, ...]
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class _SendPing:
-    link: _Link
-    num_pong_bytes: int
-    ignored: bytes
-    answer: _PingAnswer
-
-
-@dataclass(frozen=True, slots=True)
-class _Disconnect:
-    link: _Link
-    reason: DisconnectReason
-
-
-@dataclass(frozen=True, slots=True)
-class _InboxDrained:
-    link: _Link
-
-
-@dataclass(frozen=True, slots=True)
-class _TimerDue:
-    link: _Link
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """The manager has something to do: its application queued it from outside."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Shutdown:
-    reason: DisconnectReason
-
-
-_Event: TypeAlias = (
-    _Attached
-    | _Received
-    | _SpaceToWrite
-    | _Closed
-    | _Send
-    | _SendPing
-    | _Disconnect
-    | _InboxDrained
-    | _TimerDue
-    | _Work
-    | _Shutdown
-)
-
-
-class _PingAnswer:
-    """Where the round trip of one ping arrives."""
-
-    __slots__ = ("done", "rtt")
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.rtt: float | None = None
-
-
-class _Link:
-    """One connection as the shell sees it: its descriptor, its peer, and who waits for what."""
-
-    __slots__ = (
-        "address",
-        "counts",
-        "deadline_at",
-        "deliverer_scope",
-        "descriptor",
-        "gone",
-        "goodbye_at",
-        "held_at",
-        "inbound",
-        "inbox",
-        "inbox_bytes",
-        "inbox_in",
-        "init",
-        "matches",
-        "matches_version",
-        "node_id",
-        "outcome",
-        "peer",
-        "ping_at",
-        "ping_room",
-        "ping_sent_at",
-        "pings",
-        "reading_paused",
-        "reason",
-        "received_at",
-        "reserved",
-        "room",
-        "rtt_last",
-        "rtt_minimum",
-        "rtt_smoothed",
-        "shaken",
-        "stall_logged",
-        "taken_at",
-        "timer_at",
-        "undelivered",
-        "waiting_pings",
-    )
-
-    def __init__(
-        self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadline_at: float
-    ) -> None:
-        self.descriptor: Final = StreamDescriptor(stream, self)
-        self.node_id = node_id
-        """Whom we dialled; None: the other side dialled."""
-        self.inbound: Final = node_id is None
-        self.address: Final = address
-        self.deadline_at = deadline_at
-        """When the current phase before the connection is complete has to be over."""
-        self.peer: Peer | None = None
-        self.reason: DisconnectReason | None = None
-        self.init: Init | None = None
-        self.shaken = False
-        """The three acts are done."""
-        self.outcome: Final = trio.Event()
-        """Connected, or never will be."""
-        self.gone: Final = trio.Event()
-        """The stream is closed and the tasks that used it are done."""
-        self.goodbye_at = math.inf
-        self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
-        # Sending
-        self.reserved = 0
-        self.room = trio.Event()
-        # Pings
-        self.pings = 0
-        self.waiting_pings: set[_PingAnswer] = set()
-        self.ping_room = trio.Event()
-        self.ping_at = math.inf
-        """When the next keepalive is due."""
-        self.ping_sent_at: float | None = None
-        """When the keepalive that has no answer yet was sent."""
-        self.received_at = 0.0
-        self.rtt_last: float | None = None
-        self.rtt_minimum: float | None = None
-        self.rtt_smoothed: float | None = None
-        # Subscribers
-        self.inbox_in, self.inbox = trio.open_memory_channel[_Delivery](INBOX_MESSAGES)
-        self.deliverer_scope: Final = trio.CancelScope()
-        self.inbox_bytes = 0
-        self.undelivered = 0
-        """Messages between the pump and the deliverer."""
-        self.held_at: float | None = None
-        self.taken_at = 0.0
-        self.reading_paused = 0
-        self.stall_logged = False
-        self.matches: dict[type, tuple[_Inbox[Any], ...]] = {}
-        self.matches_version = -1
-        # Time
-        self.timer_at = math.inf
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Subscribers
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    """A message that some subscribers have no room for."""
-
-    message: AnyMessage
-    cost: int
-    to: tuple[_Inbox[Any], ...]
-
-
-class _Inbox(Generic[T]):
-    """An iterator of messages, with what is read ahead for a busy reader; ends when there can be no more."""
-
-    def __init__(self, shell: PeerNursery, link: _Link | None, types: tuple[type, ...], buffer_bytes: int) -> None:
-        self._shell: Final = shell
-        self.link: Final = link
-        self.types: Final = types
-        self._buffer_bytes: Final = buffer_bytes
-        # Bytes are what limits it: each message counts as MESSAGE_OVERHEAD at the least.
-        capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
-        self._in, self._out = trio.open_memory_channel[tuple[Any, "_Link", int]](capacity)
-        self._used: dict[_Link, int] = {}
-        """Bytes that wait here, for each peer."""
-        self._total = 0
-        self._waiting: dict[_Link, trio.Event] = {}
-        """Deliverers that wait for room."""
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
-        has ended and all that came before is delivered."""
-        try:
-            item, link, cost = await self._out.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise StopAsyncIteration from None
-        link.inbox_bytes -= cost
-        self._total -= cost
-        used = self._used[link] - cost
-        if used:
-            self._used[link] = used
-        else:
-            del self._used[link]
-        if link.held_at is not None:
-            link.taken_at = trio.current_time()
-            # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
-            if link in self._waiting and used <= self._limit() // 2:
-                self._waiting.pop(link).set()
-        return cast("T", item)
-
-    async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
-        self._shell._subscribe(self)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._shell._unsubscribe(self)
-        self._out.close()
-        for link, used in self._used.items():
-            link.inbox_bytes -= used
-        self._used.clear()
-        for room in self._waiting.values():
-            room.set()
-
-    def _limit(self) -> int:
-        share = SUBSCRIPTION_TOTAL_BYTES // max(1, len(self._used))
-        return min(self._buffer_bytes, max(MIN_CHUNK, share))
-
-    def offer(self, link: _Link, message: AnyMessage, cost: int) -> bool:
-        """Takes a message if there is room for any of it; False if this peer's share is full."""
-        used = self._used.get(link, 0)
-        # Whoever has nothing here has room for one: no peer starves for what others have filled.
-        if used >= self._limit() or (used and self._total >= SUBSCRIPTION_TOTAL_BYTES):
-            return False
-        item = message if self.link is not None else (link.peer, message)
-        try:
-            self._in.send_nowait((item, link, cost))
-        except trio.WouldBlock:
-            return False
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return True  # it has left
-        self._used[link] = used + cost
-        self._total += cost
-        link.inbox_bytes += cost
-        return True
-
-    async def deliver(self, link: _Link, message: AnyMessage, cost: int) -> None:
-        """Waits for room."""
-        while not self.offer(link, message, cost):
-            room = self._waiting[link] = trio.Event()
-            await room.wait()
-
-    def end(self) -> None:
-        """No more messages."""
-        self._in.close()
-
-
-class _PeerEvents:
-    """An iterator of PeerConnected and PeerDisconnected that delays nobody."""
-
-    def __init__(self, shell: PeerNursery) -> None:
-        self._shell: Final = shell
-        self._in, self._out = trio.open_memory_channel[PeerConnected | PeerDisconnected](PEER_EVENTS)
-        self._lost = False
-
-    def __aiter__(self) -> AsyncIterator[PeerConnected | PeerDisconnected]:
-        return self
-
-    async def __anext__(self) -> PeerConnected | PeerDisconnected:
-        """The next event. Raises EventsLost if more came than are kept: all that waited is dropped then, and what
-        comes later is new."""
-        if self._lost:
-            self._lost = False
-            while True:
-                try:
-                    self._out.receive_nowait()
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
-            raise EventsLost(f"more than {PEER_EVENTS} events waited; start again from `peers.peers`")
-        try:
-            return await self._out.receive()
-        except (trio.EndOfChannel, trio.ClosedResourceError):
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
-        self._shell._readers.append(self)
-        if self._shell._ended:
-            self._in.close()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._shell._readers.remove(self)
-        self._out.close()
-
-    def publish(self, event: PeerConnected | PeerDisconnected) -> None:
-        try:
-            self._in.send_nowait(event)
-        except trio.WouldBlock:
-            self._lost = True
-
-    def end(self) -> None:
-        self._in.close()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Peer
-
-
-class Peer:
-    """A connected peer. Made by `connect`, `attach` and listeners; it stays what it is after the connection's end."""
-
-    def __init__(self, shell: PeerNursery, link: _Link, details: PeerDetails) -> None:
-        self._shell: Final = shell
-        self._link: Final = link
-        self._details: Final = details
-
-    def __repr__(self) -> str:
-        state = "connected" if self._link.reason is None else self._link.reason.code
-        return f"<Peer {self.node_id.hex()[:16]}, {state}>"
-
-    @property
-    def node_id(self) -> bytes:
-        """33 bytes."""
-        return self._details.node_id
-
-    @property
-    def address(self) -> Address | None:
-        """Where the connection goes to, or comes from, if that is known."""
-        return self._details.address
-
-    @property
-    def inbound(self) -> bool:
-        """Whether the other side dialled."""
-        return self._details.inbound
-
-    @property
-    def features(self) -> Features:
-        """What its Init offers."""
-        return self._details.features
-
-    @property
-    def init(self) -> Init:
-        """Its Init."""
-        return self._details.init
-
-    def statistics(self) -> PeerStatistics:
-        """A snapshot; after the end, of the end."""
-        link = self._link
-        manager = self._shell._manager
-        counts = manager.connection_counts(link.descriptor) or link.counts
-        return PeerStatistics(
-            *counts,
-            queued_bytes=manager.queued_bytes(link.descriptor) + link.reserved,
-            inbox_bytes=link.inbox_bytes,
-            reading_paused=link.reading_paused,
-            rtt_last=link.rtt_last,
-            rtt_minimum=link.rtt_minimum,
-            rtt_smoothed=link.rtt_smoothed,
-            pings_outstanding=link.pings,
-        )
-
-    async def send(self, *messages: AnyMessage) -> None:
-        """Queues messages, in a row on the wire. A checkpoint.
-
-        Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
-        a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
-        """
-        encoded = tuple([message.encode() for message in messages])
-        size = sum(map(len, encoded))
-        link, shell = self._link, self._shell
-        while True:
-            if link.reason is not None:
-                raise PeerClosed(link.reason)
-            if shell._manager.queued_bytes(link.descriptor) + link.reserved < SEND_LIMIT_BYTES:
-                break
-            await link.room.wait()
-        link.reserved += size
-        try:
-            # The last await: trio's channel either has the event or was cancelled without it.
-            await shell._events_in.send(_Send(link, encoded, size))
-        except BaseException:
-            link.reserved -= size
-            raise
-
-    async def ping(self, num_pong_bytes: int = 0, ignored: bytes = b"") -> float:
-        """Sends a ping and waits for its own pong: the round trip in seconds, from queueing to reading.
-
-        `num_pong_bytes` is at most 65531 and `ignored` at most 65529 bytes, ValueError otherwise. Raises PeerClosed if
-        the peer ends first. Cancelled: the ping may have gone out; its pong is then matched and forgotten. Waits while
-        32 pings wait for their pongs.
-
-        Do not await it in the loop that reads the same peer's messages: the pong comes behind what the loop has not
-        read, and the two wait for each other until the peer is ended with SUBSCRIBER_STALLED.
-        """
-        if not 0 <= num_pong_bytes <= LARGEST_PONG:
-            raise ValueError(f"a pong has 0 to {LARGEST_PONG} bytes, not {num_pong_bytes}")
-        Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
-        link = self._link
-        while True:
-            if link.reason is not None:
-                raise PeerClosed(link.reason)
-            # One place is the keepalive's.
-            if link.pings < MAX_PINGS - 1:
-                break
-            await link.ping_room.wait()
-        answer = _PingAnswer()
-        link.pings += 1
-        try:
-            await self._shell._events_in.send(_SendPing(link, num_pong_bytes, ignored, answer))
-        except BaseException:
-            link.pings -= 1
-            raise
-        await answer.done.wait()
-        if answer.rtt is None:
-            raise PeerClosed(self._ended())
-        return answer.rtt
-
-    @overload
-    def subscribe(self, *, buffer_bytes: int = ...) -> _Inbox[AnyMessage]: ...
-    @overload
-    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> _Inbox[M]: ...
-    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> _Inbox[Any]:
-        """``async with peer.subscribe(Pong) as inbox: async for message in inbox``: its messages of these types.
-
-        No types: all of them, also those the registry does not know. The iteration ends with the peer, when all that
-        came before has been delivered. While the reader is busy, up to `buffer_bytes` are read ahead; then the peer is
-        not read from until the reader has caught up.
-        """
-        return _Inbox[Any](self._shell, self._link, types, buffer_bytes)
-
-    async def disconnect(self, reason: str = "disconnected on request") -> None:
-        """Ends the connection: the peer hears a warning with these words first, then all is closed.
-
-        Waits for that, at most `goodbye_deadline` seconds and a short drain; cancelled, it goes on by itself.
-        Does nothing if the connection has ended already.
-        """
-        if not self._link.gone.is_set():
-            why = DisconnectReason(DisconnectCode.REQUESTED, Side.US, printable(reason))
-            await self._shell._events_in.send(_Disconnect(self._link, why))
-        await self._link.gone.wait()
-
-    async def wait_closed(self) -> DisconnectReason:
-        """Waits for the connection's end and says why it ended. A checkpoint."""
-        while self._link.reason is None:
-            await self._link.room.wait()
-        await trio.lowlevel.checkpoint()
-        return self._link.reason
-
-    def _ended(self) -> DisconnectReason:
-        return self._link.reason or _shutdown_reason()
-
-
-def _shutdown_reason() -> DisconnectReason:
-    return DisconnectReason(DisconnectCode.SHUTDOWN, Side.US, "shutting down")
 
 
 class _Dial:
@@ -648,24 +128,23 @@ class PeerNursery(PeerObserver):
     def __init__(self, manager: PeerManager, deadlines: Deadlines) -> None:
         self._manager: Final = manager
         self._deadlines: Final = deadlines
-        self._events_in, self._events = trio.open_memory_channel[_Event](EVENTS_CAPACITY)
+        self._events_in, self._events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
+        self._board: Final = Switchboard(manager, self._events_in)
         self._peers: dict[bytes, Peer] = {}
-        self._links: dict[SocketDescriptor, _Link] = {}
+        self._links: dict[SocketDescriptor, Link] = {}
         self._dials: dict[bytes, _Dial] = {}
-        self._inboxes: list[_Inbox[Any]] = []
-        self._inboxes_version = 0
-        self._readers: list[_PeerEvents] = []
-        self._fresh: deque[_Received] = deque()
-        self._leftover: deque[tuple[_Link, bytes | None]] = deque()
-        self._timers: list[tuple[float, int, _Link]] = []
+        self._fresh: deque[Received] = deque()
+        self._leftover: deque[tuple[Link, bytes | None]] = deque()
+        self._timers: list[tuple[float, int, Link]] = []
         self._timer_count = 0
         self._keeper_scope = trio.CancelScope()
         self._now = 0.0
         self._in_pump = False
         self._work_posted = False
         self._crash: BaseException | None = None
+        self._broken = False
+        """A bug of our own has come after a handler's: the manager is not touched any more."""
         self._leaving = trio.Event()
-        self._ended = False
         self._all_gone = trio.Event()
         self._running = 0
         self._doors: trio.Nursery | None = None
@@ -719,7 +198,7 @@ class PeerNursery(PeerObserver):
                 dial.scope.cancel(reason="nobody waits for this dial any more")
         if dial.peer is not None:
             return dial.peer
-        raise ConnectError(dial.reason or _shutdown_reason(), dial.init)
+        raise ConnectError(dial.reason or shutdown_reason(), dial.init)
 
     async def attach(
         self,
@@ -739,7 +218,7 @@ class PeerNursery(PeerObserver):
             await trio.aclose_forcefully(stream)
             self._check_open()
             raise ValueError("their_node_id is not a point of secp256k1")
-        link = _Link(stream, their_node_id, remote_address, trio.current_time() + self._deadlines.handshake)
+        link = Link(stream, their_node_id, remote_address, trio.current_time() + self._deadlines.handshake)
         self._start(link)
         try:
             await link.outcome.wait()
@@ -765,23 +244,23 @@ class PeerNursery(PeerObserver):
         return listeners
 
     @overload
-    def subscribe(self, *, buffer_bytes: int = ...) -> _Inbox[tuple[Peer, AnyMessage]]: ...
+    def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, AnyMessage]]: ...
     @overload
-    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> _Inbox[tuple[Peer, M]]: ...
-    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> _Inbox[Any]:
+    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> Inbox[tuple[Peer, M]]: ...
+    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> Inbox[Any]:
         """``async with peers.subscribe(Warning) as inbox: async for peer, message in inbox``: messages of every peer.
 
         As `Peer.subscribe`, for all peers, those to come included. Subscribe before connecting to miss nothing after
         Init. Each peer has `buffer_bytes` of its own: a slow reader slows the peers it reads, and no other.
         """
-        return _Inbox[Any](self, None, types, buffer_bytes)
+        return Inbox[Any](self._board, None, types, buffer_bytes)
 
-    def events(self) -> _PeerEvents:
+    def events(self) -> PeerEvents:
         """``async with peers.events() as events: async for event in events``: PeerConnected and PeerDisconnected.
 
         Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
         """
-        return _PeerEvents(self)
+        return PeerEvents(self._board)
 
     @staticmethod
     def _nursery(nursery: trio.Nursery | None) -> trio.Nursery:
@@ -791,36 +270,12 @@ class PeerNursery(PeerObserver):
 
     def _check_open(self) -> None:
         if self._leaving.is_set():
-            raise PeerClosed(_shutdown_reason())
+            raise PeerClosed(shutdown_reason())
 
-    # -- subscribers ---------------------------------------------------------------------------------------------------
-
-    def _subscribe(self, inbox: _Inbox[Any]) -> None:
-        self._inboxes.append(inbox)
-        self._inboxes_version += 1
-        link = inbox.link
-        if self._ended or (link is not None and link.reason is not None):
-            inbox.end()
-
-    def _unsubscribe(self, inbox: _Inbox[Any]) -> None:
-        self._inboxes.remove(inbox)
-        self._inboxes_version += 1
-
-    def _matching(self, link: _Link, kind: type) -> tuple[_Inbox[Any], ...]:
-        if link.matches_version != self._inboxes_version:
-            link.matches.clear()
-            link.matches_version = self._inboxes_version
-        found = link.matches.get(kind)
-        if found is None:
-            found = link.matches[kind] = tuple(
-                inbox
-                for inbox in self._inboxes
-                if (inbox.link is None or inbox.link is link) and (not inbox.types or issubclass(kind, inbox.types))
-            )
-        return found
+    # -- tasks ---------------------------------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
-    async def _deliver(self, link: _Link) -> None:
+    async def _deliver(self, link: Link) -> None:
         """The deliverer: what the pump found no room for, in order, to each subscriber as it makes room."""
         try:
             with link.deliverer_scope:
@@ -829,12 +284,10 @@ class PeerNursery(PeerObserver):
                         await subscriber.deliver(link, delivery.message, delivery.cost)
                     link.undelivered -= 1
                     if not link.undelivered:
-                        await self._events_in.send(_InboxDrained(link))
+                        await self._events_in.send(InboxDrained(link))
         finally:
-            for subscriber in [one for one in self._inboxes if one.link is link]:
+            for subscriber in [one for one in self._board.inboxes if one.link is link]:
                 subscriber.end()
-
-    # -- tasks ---------------------------------------------------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
     async def _services(self, task_status: trio.TaskStatus[None]) -> None:
@@ -843,27 +296,30 @@ class PeerNursery(PeerObserver):
             async with trio.open_nursery() as core:
                 core.start_soon(self._pump, name="pump")
                 core.start_soon(self._keeper, name="keeper")
-                async with trio.open_nursery() as links:
-                    self._links_nursery = links
-                    async with trio.open_nursery() as doors:
-                        self._doors = doors
-                        task_status.started()
-                        await self._leaving.wait()
-                        doors.cancel_scope.cancel(reason="leaving")
-                    # Nothing comes in or goes out any more; those who are there hear that we leave.
-                    await self._say_goodbye()
-                    links.cancel_scope.cancel(reason="left")
-                core.cancel_scope.cancel(reason="left")
-                self._pump_scope.cancel(reason="left")
+                try:
+                    async with trio.open_nursery() as links:
+                        self._links_nursery = links
+                        async with trio.open_nursery() as doors:
+                            self._doors = doors
+                            task_status.started()
+                            await self._leaving.wait()
+                            doors.cancel_scope.cancel(reason="leaving")
+                        # Nothing comes in or goes out any more; those who are there hear that we leave.
+                        await self._say_goodbye()
+                        links.cancel_scope.cancel(reason="left")
+                finally:
+                    # The pump is shielded, and waited for: whatever went wrong above, it must not wait for more.
+                    core.cancel_scope.cancel(reason="left")
+                    self._pump_scope.cancel(reason="left")
         if self._crash is not None:
             raise self._crash
 
     @trio.lowlevel.enable_ki_protection
     async def _say_goodbye(self) -> None:
-        reason = _shutdown_reason()
+        reason = shutdown_reason()
         if self._crash is not None:
             reason = DisconnectReason(DisconnectCode.HANDLER_CRASHED, Side.US, "an internal error, shutting down")
-        await self._events_in.send(_Shutdown(reason))
+        await self._events_in.send(Shutdown(reason))
         with trio.move_on_after(self._deadlines.goodbye + DRAIN_SECONDS):
             while self._running:
                 self._all_gone = trio.Event()
@@ -873,6 +329,7 @@ class PeerNursery(PeerObserver):
 
     @trio.lowlevel.enable_ki_protection
     async def _run_listeners(self, listeners: list[trio.SocketListener]) -> None:
+        @trio.lowlevel.enable_ki_protection
         async def accepted(stream: trio.SocketStream) -> None:
             try:
                 host, port, *_ = stream.socket.getpeername()
@@ -880,7 +337,7 @@ class PeerNursery(PeerObserver):
                 await trio.aclose_forcefully(stream)  # gone already
                 return
             address = descriptor_of(host.partition("%")[0], port)
-            await self._run_link(_Link(stream, None, address, trio.current_time() + self._deadlines.handshake))
+            await self._run_link(Link(stream, None, address, trio.current_time() + self._deadlines.handshake))
 
         await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
 
@@ -913,7 +370,7 @@ class PeerNursery(PeerObserver):
                 reason = DisconnectReason(DisconnectCode.TCP_FAILED, Side.NETWORK, words)
             dial.reason = reason
             return
-        link = _Link(stream, address.node_id, descriptor_of(address.host, address.port), deadline_at)
+        link = Link(stream, address.node_id, descriptor_of(address.host, address.port), deadline_at)
         self._start(link)
         try:
             await link.outcome.wait()
@@ -925,20 +382,20 @@ class PeerNursery(PeerObserver):
         except ConnectError as error:
             dial.reason, dial.init = error.reason, error.init
 
-    def _start(self, link: _Link) -> None:
+    def _start(self, link: Link) -> None:
         self._nursery(self._links_nursery).start_soon(self._run_link, link, name="peer")
 
-    async def _abandon(self, link: _Link) -> None:
+    async def _abandon(self, link: Link) -> None:
         """Whoever wanted this connection does not wait for it any more. Shielded: the pump waits for nobody."""
         why = DisconnectReason(DisconnectCode.REQUESTED, Side.US, "the dial was cancelled")
         with trio.CancelScope(shield=True):
-            await self._events_in.send(_Disconnect(link, why))
+            await self._events_in.send(Disconnect(link, why))
 
-    def _peer_of(self, link: _Link) -> Peer:
+    def _peer_of(self, link: Link) -> Peer:
         """What a dial has come to. The connection itself, or the one with the same node that was kept instead."""
         if link.peer is not None:
             return link.peer
-        reason = link.reason or _shutdown_reason()
+        reason = link.reason or shutdown_reason()
         if reason.code in (DisconnectCode.DUPLICATE, DisconnectCode.CLOSED_BEFORE_INIT) and link.node_id:
             survivor = self._peers.get(link.node_id)
             if survivor is not None:
@@ -946,7 +403,7 @@ class PeerNursery(PeerObserver):
         raise ConnectError(reason, link.init)
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_link(self, link: _Link) -> None:
+    async def _run_link(self, link: Link) -> None:
         """The task of one peer: owns the descriptor from the first act to the closed stream."""
         descriptor = link.descriptor
         self._running += 1
@@ -956,18 +413,22 @@ class PeerNursery(PeerObserver):
             async with trio.open_nursery() as nursery:
                 descriptor.task_scope = nursery.cancel_scope
                 nursery.start_soon(self._run_writer, link, nursery.cancel_scope, name="peer writer")
-                await self._events_in.send(_Attached(link))
-                closed = await self._run_reader(link)
-                await self._events_in.send(_Closed(link, closed))
-                await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
+                try:
+                    await self._events_in.send(Attached(link))
+                    closed = await self._run_reader(link)
+                    await self._events_in.send(Closed(link, closed))
+                    await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
+                finally:
+                    # Nothing more is taken, whoever has ended this: the writer, shielded, waits for nothing but words.
+                    descriptor.disconnect_socket()
+                    by = trio.current_time() + self._deadlines.goodbye
+                    descriptor.writer_scope.deadline = min(descriptor.writer_scope.deadline, by)
         finally:
             with trio.CancelScope(shield=True):
-                # What is known to the manager until now will not be heard of again.
-                descriptor.disconnect_socket()
                 await descriptor.close(
                     min(link.goodbye_at, trio.current_time() + self._deadlines.goodbye), link.init is not None
                 )
-                await self._events_in.send(_Closed(link, closed))
+                await self._events_in.send(Closed(link, closed))
             self._links.pop(descriptor, None)
             self._running -= 1
             link.gone.set()
@@ -975,7 +436,7 @@ class PeerNursery(PeerObserver):
                 self._all_gone.set()
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_reader(self, link: _Link) -> DisconnectReason:
+    async def _run_reader(self, link: Link) -> DisconnectReason:
         descriptor = link.descriptor
         while True:
             share = TOTAL_CHUNK_BYTES // max(1, len(self._links))
@@ -986,16 +447,16 @@ class PeerNursery(PeerObserver):
                 return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words))
             if not data:
                 return DisconnectReason(DisconnectCode.PEER_CLOSED, Side.PEER, "the peer closed the connection")
-            event = _Received(link, data, trio.current_time())
+            event = Received(link, data, trio.current_time())
             try:
                 self._events_in.send_nowait(event)
             except trio.WouldBlock:
                 await self._events_in.send(event)
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_writer(self, link: _Link, task_scope: trio.CancelScope) -> None:
+    async def _run_writer(self, link: Link, task_scope: trio.CancelScope) -> None:
         async def report(count: int) -> None:
-            await self._events_in.send(_SpaceToWrite(link, count))
+            await self._events_in.send(SpaceToWrite(link, count))
 
         with link.descriptor.writer_scope:
             await link.descriptor.write_out(report)
@@ -1011,12 +472,12 @@ class PeerNursery(PeerObserver):
                 at, _, link = heapq.heappop(self._timers)
                 if at >= link.timer_at:
                     link.timer_at = math.inf
-                    await self._events_in.send(_TimerDue(link))
+                    await self._events_in.send(TimerDue(link))
             self._keeper_scope = trio.CancelScope(deadline=self._timers[0][0] if self._timers else math.inf)
             with self._keeper_scope:
                 await trio.sleep_forever()
 
-    def _set_timer(self, link: _Link, at: float) -> None:
+    def _set_timer(self, link: Link, at: float) -> None:
         """The link will be looked at at this time, or earlier."""
         if at >= link.timer_at or at == math.inf:
             return
@@ -1043,25 +504,50 @@ class PeerNursery(PeerObserver):
                     event = None
                 else:
                     event = await self._events.receive()
+                if self._broken:
+                    self._fresh.clear()
+                    self._leftover.clear()
+                    if event is not None:
+                        self._refuse(event)
+                    continue
                 self._in_pump = True
                 try:
                     self._take(event)
                     self._turn()
                 except BaseException as error:
-                    self._handler_crashed(error)
+                    self._crashed(error)
                 finally:
                     self._in_pump = False
 
-    def _handler_crashed(self, error: BaseException) -> None:
-        if self._crash is not None:
-            # Not a handler's any more: none is called. Let it out.
-            raise error
-        self._crash = error
-        self._manager.abandon_handlers()
+    def _crashed(self, error: BaseException) -> None:
+        if self._crash is None:
+            self._crash = error
+            self._manager.abandon_handlers()
+        else:
+            # Not a handler's any more: none is called. Nobody can be told goodbye, but everyone is let go.
+            self._crash = BaseExceptionGroup("a bug in triolight, after another exception", [self._crash, error])
+            self._broken = True
+            for link in list(self._links.values()):
+                self._let_go(link)
         self._leaving.set()
         self._body_scope.cancel(reason="a handler has raised")
 
-    def _take(self, event: _Event | None) -> None:
+    def _let_go(self, link: Link) -> None:
+        if link.reason is None:
+            words = "an internal error, shutting down"
+            self._link_ended(link, DisconnectReason(DisconnectCode.HANDLER_CRASHED, Side.US, words), link.init)
+        link.descriptor.disconnect_socket()
+
+    def _refuse(self, event: PumpEvent) -> None:
+        match event:
+            case Attached(link=link) | Closed(link=link) | Received(link=link) | Disconnect(link=link):
+                self._let_go(link)
+            case SendPing(answer=answer):
+                answer.done.set()
+            case _:
+                pass
+
+    def _take(self, event: PumpEvent | None) -> None:
         """Applies what has come, up to TAKEN_AT_ONCE events."""
         taken = 0
         while True:
@@ -1096,7 +582,7 @@ class PeerNursery(PeerObserver):
         for descriptor in manager.unfinished():
             self._leftover.append((self._link_of(descriptor), None))
 
-    def _read(self, link: _Link, data: bytes) -> None:
+    def _read(self, link: Link, data: bytes) -> None:
         try:
             paused = self._manager.read_event(link.descriptor, data)
         except PeerHandleError:
@@ -1106,59 +592,59 @@ class PeerNursery(PeerObserver):
         if not paused:
             link.descriptor.allow_reading()
 
-    def _apply(self, event: _Event) -> None:
+    def _apply(self, event: PumpEvent) -> None:
         manager = self._manager
         self._now = trio.current_time()
         match event:
-            case _Received(link=link, data=data, at=at):
+            case Received(link=link, data=data, at=at):
                 self._now = at
                 link.received_at = at
                 if len(data) <= SMALL_INPUT:
                     self._fresh.append(event)
                 else:
                     self._leftover.append((link, data))
-            case _SpaceToWrite(link=link, count=count):
+            case SpaceToWrite(link=link, count=count):
                 if link.descriptor.made_room(count):
                     try:
                         manager.write_buffer_space_avail(link.descriptor)
                     except PeerHandleError:
                         pass  # its end was decided meanwhile
                 self._wake_senders(link)
-            case _Send(link=link, encoded=encoded, size=size):
+            case Send(link=link, encoded=encoded, size=size):
                 link.reserved -= size
                 manager.send_encoded(link.descriptor, encoded)
-            case _SendPing(link=link, answer=answer):
+            case SendPing(link=link, answer=answer):
                 if manager.send_ping(link.descriptor, event.num_pong_bytes, event.ignored, answer):
                     link.waiting_pings.add(answer)
                 else:
                     self._ping_answered(link)
                     answer.done.set()
-            case _Attached(link=link):
+            case Attached(link=link):
                 self._attach(link)
-            case _Closed(link=link, reason=reason):
+            case Closed(link=link, reason=reason):
                 manager.socket_disconnected(link.descriptor, reason)
                 link.descriptor.disconnect_socket()
                 if link.reason is None:
                     # It never came as far as the manager.
                     self._link_ended(link, reason, None)
-            case _Disconnect(link=link, reason=reason):
+            case Disconnect(link=link, reason=reason):
                 manager.disconnect(link.descriptor, reason)
-            case _InboxDrained(link=link):
+            case InboxDrained(link=link):
                 if link.held_at is not None and link.reason is None:
                     link.held_at = None
                     manager.hold_reading(link.descriptor, False)
                     self._set_timer(link, self._now)
-            case _TimerDue(link=link):
+            case TimerDue(link=link):
                 self._on_timer(link)
-            case _Work():
+            case Work():
                 pass  # the turn that follows does it
-            case _Shutdown(reason=reason):
+            case Shutdown(reason=reason):
                 manager.disconnect_all_peers(reason)
 
-    def _attach(self, link: _Link) -> None:
+    def _attach(self, link: Link) -> None:
         manager, descriptor = self._manager, link.descriptor
         if self._leaving.is_set():
-            self._link_ended(link, _shutdown_reason(), None)
+            self._link_ended(link, shutdown_reason(), None)
             descriptor.disconnect_socket()
             return
         if link.node_id is None:
@@ -1167,7 +653,7 @@ class PeerNursery(PeerObserver):
             descriptor.send_data(manager.new_outbound_connection(link.node_id, descriptor, link.address), True)
         self._set_timer(link, link.deadline_at)
 
-    def _wake_senders(self, link: _Link) -> None:
+    def _wake_senders(self, link: Link) -> None:
         room, link.room = link.room, trio.Event()
         room.set()
 
@@ -1176,14 +662,14 @@ class PeerNursery(PeerObserver):
         if self._in_pump or self._work_posted:
             return
         try:
-            self._events_in.send_nowait(_Work())
+            self._events_in.send_nowait(Work())
             self._work_posted = True
         except (trio.WouldBlock, trio.BrokenResourceError):
             pass  # the pump has enough to wake for, or has left
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
-    def _on_timer(self, link: _Link) -> None:
+    def _on_timer(self, link: Link) -> None:
         """Looks at one link's deadlines, and sets its next timer."""
         if link.reason is not None:
             return
@@ -1235,13 +721,13 @@ class PeerNursery(PeerObserver):
         else:
             self._set_timer(link, next_at)
 
-    def _log_stall(self, link: _Link, seconds: float) -> None:
+    def _log_stall(self, link: Link, seconds: float) -> None:
         logger = self._manager.logger
         if wanted_level(logger) <= Level.WARN and link.peer is not None:
             words = "a subscriber of ours does not read; this peer is not read from"
             logger.log(Record(Level.WARN, words, "nursery", link.peer.node_id, {"seconds": round(seconds)}))
 
-    def _phase_timeout(self, link: _Link) -> DisconnectReason:
+    def _phase_timeout(self, link: Link) -> DisconnectReason:
         if link.shaken:
             words = f"no Init within {self._deadlines.init:g} seconds"
             return DisconnectReason(DisconnectCode.INIT_TIMEOUT, Side.US, words)
@@ -1251,9 +737,9 @@ class PeerNursery(PeerObserver):
     # -- what the manager reports --------------------------------------------------------------------------------------
 
     @staticmethod
-    def _link_of(descriptor: SocketDescriptor) -> _Link:
+    def _link_of(descriptor: SocketDescriptor) -> Link:
         """The link of a descriptor that we have given to the manager: it may know it for longer than `_links` does."""
-        return cast("_Link", cast("StreamDescriptor", descriptor).owner)
+        return cast("Link", cast("StreamDescriptor", descriptor).owner)
 
     def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
         link = self._link_of(descriptor)
@@ -1264,13 +750,12 @@ class PeerNursery(PeerObserver):
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
         link = self._link_of(descriptor)
         link.init = details.init
-        peer = link.peer = Peer(self, link, details)
+        peer = link.peer = Peer(self._board, link, details)
         self._peers[details.node_id] = peer
         self._nursery(self._links_nursery).start_soon(self._deliver, link, name="peer deliverer")
         link.ping_at = self._now + self._deadlines.ping_interval
         self._set_timer(link, link.ping_at)
-        for reader in self._readers:
-            reader.publish(PeerConnected(peer))
+        self._board.publish(PeerConnected(peer))
         link.outcome.set()
 
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
@@ -1279,10 +764,10 @@ class PeerNursery(PeerObserver):
         self._link_ended(link, reason, init)
 
     def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
-        if not self._inboxes:
+        if not self._board.inboxes:
             return
         link = self._link_of(descriptor)
-        subscribers = self._matching(link, type(message))
+        subscribers = self._board.matching(link, type(message))
         if not subscribers:
             return
         cost = size + MESSAGE_OVERHEAD
@@ -1292,7 +777,7 @@ class PeerNursery(PeerObserver):
             if not subscribers:
                 return
         link.undelivered += 1
-        link.inbox_in.send_nowait(_Delivery(message, cost, subscribers))
+        link.inbox_in.send_nowait(Delivery(message, cost, subscribers))
         if link.held_at is None:
             link.held_at = link.taken_at = self._now
             link.stall_logged = False
@@ -1310,17 +795,17 @@ class PeerNursery(PeerObserver):
         link.rtt_minimum = rtt if link.rtt_minimum is None else min(rtt, link.rtt_minimum)
         link.rtt_smoothed = rtt if link.rtt_smoothed is None else link.rtt_smoothed + (rtt - link.rtt_smoothed) / 8
         self._ping_answered(link)
-        if isinstance(ping.token, _PingAnswer):
+        if isinstance(ping.token, PingAnswer):
             ping.token.rtt = rtt
             ping.token.done.set()
             link.waiting_pings.discard(ping.token)
 
-    def _ping_answered(self, link: _Link) -> None:
+    def _ping_answered(self, link: Link) -> None:
         link.pings -= 1
         room, link.ping_room = link.ping_room, trio.Event()
         room.set()
 
-    def _link_ended(self, link: _Link, reason: DisconnectReason, init: Init | None) -> None:
+    def _link_ended(self, link: Link, reason: DisconnectReason, init: Init | None) -> None:
         """Everyone who waits for anything of this link hears of its end."""
         link.reason = reason
         link.init = init
@@ -1330,8 +815,7 @@ class PeerNursery(PeerObserver):
         if peer is not None:
             if self._peers.get(peer.node_id) is peer:
                 del self._peers[peer.node_id]
-            for reader in self._readers:
-                reader.publish(PeerDisconnected(peer, reason))
+            self._board.publish(PeerDisconnected(peer, reason))
         link.inbox_in.close()
         if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
             link.deliverer_scope.cancel(reason="the subscriber has stalled")
@@ -1351,6 +835,9 @@ def _os_words(error: BaseException | None) -> str:
     if isinstance(cause, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", cause).exceptions
         return "; ".join(sorted({_os_words(one) for one in inner}))
+    if isinstance(error, OSError) and error.errno and not isinstance(error, trio.socket.gaierror):
+        # Trio's own text for a failed dial repeats the address in numbers.
+        return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error)
 
 
@@ -1366,16 +853,22 @@ class _OpenPeerNursery:
         self._shell: Final = PeerNursery(manager, deadlines)
         self._opened = trio.open_nursery()
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> PeerNursery:
         shell = self._shell
         self._manager.drive(shell, shell._post_work, lambda: shell._now, TURN_WORK)
-        nursery = await self._opened.__aenter__()
-        shell._body_scope = nursery.cancel_scope
-        with trio.CancelScope(shield=True):
-            # One step, nothing to wait for; the block shall not be half open if it is cancelled right here.
-            await nursery.start(shell._services)
+        try:
+            nursery = await self._opened.__aenter__()
+            shell._body_scope = nursery.cancel_scope
+            with trio.CancelScope(shield=True):
+                # One step, nothing to wait for; the block shall not be half open if it is cancelled right here.
+                await nursery.start(shell._services)
+        except BaseException:
+            self._manager.release()
+            raise
         return shell
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
@@ -1389,11 +882,7 @@ class _OpenPeerNursery:
                 return False
             raise
         finally:
-            shell._ended = True
-            for inbox in shell._inboxes:
-                inbox.end()
-            for reader in shell._readers:
-                reader.end()
+            shell._board.end()
             self._manager.release()
 
 

@@ -892,7 +892,7 @@ class PeerManager:
 
     def _on_warning(self, peer: _Peer, message: Warning) -> None:
         words = peer.last_words = printable(message.data)
-        self._log(Level.WARN, "the peer sent a warning", peer, channel_id=message.channel_id.hex(), text=words)
+        self._log(Level.INFO, "the peer sent a warning", peer, channel_id=message.channel_id.hex(), text=words)
 
     def _on_ping(self, peer: _Peer, message: Ping) -> None:
         if message.num_pong_bytes <= LARGEST_PONG:

@@ -1,0 +1,625 @@
+"""Peer as its users hold it, the inboxes of subscribers, and the events by which all of them reach the pump.
+
+Starts no task, and asks the PeerManager without ever changing it: what shall happen is sent to the pump as an event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
+
+import trio
+
+from triolight.address import Address
+from triolight.connection import LARGEST_PONG, MAX_PINGS
+from triolight.descriptor import StreamDescriptor
+from triolight.errors import DisconnectCode, DisconnectReason, EventsLost, PeerClosed, Side, printable
+from triolight.features import Features
+from triolight.messages import Init, Message, Ping, UnknownMessage
+from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, PeerManager
+
+MIN_SHARE: Final = 4 * 1024
+"""Read ahead for one peer, however many share a subscriber's total."""
+BUFFER_BYTES: Final = 256 * 1024
+"""Read ahead for a subscriber that is busy, for each peer, unless it says otherwise."""
+MESSAGE_OVERHEAD: Final = 512
+"""Counted for each buffered message besides its bytes, so that a bound on bytes bounds objects too."""
+SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
+"""Read ahead for one subscriber from all peers together: with many peers, each has a smaller share."""
+INBOX_MESSAGES: Final = 16
+"""Messages between the pump and a peer's deliverer. The first one stops the reading, so there is never a second."""
+PEER_EVENTS: Final = 1000
+"""Events kept for a reader of `events()` that is busy."""
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message | UnknownMessage)
+AnyMessage: TypeAlias = Message | UnknownMessage
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConnected:
+    """A peer's Init was accepted."""
+
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
+class PeerDisconnected:
+    """A connected peer's connection ends."""
+
+    peer: Peer
+    reason: DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class PeerStatistics:
+    """A snapshot of one connection. Bytes on the wire are encrypted ones; times are seconds."""
+
+    messages_received: int
+    messages_sent: int
+    bytes_received: int
+    bytes_sent: int
+    queued_bytes: int
+    """Waiting to be written to the peer."""
+    inbox_bytes: int
+    """Waiting for our subscribers, MESSAGE_OVERHEAD for each message included."""
+    reading_paused: int
+    """How often a full inbox has paused the reading."""
+    rtt_last: float | None
+    rtt_minimum: float | None
+    rtt_smoothed: float | None
+    """RFC 6298's smoothing, 1/8 of each new one."""
+    pings_outstanding: int
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Events: everything that reaches the pump
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    link: Link
+    data: bytes
+    at: float
+    """When it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceToWrite:
+    link: Link
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The stream has ended by itself, or all its tasks are done."""
+
+    link: Link
+    reason: DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    link: Link
+    encoded: tuple[bytes, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendPing:
+    link: Link
+    num_pong_bytes: int
+    ignored: bytes
+    answer: PingAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    link: Link
+    reason: DisconnectReason
+
+
+@dataclass(frozen=True, slots=True)
+class InboxDrained:
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    link: Link
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The manager has something to do: its application queued it from outside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    reason: DisconnectReason
+
+
+PumpEvent: TypeAlias = (
+    Attached
+    | Received
+    | SpaceToWrite
+    | Closed
+    | Send
+    | SendPing
+    | Disconnect
+    | InboxDrained
+    | TimerDue
+    | Work
+    | Shutdown
+)
+
+
+class PingAnswer:
+    """Where the round trip of one ping arrives."""
+
+    __slots__ = ("done", "rtt")
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.rtt: float | None = None
+
+
+class Link:
+    """One connection as the shell sees it: its descriptor, its peer, and who waits for what."""
+
+    __slots__ = (
+        "address",
+        "counts",
+        "deadline_at",
+        "deliverer_scope",
+        "descriptor",
+        "gone",
+        "goodbye_at",
+        "held_at",
+        "inbound",
+        "inbox",
+        "inbox_bytes",
+        "inbox_in",
+        "init",
+        "matches",
+        "matches_version",
+        "node_id",
+        "outcome",
+        "peer",
+        "ping_at",
+        "ping_room",
+        "ping_sent_at",
+        "pings",
+        "reading_paused",
+        "reason",
+        "received_at",
+        "reserved",
+        "room",
+        "rtt_last",
+        "rtt_minimum",
+        "rtt_smoothed",
+        "shaken",
+        "stall_logged",
+        "taken_at",
+        "timer_at",
+        "undelivered",
+        "waiting_pings",
+    )
+
+    def __init__(
+        self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadline_at: float
+    ) -> None:
+        self.descriptor: Final = StreamDescriptor(stream, self)
+        self.node_id = node_id
+        """Whom we dialled; None: the other side dialled."""
+        self.inbound: Final = node_id is None
+        self.address: Final = address
+        self.deadline_at = deadline_at
+        """When the current phase before the connection is complete has to be over."""
+        self.peer: Peer | None = None
+        self.reason: DisconnectReason | None = None
+        self.init: Init | None = None
+        self.shaken = False
+        """The three acts are done."""
+        self.outcome: Final = trio.Event()
+        """Connected, or never will be."""
+        self.gone: Final = trio.Event()
+        """The stream is closed and the tasks that used it are done."""
+        self.goodbye_at = math.inf
+        self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
+        # Sending
+        self.reserved = 0
+        self.room = trio.Event()
+        # Pings
+        self.pings = 0
+        self.waiting_pings: set[PingAnswer] = set()
+        self.ping_room = trio.Event()
+        self.ping_at = math.inf
+        """When the next keepalive is due."""
+        self.ping_sent_at: float | None = None
+        """When the keepalive that has no answer yet was sent."""
+        self.received_at = 0.0
+        self.rtt_last: float | None = None
+        self.rtt_minimum: float | None = None
+        self.rtt_smoothed: float | None = None
+        # Subscribers
+        self.inbox_in, self.inbox = trio.open_memory_channel[Delivery](INBOX_MESSAGES)
+        self.deliverer_scope: Final = trio.CancelScope()
+        self.inbox_bytes = 0
+        self.undelivered = 0
+        """Messages between the pump and the deliverer."""
+        self.held_at: float | None = None
+        self.taken_at = 0.0
+        self.reading_paused = 0
+        self.stall_logged = False
+        self.matches: dict[type, tuple[Inbox[Any], ...]] = {}
+        self.matches_version = -1
+        # Time
+        self.timer_at = math.inf
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Subscribers
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that some subscribers have no room for."""
+
+    message: AnyMessage
+    cost: int
+    to: tuple[Inbox[Any], ...]
+
+
+class Inbox(Generic[T]):
+    """An iterator of messages, with what is read ahead for a busy reader; ends when there can be no more."""
+
+    def __init__(self, board: Switchboard, link: Link | None, types: tuple[type, ...], buffer_bytes: int) -> None:
+        self._board: Final = board
+        self.link: Final = link
+        self.types: Final = types
+        self._buffer_bytes: Final = buffer_bytes
+        # Bytes are what limits it: each message counts as MESSAGE_OVERHEAD at the least.
+        capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
+        self._in, self._out = trio.open_memory_channel[tuple[Any, "Link", int]](capacity)
+        self._used: dict[Link, int] = {}
+        """Bytes that wait here, for each peer."""
+        self._total = 0
+        self._waiting: dict[Link, trio.Event] = {}
+        """Deliverers that wait for room."""
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
+        has ended and all that came before is delivered."""
+        try:
+            item, link, cost = await self._out.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise StopAsyncIteration from None
+        link.inbox_bytes -= cost
+        self._total -= cost
+        used = self._used[link] - cost
+        if used:
+            self._used[link] = used
+        else:
+            del self._used[link]
+        if link.held_at is not None:
+            link.taken_at = trio.current_time()
+            # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
+            if link in self._waiting and used <= self._limit() // 2:
+                self._waiting.pop(link).set()
+        return cast("T", item)
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._board.join(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._board.leave(self)
+        self._out.close()
+        for link, used in self._used.items():
+            link.inbox_bytes -= used
+        self._used.clear()
+        for room in self._waiting.values():
+            room.set()
+
+    def _limit(self) -> int:
+        share = SUBSCRIPTION_TOTAL_BYTES // max(1, len(self._used))
+        return min(self._buffer_bytes, max(MIN_SHARE, share))
+
+    def offer(self, link: Link, message: AnyMessage, cost: int) -> bool:
+        """Takes a message if there is room for any of it; False if this peer's share is full."""
+        used = self._used.get(link, 0)
+        # Whoever has nothing here has room for one: no peer starves for what others have filled.
+        if used >= self._limit() or (used and self._total >= SUBSCRIPTION_TOTAL_BYTES):
+            return False
+        item = message if self.link is not None else (link.peer, message)
+        try:
+            self._in.send_nowait((item, link, cost))
+        except trio.WouldBlock:
+            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return True  # it has left
+        self._used[link] = used + cost
+        self._total += cost
+        link.inbox_bytes += cost
+        return True
+
+    async def deliver(self, link: Link, message: AnyMessage, cost: int) -> None:
+        """Waits for room."""
+        while not self.offer(link, message, cost):
+            room = self._waiting[link] = trio.Event()
+            await room.wait()
+
+    def end(self) -> None:
+        """No more messages."""
+        self._in.close()
+
+
+class PeerEvents:
+    """An iterator of PeerConnected and PeerDisconnected that delays nobody."""
+
+    def __init__(self, board: Switchboard) -> None:
+        self._board: Final = board
+        self._in, self._out = trio.open_memory_channel[PeerConnected | PeerDisconnected](PEER_EVENTS)
+        self._lost = False
+
+    def __aiter__(self) -> AsyncIterator[PeerConnected | PeerDisconnected]:
+        return self
+
+    async def __anext__(self) -> PeerConnected | PeerDisconnected:
+        """The next event. Raises EventsLost if more came than are kept: all that waited is dropped then, and what
+        comes later is new."""
+        if self._lost:
+            self._lost = False
+            while True:
+                try:
+                    self._out.receive_nowait()
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+            raise EventsLost(f"more than {PEER_EVENTS} events waited; start again from `peers.peers`")
+        try:
+            return await self._out.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._board.readers.append(self)
+        if self._board.ended:
+            self._in.close()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._board.readers.remove(self)
+        self._out.close()
+
+    def publish(self, event: PeerConnected | PeerDisconnected) -> None:
+        try:
+            self._in.send_nowait(event)
+        except trio.WouldBlock:
+            self._lost = True
+
+    def end(self) -> None:
+        self._in.close()
+
+
+class Switchboard:
+    """What all peers of one block share: the way to the pump, and who listens."""
+
+    def __init__(self, manager: PeerManager, events_in: trio.MemorySendChannel[PumpEvent]) -> None:
+        self.manager: Final = manager
+        self.events_in: Final = events_in
+        self.inboxes: list[Inbox[Any]] = []
+        self.readers: list[PeerEvents] = []
+        self.ended = False
+        self._version = 0
+
+    def join(self, inbox: Inbox[Any]) -> None:
+        self.inboxes.append(inbox)
+        self._version += 1
+        link = inbox.link
+        if self.ended or (link is not None and link.reason is not None):
+            inbox.end()
+
+    def leave(self, inbox: Inbox[Any]) -> None:
+        self.inboxes.remove(inbox)
+        self._version += 1
+
+    def matching(self, link: Link, kind: type) -> tuple[Inbox[Any], ...]:
+        """Who wants this peer's messages of this type. Remembered until somebody joins or leaves."""
+        if link.matches_version != self._version:
+            link.matches.clear()
+            link.matches_version = self._version
+        found = link.matches.get(kind)
+        if found is None:
+            found = link.matches[kind] = tuple(
+                inbox
+                for inbox in self.inboxes
+                if (inbox.link is None or inbox.link is link) and (not inbox.types or issubclass(kind, inbox.types))
+            )
+        return found
+
+    def publish(self, event: PeerConnected | PeerDisconnected) -> None:
+        for reader in self.readers:
+            reader.publish(event)
+
+    def end(self) -> None:
+        """No more of anything."""
+        self.ended = True
+        for inbox in self.inboxes:
+            inbox.end()
+        for reader in self.readers:
+            reader.end()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Peer
+
+
+class Peer:
+    """A connected peer. Made by `connect`, `attach` and listeners; it stays what it is after the connection's end."""
+
+    def __init__(self, board: Switchboard, link: Link, details: PeerDetails) -> None:
+        self._board: Final = board
+        self._link: Final = link
+        self._details: Final = details
+
+    def __repr__(self) -> str:
+        state = "connected" if self._link.reason is None else self._link.reason.code
+        return f"<Peer {self.node_id.hex()[:16]}, {state}>"
+
+    @property
+    def node_id(self) -> bytes:
+        """33 bytes."""
+        return self._details.node_id
+
+    @property
+    def address(self) -> Address | None:
+        """Where the connection goes to, or comes from, if that is known."""
+        return self._details.address
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the other side dialled."""
+        return self._details.inbound
+
+    @property
+    def features(self) -> Features:
+        """What its Init offers."""
+        return self._details.features
+
+    @property
+    def init(self) -> Init:
+        """Its Init."""
+        return self._details.init
+
+    @property
+    def reason(self) -> DisconnectReason | None:
+        """Why the connection has ended; None while it has not."""
+        return self._link.reason
+
+    def statistics(self) -> PeerStatistics:
+        """A snapshot; after the end, of the end."""
+        link = self._link
+        manager = self._board.manager
+        counts = manager.connection_counts(link.descriptor) or link.counts
+        return PeerStatistics(
+            *counts,
+            queued_bytes=manager.queued_bytes(link.descriptor) + link.reserved,
+            inbox_bytes=link.inbox_bytes,
+            reading_paused=link.reading_paused,
+            rtt_last=link.rtt_last,
+            rtt_minimum=link.rtt_minimum,
+            rtt_smoothed=link.rtt_smoothed,
+            pings_outstanding=link.pings,
+        )
+
+    async def send(self, *messages: AnyMessage) -> None:
+        """Queues messages, in a row on the wire. A checkpoint.
+
+        Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
+        a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
+        """
+        encoded = tuple([message.encode() for message in messages])
+        size = sum(map(len, encoded))
+        link, board = self._link, self._board
+        while True:
+            if link.reason is not None:
+                raise PeerClosed(link.reason)
+            if board.manager.queued_bytes(link.descriptor) + link.reserved < SEND_LIMIT_BYTES:
+                break
+            await link.room.wait()
+        link.reserved += size
+        try:
+            # The last await: trio's channel either has the event or was cancelled without it.
+            await board.events_in.send(Send(link, encoded, size))
+        except BaseException:
+            link.reserved -= size
+            raise
+
+    async def ping(self, num_pong_bytes: int = 0, ignored: bytes = b"") -> float:
+        """Sends a ping and waits for its own pong: the round trip in seconds, from queueing to reading.
+
+        `num_pong_bytes` is at most 65531 and `ignored` at most 65529 bytes, ValueError otherwise. Raises PeerClosed if
+        the peer ends first. Cancelled: the ping may have gone out; its pong is then matched and forgotten. Waits while
+        32 pings wait for their pongs.
+
+        Do not await it in the loop that reads the same peer's messages: the pong comes behind what the loop has not
+        read, and the two wait for each other until the peer is ended with SUBSCRIBER_STALLED.
+        """
+        if not 0 <= num_pong_bytes <= LARGEST_PONG:
+            raise ValueError(f"a pong has 0 to {LARGEST_PONG} bytes, not {num_pong_bytes}")
+        Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
+        link = self._link
+        while True:
+            if link.reason is not None:
+                raise PeerClosed(link.reason)
+            # One place is the keepalive's.
+            if link.pings < MAX_PINGS - 1:
+                break
+            await link.ping_room.wait()
+        answer = PingAnswer()
+        link.pings += 1
+        try:
+            await self._board.events_in.send(SendPing(link, num_pong_bytes, ignored, answer))
+        except BaseException:
+            link.pings -= 1
+            raise
+        await answer.done.wait()
+        if answer.rtt is None:
+            raise PeerClosed(self._ended())
+        return answer.rtt
+
+    @overload
+    def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[AnyMessage]: ...
+    @overload
+    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> Inbox[M]: ...
+    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> Inbox[Any]:
+        """``async with peer.subscribe(Pong) as inbox: async for message in inbox``: its messages of these types.
+
+        No types: all of them, also those the registry does not know. The iteration ends with the peer, when all that
+        came before has been delivered. While the reader is busy, up to `buffer_bytes` are read ahead; then the peer is
+        not read from until the reader has caught up.
+        """
+        return Inbox[Any](self._board, self._link, types, buffer_bytes)
+
+    async def disconnect(self, reason: str = "disconnected on request") -> None:
+        """Ends the connection: the peer hears a warning with these words first, then all is closed.
+
+        Waits for that, at most `goodbye_deadline` seconds and a short drain; cancelled, it goes on by itself.
+        Does nothing if the connection has ended already.
+        """
+        if not self._link.gone.is_set():
+            why = DisconnectReason(DisconnectCode.REQUESTED, Side.US, printable(reason))
+            await self._board.events_in.send(Disconnect(self._link, why))
+        await self._link.gone.wait()
+
+    async def wait_closed(self) -> DisconnectReason:
+        """Waits for the connection's end and says why it ended. A checkpoint."""
+        while self._link.reason is None:
+            await self._link.room.wait()
+        await trio.lowlevel.checkpoint()
+        return self._link.reason
+
+    def _ended(self) -> DisconnectReason:
+        return self._link.reason or shutdown_reason()
+
+
+def shutdown_reason() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.SHUTDOWN, Side.US, "shutting down")
