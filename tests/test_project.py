@@ -41,6 +41,7 @@ FLOORS = [
     "features",
     "address",
     "messages",
+    "gossip",
     "noise",
     "connection",
     "logger",
