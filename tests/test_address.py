@@ -113,9 +113,14 @@ def test_reading_stops_at_the_first_unknown_type() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "data", ["01c0000201", "02", "05", "0503612e62", "0520616263", "050f62c3bc636865722e6578616d706c652607"]
-)
+def test_a_host_name_that_is_not_ascii_costs_nobody_else_his_address() -> None:
+    data = bytes.fromhex("050f62c3bc636865722e6578616d706c652607" + "01c00002012607")
+    found = read_addresses(data)
+    assert found == (UnknownAddress(5, data[1:19]), IPv4Address("192.0.2.1", 9735))
+    assert b"".join(write_address(one) for one in found) == data
+
+
+@pytest.mark.parametrize("data", ["01c0000201", "02", "05", "0503612e62", "0520616263"])
 def test_descriptors_that_cannot_be_read(data: str) -> None:
     with pytest.raises(DecodeError):
         read_addresses(bytes.fromhex(data))

@@ -139,7 +139,8 @@ class DnsAddress:
 
 @dataclass(frozen=True, slots=True)
 class UnknownAddress:
-    """A descriptor of a type that is not defined (yet): its length is unknown too, so it holds all that followed."""
+    """A descriptor of a type that is not defined (yet): its length is unknown too, so it holds all that followed.
+    Also a host name that is not ASCII, by itself."""
 
     type: int
     data: bytes
@@ -153,7 +154,7 @@ _SIZES: Final = {1: 6, 2: 18, 3: 12, 4: 37}
 def read_addresses(data: bytes) -> tuple[Address, ...]:
     """BOLT 7's address descriptors, one after the other. Reading stops at the first unknown type, which is kept.
 
-    Raises DecodeError if a descriptor of a known type is cut short, or a host name is not ASCII.
+    Raises DecodeError if a descriptor of a known type is cut short.
     """
     found: list[Address] = []
     at = 0
@@ -180,9 +181,10 @@ def read_addresses(data: bytes) -> tuple[Address, ...]:
             case 4:
                 found.append(TorV3Address(body[:32], body[32:34], body[34], port))
             case _:
-                if not body[1:-2].isascii():
-                    raise DecodeError("a host name that is not ASCII", offset=at)
-                found.append(DnsAddress(body[1:-2].decode("ascii"), port))
+                if body[1:-2].isascii():
+                    found.append(DnsAddress(body[1:-2].decode("ascii"), port))
+                else:  # not usable, but no reason to lose the others
+                    found.append(UnknownAddress(type_, body))
         at += 1 + size
     return tuple(found)
 

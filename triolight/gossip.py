@@ -78,7 +78,7 @@ def sign_announcement(announcement: Announcement, *keys: SecretKey) -> Announcem
     funding keys', in the message's order). ValueError for another number of keys."""
     digest = signature_hash(announcement)
     signatures = [key.sign(digest) for key in keys]
-    names = ("signature",)
+    names: tuple[str, ...] = ("signature",)
     if isinstance(announcement, ChannelAnnouncement):
         names = ("node_signature_1", "node_signature_2", "bitcoin_signature_1", "bitcoin_signature_2")
     if len(keys) != len(names):
@@ -107,13 +107,21 @@ def decode_short_ids(encoded: bytes) -> tuple[ShortChannelId, ...]:
     return tuple(ShortChannelId(int.from_bytes(body[at : at + 8], "big")) for at in range(0, len(body), 8))
 
 
-def decode_query_flags(flags: QueryFlags) -> tuple[int, ...]:
-    """The flags of a query_short_channel_ids, one for each id it asks for. DecodeError as for ids."""
+def decode_query_flags(flags: QueryFlags, ids: int) -> tuple[int, ...]:
+    """The flags of a query_short_channel_ids that asks for so many `ids`, one for each.
+
+    DecodeError as for ids, and if there are more flags or fewer.
+    """
     _check_encoding(flags.encoding_type, "query_flags")
     body, at, found = flags.encoded_query_flags, 0, list[int]()
     while at < len(body):
-        value, at = wire.read_bigsize(body, at, len(body))
+        try:
+            value, at = wire.read_bigsize(body, at, len(body))
+        except DecodeError as error:
+            raise error.within(field="query_flags", base=1) from None
         found.append(value)
+    if len(found) != ids:
+        raise DecodeError(f"{len(found)} flags for {ids} ids", field="query_flags", offset=1)
     return tuple(found)
 
 
