@@ -44,6 +44,7 @@ FLOORS = [
     "gossip",
     "noise",
     "connection",
+    "batch",
     "logger",
     "handlers",
     "peer_manager",
@@ -179,6 +180,7 @@ PUBLIC = {
     "StdlibLogger",
     "StreamDescriptor",
     "TriolightError",
+    "UpdateHtlcs",
     "node_id",
     "open_peer_nursery",
 }

@@ -36,6 +36,7 @@ from triolight.handlers import RoutingMessageHandler as RoutingMessageHandler
 from triolight.handlers import SendErrorMessage as SendErrorMessage
 from triolight.handlers import SendMessages as SendMessages
 from triolight.handlers import SendWarningMessage as SendWarningMessage
+from triolight.handlers import UpdateHtlcs as UpdateHtlcs
 from triolight.keys import node_id as node_id
 from triolight.logger import Level as Level
 from triolight.logger import Logger as Logger

@@ -14,7 +14,15 @@ from triolight import wire
 from triolight.address import Address, read_addresses
 from triolight.errors import DecodeError
 from triolight.keys import SecretKey, verify
-from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement, QueryFlags, Timestamps
+from triolight.messages import (
+    ChannelAnnouncement,
+    ChannelUpdate,
+    NodeAnnouncement,
+    QueryFlags,
+    QueryShortChannelIds,
+    ReplyChannelRange,
+    Timestamps,
+)
 from triolight.wire import ShortChannelId
 
 Announcement: TypeAlias = ChannelAnnouncement | NodeAnnouncement | ChannelUpdate
@@ -23,6 +31,8 @@ Announcement: TypeAlias = ChannelAnnouncement | NodeAnnouncement | ChannelUpdate
 UNCOMPRESSED: Final = 0
 ZLIB: Final = 1
 """The encoding that BOLT 7 has forbidden: a few bytes of it can become gigabytes."""
+NOTHING: Final = bytes((UNCOMPRESSED,))
+"""An `encoded_short_ids` without an id."""
 _TYPE_LENGTH: Final = 2
 _SIGNATURE_LENGTH: Final = 64
 _CRC32C_POLYNOMIAL: Final = 0x82F63B78
@@ -146,6 +156,12 @@ def encode_timestamps(pairs: Iterable[tuple[int, int]]) -> Timestamps:
     """Seconds of both channel_updates of each channel, 0 for one that is not known."""
     body = b"".join(first.to_bytes(4, "big") + second.to_bytes(4, "big") for first, second in pairs)
     return Timestamps(encoding_type=UNCOMPRESSED, encoded_timestamps=body)
+
+
+def refuse_zlib(message: QueryShortChannelIds | ReplyChannelRange) -> None:
+    """DecodeError if the list of short ids in a message is compressed: the message is worth a warning and no more."""
+    if message.encoded_short_ids[:1] == bytes((ZLIB,)):
+        raise DecodeError("zlib compression is not supported", message=message.name, field="encoded_short_ids")
 
 
 def _uncompressed(encoded: bytes, field: str) -> bytes:

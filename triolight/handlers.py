@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
+from triolight.batch import MAX_BATCH
 from triolight.features import Features
 from triolight.logger import Level
 from triolight.messages import (
@@ -50,6 +51,8 @@ from triolight.messages import (
     SpliceAck,
     SpliceInit,
     SpliceLocked,
+    StartBatch,
+    StartBatchTlvs,
     Stfu,
     TxAbort,
     TxAckRbf,
@@ -155,6 +158,64 @@ class SendMessages:
         object.__setattr__(self, "messages", messages)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateHtlcs:
+    """Changes of one channel and the commitment_signed for them, written in a row with nothing between them.
+
+    In LDK's order: fulfills, fails, malformed fails, adds, the fee, then the commitment_signed, with the start_batch
+    that belongs before them if there are several (one for each funding transaction while a splice is pending). The
+    largest that is legal, 1.8 MB, is written whole. Dropped if the node is not connected.
+
+    ValueError if a message belongs to another channel, or there are more commitment_signed than BOLT 2 allows (20).
+    """
+
+    node_id: bytes
+    channel_id: bytes
+    fulfills: tuple[UpdateFulfillHtlc, ...] = ()
+    fails: tuple[UpdateFailHtlc, ...] = ()
+    malformed_fails: tuple[UpdateFailMalformedHtlc, ...] = ()
+    adds: tuple[UpdateAddHtlc, ...] = ()
+    fee: UpdateFee | None = None
+    commitment_signed: tuple[CommitmentSigned, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.commitment_signed) > MAX_BATCH:
+            raise ValueError(f"{len(self.commitment_signed)} commitment_signed; {MAX_BATCH} are the most")
+        for message in self.messages:
+            if message.channel_id != self.channel_id:
+                raise ValueError(f"{message.name} of another channel: {message.channel_id.hex()}")
+
+    @property
+    def messages(self) -> tuple[_OfAChannel, ...]:
+        """All of them in the order of the wire."""
+        batch = len(self.commitment_signed)
+        return (
+            *self.fulfills,
+            *self.fails,
+            *self.malformed_fails,
+            *self.adds,
+            *((self.fee,) if self.fee is not None else ()),
+            *((_start_batch(self.channel_id, batch),) if batch > 1 else ()),
+            *self.commitment_signed,
+        )
+
+
+_OfAChannel: TypeAlias = (
+    UpdateFulfillHtlc
+    | UpdateFailHtlc
+    | UpdateFailMalformedHtlc
+    | UpdateAddHtlc
+    | UpdateFee
+    | StartBatch
+    | CommitmentSigned
+)
+
+
+def _start_batch(channel_id: bytes, size: int) -> StartBatch:
+    tlvs = StartBatchTlvs(message_type=CommitmentSigned.type)
+    return StartBatch(channel_id=channel_id, batch_size=size, tlvs=tlvs)
+
+
 @dataclass(frozen=True, slots=True)
 class HandleError:
     """An action that no message caused, for one peer."""
@@ -163,7 +224,7 @@ class HandleError:
     action: ErrorAction
 
 
-MessageSendEvent: TypeAlias = SendMessages | HandleError
+MessageSendEvent: TypeAlias = SendMessages | UpdateHtlcs | HandleError
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -366,6 +427,15 @@ class ChannelMessageHandler(BaseMessageHandler):
     def handle_commitment_signed(self, node_id: bytes, message: CommitmentSigned) -> HandlerResult:
         return self.unhandled(node_id, message)
 
+    def handle_commitment_signed_batch(
+        self, node_id: bytes, channel_id: bytes, messages: tuple[CommitmentSigned, ...]
+    ) -> HandlerResult:
+        """What a start_batch announced, once it is complete: 2 to 20 commitment_signed of one channel.
+
+        They do not go to `handle_commitment_signed`. While this method is not overridden, only the first is held.
+        """
+        return self.unhandled(node_id, messages[0])
+
     def handle_revoke_and_ack(self, node_id: bytes, message: RevokeAndAck) -> HandlerResult:
         return self.unhandled(node_id, message)
 
@@ -397,7 +467,12 @@ class ErroringMessageHandler(ChannelMessageHandler):
 
 
 class RoutingMessageHandler(BaseMessageHandler):
-    """Gossip and the queries for it. As it stands: ignores everything, and does not offer gossip_queries."""
+    """Gossip and the queries for it. As it stands: ignores everything, and does not offer gossip_queries.
+
+    Who offers it has to answer: LND asks the first such peer and waits for it. For a handler that offers it and does
+    not override `handle_query_channel_range` or `handle_query_short_channel_ids`, the manager says that there is
+    nothing: one empty reply_channel_range, or a reply_short_channel_ids_end with full_information 0.
+    """
 
     def handle_channel_announcement(self, node_id: bytes, message: ChannelAnnouncement) -> HandlerResult:
         return None

@@ -10,7 +10,6 @@ Nothing here costs O(peers) for one message or one event.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from triolight.address import Address, descriptor_of, is_public, write_address
+from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
 from triolight.connection import (
     LARGEST_PONG,
     MAX_PINGS,
@@ -38,6 +38,7 @@ from triolight.errors import (
     printable,
 )
 from triolight.features import Features
+from triolight.gossip import NOTHING, refuse_zlib, sign_announcement
 from triolight.handlers import (
     BaseMessageHandler,
     ChannelMessageHandler,
@@ -51,11 +52,12 @@ from triolight.handlers import (
     IgnoreDuplicateGossip,
     IgnoreError,
     MessageHandler,
+    MessageSendEvent,
     OnionMessageHandler,
     RoutingMessageHandler,
     SendErrorMessage,
-    SendMessages,
     SendWarningMessage,
+    UpdateHtlcs,
 )
 from triolight.keys import SecretKey
 from triolight.logger import Level, Logger, Record, wanted_level
@@ -68,7 +70,12 @@ from triolight.messages import (
     NodeAnnouncement,
     Ping,
     Pong,
+    QueryChannelRange,
+    QueryShortChannelIds,
     Registry,
+    ReplyChannelRange,
+    ReplyShortChannelIdsEnd,
+    StartBatch,
     UnknownMessage,
     Warning,
 )
@@ -93,10 +100,7 @@ MAX_WARNING_TEXT: Final = 400
 
 _GOSSIP_TYPES: Final = frozenset((256, 257, 258, 261, 262, 263, 264))
 """Messages whose decoding error is answered with a warning and no more: gossip never costs a connection."""
-_ZLIB_CHECKED: Final = {261: 36, 264: 45}
-"""Type to the offset of its encoding byte: 1 there is zlib, which BOLT 7 forbids to inflate."""
 _GOSSIP_LEVEL: Final = frozenset((*_GOSSIP_TYPES, 265))
-_NODE_ANNOUNCEMENT_SIGNED_FROM: Final = 66
 
 
 class SocketDescriptor(ABC):
@@ -166,6 +170,7 @@ class _Peer:
         "address",
         "awaiting_pong_ticks",
         "awaiting_space",
+        "batch",
         "connection",
         "descriptor",
         "details",
@@ -211,6 +216,8 @@ class _Peer:
         """The driver holds reading back."""
         self.reading = True
         """What the descriptor was told last."""
+        self.batch: Batch | None = None
+        """The commitment_signed messages that a start_batch announced, until all are here."""
         self.ticks = 0
         self.awaiting_pong_ticks = 0
         self.received_since_tick = False
@@ -561,8 +568,7 @@ class PeerManager:
             alias=alias.ljust(32, b"\0"),
             addresses=b"".join(written),
         )
-        digest = hashlib.sha256(unsigned.encode()[_NODE_ANNOUNCEMENT_SIGNED_FROM:]).digest()
-        signed = unsigned.replace(signature=self._key.sign(hashlib.sha256(digest).digest()))
+        signed = sign_announcement(unsigned, self._key)
         encoded = signed.encode()
         for peer in self._by_node_id.values():
             self._queue_all(peer, (encoded,))
@@ -761,6 +767,9 @@ class PeerManager:
             level = Level.GOSSIP if type_ in _GOSSIP_LEVEL else Level.TRACE
             self._log(level, f"received {message.name}", peer, size=len(data))
         self._observer.message_received(peer.descriptor, message, len(data))
+        if peer.batch is not None and type_ not in TOLERATED_INSIDE:
+            self._gather(peer, peer.batch, message, data)
+            return
         handle(peer, message)
 
     def _undecodable(self, peer: _Peer, type_: int, error: DecodeError) -> None:
@@ -859,10 +868,15 @@ class PeerManager:
             if not known and _overrides(custom, CustomMessageHandler, "handle_custom_message"):
                 calls.append(custom.handle_custom_message)
             routes[cls.type] = (cls.__decode__, self._route(calls))
-        for type_, offset in _ZLIB_CHECKED.items():
-            if type_ in routes:
-                decode, handle = routes[type_]
-                routes[type_] = (_refusing_zlib(decode, offset), handle)
+        for cls in (QueryShortChannelIds, ReplyChannelRange):
+            if cls.type in routes:
+                decode, handle = routes[cls.type]
+                routes[cls.type] = (_refusing_zlib(decode), handle)
+        for cls, answer in self._minimal_answers().items():
+            if cls in self._messages and not _overrides(route, RoutingMessageHandler, f"handle_{cls.name}"):
+                routes[cls.type] = (routes[cls.type][0], answer)
+        if StartBatch in self._messages:
+            routes[StartBatch.type] = (StartBatch.__decode__, self._on_start_batch)
         return routes
 
     def _route(self, calls: list[Callable[[bytes, Any], HandlerResult]]) -> Callable[[_Peer, Any], None]:
@@ -877,6 +891,52 @@ class PeerManager:
                     act(peer, action)
 
         return handle
+
+    def _minimal_answers(self) -> dict[type[Message], Callable[[_Peer, Any], None]]:
+        """For a routing handler that offers gossip_queries and does not answer: LND waits for the first such peer."""
+
+        def offered(peer: _Peer) -> bool:
+            return self._handler.route_handler.provided_init_features(peer.node_id).offers("gossip_queries")
+
+        def no_channels(peer: _Peer, query: QueryChannelRange) -> None:
+            if offered(peer):
+                answer = ReplyChannelRange(
+                    chain_hash=query.chain_hash,
+                    first_blocknum=query.first_blocknum,
+                    number_of_blocks=query.number_of_blocks,
+                    sync_complete=1,
+                    encoded_short_ids=NOTHING,
+                )
+                self._send_for_handler(peer, (answer,))
+
+        def no_information(peer: _Peer, query: QueryShortChannelIds) -> None:
+            if offered(peer):
+                answer = ReplyShortChannelIdsEnd(chain_hash=query.chain_hash, full_information=0)
+                self._send_for_handler(peer, (answer,))
+
+        return {QueryChannelRange: no_channels, QueryShortChannelIds: no_information}
+
+    def _on_start_batch(self, peer: _Peer, message: StartBatch) -> None:
+        why = fault_of(message)
+        if why is None:
+            takes = _overrides(self._handler.chan_handler, ChannelMessageHandler, "handle_commitment_signed_batch")
+            peer.batch = Batch(message, keep=message.batch_size if takes else 1)
+        elif message.batch_size < MIN_BATCH:
+            self._warn(peer, why)
+        else:
+            self._log(Level.DEBUG, "a start_batch is ignored", peer, text=why)
+
+    def _gather(self, peer: _Peer, batch: Batch, message: Message, data: bytes) -> None:
+        """A message while a batch is coming in: a part of it, or the end of the connection."""
+        if not batch.add(message, data):
+            return
+        peer.batch = None
+        if self._handlers:
+            action = self._handler.chan_handler.handle_commitment_signed_batch(
+                peer.node_id, batch.channel_id, batch.messages()
+            )
+            if action is not None:
+                self._act(peer, action)
 
     def _on_second_init(self, peer: _Peer, message: Init) -> None:
         raise ProtocolFault(DisconnectCode.SECOND_INIT, "a second Init")
@@ -910,7 +970,7 @@ class PeerManager:
         if not self._inside and self._on_work is not None:
             self._on_work()
 
-    def _handle_event(self, event: SendMessages | HandleError) -> None:
+    def _handle_event(self, event: MessageSendEvent) -> None:
         peer = self._by_node_id.get(event.node_id)
         if peer is None:
             self._log(
@@ -920,9 +980,10 @@ class PeerManager:
         if isinstance(event, HandleError):
             self._act(peer, event.action)
         else:
-            self._send_for_handler(peer, event.messages)
+            # Changes of a channel are nobody's answer: two sides that send theirs at once must both go on reading.
+            self._send_for_handler(peer, event.messages, caused=not isinstance(event, UpdateHtlcs))
 
-    def _send_for_handler(self, peer: _Peer, messages: Iterable[Message | UnknownMessage]) -> None:
+    def _send_for_handler(self, peer: _Peer, messages: Iterable[Message | UnknownMessage], caused: bool = True) -> None:
         """A handler's messages are never dropped alone: if they cannot go out, the connection ends."""
         try:
             encoded = [message.encode() for message in messages]
@@ -933,7 +994,7 @@ class PeerManager:
             words = f"{peer.connection.owed_bytes} bytes wait to be written to you"
             self._end(peer, DisconnectReason(DisconnectCode.QUEUE_FULL, Side.US, words))
             return
-        self._queue_all(peer, encoded, caused=True)
+        self._queue_all(peer, encoded, caused)
 
     def _act(self, peer: _Peer, action: ErrorAction | bool, refused: bool = False) -> None:
         """Does what a handler returned."""
@@ -1100,12 +1161,11 @@ def _overrides(handler: BaseMessageHandler, base: type[BaseMessageHandler], meth
     return getattr(type(handler), method, None) is not getattr(base, method, None)
 
 
-def _refusing_zlib(decode: Callable[[bytes], Message], offset: int) -> Callable[[bytes], Message]:
+def _refusing_zlib(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
     def check(data: bytes) -> Message:
         message = decode(data)
-        # The byte is there unless the list is empty, without even an encoding; then it is a TLV's.
-        if data[offset - 2 : offset] != b"\0\0" and data[offset] == 1:
-            raise DecodeError("zlib compression is not supported", message=message.name, field="encoded_short_ids")
+        if isinstance(message, QueryShortChannelIds | ReplyChannelRange):
+            refuse_zlib(message)
         return message
 
     return check

@@ -1,0 +1,66 @@
+"""BOLT 2's batches of commitment_signed: what a start_batch announces, gathered until it is complete.
+
+Pure: takes messages, says when a batch is whole or broken. Who calls the handler, and with what, is the PeerManager's.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from triolight.connection import ProtocolFault
+from triolight.errors import DisconnectCode
+from triolight.messages import CommitmentSigned, Error, Message, Ping, Pong, StartBatch, Warning
+
+MAX_BATCH: Final = 20
+"""Messages of one batch at most (BOLT 2). So one that is coming in holds 1.3 MB at most, and that only for a channel
+handler that takes batches."""
+MIN_BATCH: Final = 2
+
+TOLERATED_INSIDE: Final = frozenset((Ping.type, Pong.type, Warning.type, Error.type))
+"""What may come between the messages of a batch, besides odd messages that nobody knows. LDK closes on each of them."""
+
+
+class Batch:
+    """A batch that is coming in: so many commitment_signed of one channel."""
+
+    __slots__ = ("_keep", "_missing", "channel_id", "encoded")
+
+    def __init__(self, start: StartBatch, keep: int) -> None:
+        self.channel_id: Final = start.channel_id
+        self.encoded: list[bytes] = []
+        """The messages as they came: half the memory of decoded ones. Only the first `keep` are held."""
+        self._keep = keep
+        self._missing = start.batch_size
+
+    def add(self, message: Message, data: bytes) -> bool:
+        """Takes the next message; True once the batch is complete. ProtocolFault if it does not belong to it."""
+        if not isinstance(message, CommitmentSigned):
+            raise _broken(f"{message.name} inside a batch of commitment_signed")
+        if message.channel_id != self.channel_id:
+            raise _broken("a commitment_signed of another channel inside a batch")
+        if len(self.encoded) < self._keep:
+            self.encoded.append(data)
+        self._missing -= 1
+        return self._missing == 0
+
+    def messages(self) -> tuple[CommitmentSigned, ...]:
+        """The messages that are held."""
+        return tuple(CommitmentSigned.decode(data) for data in self.encoded)
+
+
+def fault_of(start: StartBatch) -> str | None:
+    """Why a start_batch is to be ignored: it announces no batch of commitment_signed. None: it is one.
+
+    ProtocolFault if it announces more than BOLT 2 allows.
+    """
+    if start.batch_size > MAX_BATCH:
+        raise _broken(f"a batch of {start.batch_size} messages; {MAX_BATCH} are the most")
+    if start.batch_size < MIN_BATCH:
+        return f"a batch of {start.batch_size} messages is none"
+    if start.tlvs.message_type != CommitmentSigned.type:
+        return "a batch of messages that are not commitment_signed"
+    return None
+
+
+def _broken(words: str) -> ProtocolFault:
+    return ProtocolFault(DisconnectCode.BATCH_BROKEN, words)
