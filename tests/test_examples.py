@@ -33,6 +33,25 @@ def test_hello() -> None:
     assert lines[2].endswith("after saying: shutting down")
 
 
+def test_lsps0() -> None:
+    code, lines, errors = run_example("lsps0.py")
+    assert (code, errors) == (0, "")
+    assert lines == [
+        "list_protocols: {'protocols': [1, 2]}",
+        "no_such_thing: {'code': -32601, 'message': 'method not found'}",
+    ]
+
+
+def test_own_message() -> None:
+    code, lines, errors = run_example("own_message.py")
+    assert (code, errors) == (0, "")
+    assert lines == [
+        "version 1 reads the price: Price(amount_msat=250000, valid_seconds=600)",
+        "version 1 keeps what it does not know, as types: [3]",
+        "written again, the bytes are the same: True",
+    ]
+
+
 def test_ping_pings_itself() -> None:
     code, lines, errors = run_example("ping.py")
     assert (code, errors) == (0, "")
@@ -75,7 +94,7 @@ def test_sans_io_imports_no_trio() -> None:
 
 def test_every_example_is_tested_and_says_what_it_shows() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
-    assert names == ["hello.py", "ping.py", "sans_io.py"]
+    assert names == ["hello.py", "lsps0.py", "own_message.py", "ping.py", "sans_io.py"]
     for name in names:
         words = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
         assert words is not None

@@ -16,6 +16,8 @@ from triolight.connection import init_features
 from triolight.errors import DecodeError
 from triolight.messages import (
     BOLT,
+    LSPS0,
+    OUTSIDE,
     ChannelUpdate,
     Init,
     Message,
@@ -29,6 +31,7 @@ from triolight.messages import (
     UnknownMessage,
     UpdateAddHtlc,
     Warning,
+    describe_type,
     message,
     structure,
     tlv_stream,
@@ -485,3 +488,25 @@ def test_small_things() -> None:
 
     assert [field.name for field in WithConstant.__fields__] == ["flag", "extension"]
     assert WithConstant.limit == 5
+
+
+# -- outside the BOLTs -------------------------------------------------------------------------------------------------
+
+
+def test_types_outside_the_bolts_are_those_that_were_seen() -> None:
+    with (VECTORS / "other_message_types.csv").open() as file:
+        rows = [(int(row["type"]), row["name"], row["where"]) for row in csv.DictReader(file)]
+    assert [(one.type, one.name, one.where) for one in OUTSIDE.values()] == rows
+    assert not {type_ for type_, _, _ in rows} & {cls.type for cls in BOLT}
+    assert describe_type(53011) == "type 53011 (commit_sig_batch of eclair, outside the BOLTs)"
+    assert describe_type(40001) == "type 40001"
+    # A name is no decoder.
+    assert BOLT.decode(bytes.fromhex("cf13aabb")) == UnknownMessage(53011, b"\xaa\xbb")
+
+
+def test_lsps0_is_ones_own_to_add() -> None:
+    assert LSPS0 not in BOLT
+    data = (37913).to_bytes(2, "big") + b'{"jsonrpc": "2.0"}'
+    assert BOLT.decode(data) == UnknownMessage(37913, data[2:])
+    assert (BOLT | {LSPS0}).decode(data) == LSPS0(payload=data[2:])
+    assert LSPS0(payload=data[2:]).encode() == data

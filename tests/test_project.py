@@ -55,7 +55,7 @@ FLOORS = [
 ]
 """A file imports only from floors above it in this list."""
 WITHOUT_TRIO = FLOORS[: FLOORS.index("peer_manager") + 1]
-INSIDE_MESSAGES = ("declare", "bolt1", "bolt2", "bolt4", "bolt7")
+INSIDE_MESSAGES = ("declare", "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import the first one and not each other; `__init__` imports them all."""
 MAY_START_TASKS = ("nursery", "cli")
 """The commands of `cli` are programs, and use what programs use."""

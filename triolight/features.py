@@ -192,9 +192,12 @@ class Features:
 
     @staticmethod
     def describe(bit: int) -> str:
-        """A bit in words, as ``option_quiesce (35)``."""
+        """A bit in words: ``option_quiesce (35)``, ``keysend (55, outside the BOLTs)``, ``bit 1001``."""
         feature = _NAMES.get(bit)
-        return f"{feature.name} ({bit})" if feature else f"bit {bit}"
+        if feature is None:
+            return f"bit {bit}"
+        outside = ", outside the BOLTs" if feature.status is Status.WILD else ""
+        return f"{feature.name} ({bit}{outside})"
 
     def offers(self, name: str) -> bool:
         """Whether a feature is offered or required (either bit). KeyError for a name that is not in `FEATURES`."""

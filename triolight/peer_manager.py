@@ -78,6 +78,7 @@ from triolight.messages import (
     StartBatch,
     UnknownMessage,
     Warning,
+    describe_type,
 )
 from triolight.messages.bolt1 import InitTlvs
 from triolight.noise import EphemeralKeys, Handshake, HandshakeFailed
@@ -753,7 +754,7 @@ class PeerManager:
         if route is None:
             if type_ % 2 == 0:
                 raise ProtocolFault(
-                    DisconnectCode.UNKNOWN_EVEN_MESSAGE, f"message type {type_} is even and not known here"
+                    DisconnectCode.UNKNOWN_EVEN_MESSAGE, f"message {describe_type(type_)} is even and not known here"
                 )
             self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), len(data))
             return

@@ -94,6 +94,10 @@ from triolight.messages.declare import UnknownMessage as UnknownMessage
 from triolight.messages.declare import message as message
 from triolight.messages.declare import structure as structure
 from triolight.messages.declare import tlv_stream as tlv_stream
+from triolight.messages.lsps import LSPS0 as LSPS0
+from triolight.messages.outside import OUTSIDE as OUTSIDE
+from triolight.messages.outside import OutsideType as OutsideType
+from triolight.messages.outside import describe_type as describe_type
 
 BOLT: Registry = Registry(
     (
