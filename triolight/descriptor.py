@@ -33,7 +33,7 @@ class StreamDescriptor(SocketDescriptor):
 
     def __init__(self, stream: trio.abc.Stream, owner: object = None) -> None:
         self.stream: Final = stream
-        self.owner: Final = owner
+        self.owner = owner
         """Whatever made it and wants to be found again."""
         self.task_scope: trio.CancelScope | None = None
         """The scope of the peer's task; `disconnect_socket` cancels it."""

@@ -68,6 +68,7 @@ from triolight.peer import (
 )
 from triolight.peer_manager import (
     KEEPALIVE_IGNORED,
+    PARKED_SECONDS,
     PeerDetails,
     PeerManager,
     PeerObserver,
@@ -395,6 +396,8 @@ class PeerNursery(PeerObserver):
         """What a dial has come to. The connection itself, or the one with the same node that was kept instead."""
         if link.peer is not None:
             return link.peer
+        if link.survivor is not None:
+            return link.survivor
         reason = link.reason or shutdown_reason()
         if reason.code in (DisconnectCode.DUPLICATE, DisconnectCode.CLOSED_BEFORE_INIT) and link.node_id:
             survivor = self._peers.get(link.node_id)
@@ -425,13 +428,14 @@ class PeerNursery(PeerObserver):
                     descriptor.writer_scope.deadline = min(descriptor.writer_scope.deadline, by)
         finally:
             with trio.CancelScope(shield=True):
+                link = self._link_of(descriptor)  # by now perhaps a successor
                 await descriptor.close(
                     min(link.goodbye_at, trio.current_time() + self._deadlines.goodbye), link.init is not None
                 )
                 await self._events_in.send(Closed(link, closed))
             self._links.pop(descriptor, None)
             self._running -= 1
-            link.gone.set()
+            self._link_of(descriptor).gone.set()
             if not self._running:
                 self._all_gone.set()
 
@@ -598,7 +602,7 @@ class PeerNursery(PeerObserver):
         match event:
             case Received(link=link, data=data, at=at):
                 self._now = at
-                link.received_at = at
+                self._link_of(link.descriptor).received_at = at
                 if len(data) <= SMALL_INPUT:
                     self._fresh.append(event)
                 else:
@@ -609,12 +613,15 @@ class PeerNursery(PeerObserver):
                         manager.write_buffer_space_avail(link.descriptor)
                     except PeerHandleError:
                         pass  # its end was decided meanwhile
-                self._wake_senders(link)
+                self._wake_senders(self._link_of(link.descriptor))
             case Send(link=link, encoded=encoded, size=size):
                 link.reserved -= size
-                manager.send_encoded(link.descriptor, encoded)
+                if link.reason is None:
+                    manager.send_encoded(link.descriptor, encoded)
             case SendPing(link=link, answer=answer):
-                if manager.send_ping(link.descriptor, event.num_pong_bytes, event.ignored, answer):
+                if link.reason is None and manager.send_ping(
+                    link.descriptor, event.num_pong_bytes, event.ignored, answer
+                ):
                     link.waiting_pings.add(answer)
                 else:
                     self._ping_answered(link)
@@ -624,11 +631,13 @@ class PeerNursery(PeerObserver):
             case Closed(link=link, reason=reason):
                 manager.socket_disconnected(link.descriptor, reason)
                 link.descriptor.disconnect_socket()
+                link = self._link_of(link.descriptor)
                 if link.reason is None:
                     # It never came as far as the manager.
                     self._link_ended(link, reason, None)
             case Disconnect(link=link, reason=reason):
-                manager.disconnect(link.descriptor, reason)
+                if link.reason is None:
+                    manager.disconnect(link.descriptor, reason)
             case InboxDrained(link=link):
                 if link.held_at is not None and link.reason is None:
                     link.held_at = None
@@ -728,6 +737,8 @@ class PeerNursery(PeerObserver):
             logger.log(Record(Level.WARN, words, "nursery", link.peer.node_id, {"seconds": round(seconds)}))
 
     def _phase_timeout(self, link: Link) -> DisconnectReason:
+        if link.parked:
+            return DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "another connection with you was kept")
         if link.shaken:
             words = f"no Init within {self._deadlines.init:g} seconds"
             return DisconnectReason(DisconnectCode.INIT_TIMEOUT, Side.US, words)
@@ -744,12 +755,30 @@ class PeerNursery(PeerObserver):
     def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
         link = self._link_of(descriptor)
         link.shaken = True
+        link.node_id = node_id
         link.deadline_at = self._now + self._deadlines.init
         self._set_timer(link, link.deadline_at)
+
+    def peer_parked(self, descriptor: SocketDescriptor) -> None:
+        link = self._link_of(descriptor)
+        link.parked = True
+        link.survivor = self._peers.get(link.node_id or b"")
+        link.deadline_at = self._now + PARKED_SECONDS
+        self._set_timer(link, link.deadline_at)
+        link.outcome.set()
+
+    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
+        # The stream lives on for a moment, without a peer; should it get one again, that is a new one.
+        link = self._link_of(descriptor)
+        link.counts = self._manager.connection_counts(descriptor) or link.counts
+        self._links[descriptor] = link.successor(self._now + PARKED_SECONDS)
+        self._session_ended(link, reason)
+        link.gone.set()
 
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
         link = self._link_of(descriptor)
         link.init = details.init
+        link.parked = False
         peer = link.peer = Peer(self._board, link, details)
         self._peers[details.node_id] = peer
         self._nursery(self._links_nursery).start_soon(self._deliver, link, name="peer deliverer")
@@ -806,11 +835,14 @@ class PeerNursery(PeerObserver):
         room.set()
 
     def _link_ended(self, link: Link, reason: DisconnectReason, init: Init | None) -> None:
-        """Everyone who waits for anything of this link hears of its end."""
-        link.reason = reason
+        """Everyone who waits for anything of this link hears of its end, and its last words get their deadline."""
         link.init = init
         link.goodbye_at = self._now + self._deadlines.goodbye
         link.descriptor.writer_scope.deadline = link.goodbye_at
+        self._session_ended(link, reason)
+
+    def _session_ended(self, link: Link, reason: DisconnectReason) -> None:
+        link.reason = reason
         peer = link.peer
         if peer is not None:
             if self._peers.get(peer.node_id) is peer:

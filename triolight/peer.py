@@ -193,6 +193,7 @@ class Link:
         "matches_version",
         "node_id",
         "outcome",
+        "parked",
         "peer",
         "ping_at",
         "ping_room",
@@ -208,6 +209,7 @@ class Link:
         "rtt_smoothed",
         "shaken",
         "stall_logged",
+        "survivor",
         "taken_at",
         "timer_at",
         "undelivered",
@@ -215,16 +217,25 @@ class Link:
     )
 
     def __init__(
-        self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadline_at: float
+        self,
+        stream: trio.abc.Stream | StreamDescriptor,
+        node_id: bytes | None,
+        address: Address | None,
+        deadline_at: float,
     ) -> None:
-        self.descriptor: Final = StreamDescriptor(stream, self)
+        self.descriptor: Final = stream if isinstance(stream, StreamDescriptor) else StreamDescriptor(stream, self)
+        self.descriptor.owner = self
         self.node_id = node_id
-        """Whom we dialled; None: the other side dialled."""
-        self.inbound: Final = node_id is None
+        """Whom we dialled, or who has proven to be at the other end; None: nobody has yet."""
+        self.inbound = node_id is None
         self.address: Final = address
         self.deadline_at = deadline_at
         """When the current phase before the connection is complete has to be over."""
         self.peer: Peer | None = None
+        self.parked = False
+        """Another connection with the same node was kept; this one waits in case that one dies."""
+        self.survivor: Peer | None = None
+        """The one that was kept."""
         self.reason: DisconnectReason | None = None
         self.init: Init | None = None
         self.shaken = False
@@ -264,6 +275,14 @@ class Link:
         self.matches_version = -1
         # Time
         self.timer_at = math.inf
+
+    def successor(self, deadline_at: float) -> Link:
+        """A fresh link of the same stream, which this one's peer has lost."""
+        link = Link(self.descriptor, self.node_id, self.address, deadline_at)
+        link.inbound = self.inbound
+        link.shaken = True
+        link.init = self.init
+        return link
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from triolight.address import Address, descriptor_of, is_public, write_address
 from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
@@ -96,8 +96,16 @@ MAX_AWAITING_PONG_TICKS: Final = 4
 strangers lengthen everyone's deadline; here they do not."""
 CROSSING_SECONDS: Final = 10.0
 """Connections in opposite directions whose Inits are less than this apart were dialled at the same time."""
+PARKED_SECONDS: Final = 2.0
+"""Of two connections dialled at the same time, the loser waits so long in case the winner dies: the other side may have
+chosen otherwise. CLN does, by keeping the newest."""
 MAX_WARNING_TEXT: Final = 400
 """Characters of a warning's words."""
+
+DuplicateRule: TypeAlias = Literal["newest", "oldest"]
+"""Which of two connections with one node stays. ``newest``: the newer, but of two that were dialled at the same time
+the one that the smaller node id dialled. ``oldest``: the older, as in LDK; a dead one locks its node out until its
+pings time out."""
 
 _GOSSIP_TYPES: Final = frozenset((256, 257, 258, 261, 262, 263, 264))
 """Messages whose decoding error is answered with a warning and no more: gossip never costs a connection."""
@@ -153,6 +161,14 @@ class PeerObserver:
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
         """Init was accepted, by us and by every handler."""
 
+    def peer_parked(self, descriptor: SocketDescriptor) -> None:
+        """Another connection with this node was dialled at the same time, and stays. This one waits, unread, in case
+        that one dies: end it after PARKED_SECONDS. `peer_connected` or `peer_ended` will follow."""
+
+    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
+        """A connected peer's connection gives way to another one, as its end would: the handlers have been told, or
+        are about to be. `peer_parked` or `peer_ended` follows; if the other one dies at once, `peer_connected`."""
+
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
         """Exactly once for each connection: the decision that it ends. Its last words may still have to be written,
         and `disconnect_socket` follows then. `init` is the peer's, if one came."""
@@ -181,6 +197,7 @@ class _Peer:
         "init_at",
         "last_words",
         "node_id",
+        "parked",
         "reading",
         "reason",
         "received_since_tick",
@@ -209,6 +226,8 @@ class _Peer:
         """Set when it was decided that the connection ends."""
         self.last_words = ""
         """The text of its last warning or error: why it then goes, if it goes."""
+        self.parked: Features | None = None
+        """Its features, while it waits in case the connection that was kept instead dies."""
         self.awaiting_space = False
         """The descriptor took less than it was given; nothing is written until it has room."""
         self.unread = False
@@ -247,6 +266,7 @@ class PeerManager:
         unix_time: Callable[[], float] = time.time,
         on_work: Callable[[], None] | None = None,
         refuse_features: RefuseFeatures = "unknown",
+        duplicates: DuplicateRule = "newest",
     ) -> None:
         """A manager for one node key.
 
@@ -262,6 +282,7 @@ class PeerManager:
           unix_time: seconds since 1970; for the timestamp of our node_announcement.
           on_work: called when something is to be done outside a call of the manager: wake whoever drives it.
           refuse_features: which even bits of a peer's Init refuse it; see `RefuseFeatures`.
+          duplicates: which of two connections with one node stays; see `DuplicateRule`.
         """
         if len(ephemeral_random_data) != 32:
             raise ValueError(f"ephemeral_random_data has 32 bytes, not {len(ephemeral_random_data)}")
@@ -281,6 +302,7 @@ class PeerManager:
         self._last_announcement = 0
         self._on_work = on_work
         self._refuse: Final[RefuseFeatures] = refuse_features
+        self._duplicates: Final[DuplicateRule] = duplicates
         self._handler: Final = message_handler
         self._handlers: tuple[BaseMessageHandler, ...] = message_handler.all
         self._observer = PeerObserver()
@@ -289,6 +311,10 @@ class PeerManager:
         self._peers: dict[SocketDescriptor, _Peer] = {}
         self._by_node_id: dict[bytes, _Peer] = {}
         """Connected peers only."""
+        self._parked: dict[bytes, _Peer] = {}
+        """Losers of a crossing, and connections whose successor is just being judged."""
+        self._widowed: list[_Peer] = []
+        """Those of them whose winner has died."""
         self._dirty: dict[_Peer, None] = {}
         """Peers with something to write, to tell, or to end, in the order it came."""
         self._unfinished: dict[_Peer, None] = {}
@@ -416,6 +442,8 @@ class PeerManager:
         """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end."""
         self._inside += 1
         try:
+            if self._widowed:
+                self._replace_the_dead()
             for handler in self._handlers:
                 for event in handler.get_and_clear_pending_msg_events():
                     self._handle_event(event)
@@ -439,6 +467,9 @@ class PeerManager:
                 # Its last words are not taken: that cannot wait for ever.
                 if peer.ticks > 1:
                     self._forget_and_disconnect(peer)
+                continue
+            if peer.parked is not None:
+                self._end(peer, _duplicate())
                 continue
             if peer.details is None:
                 if peer.ticks > 1:
@@ -528,9 +559,9 @@ class PeerManager:
 
         What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
         """
-        peer = self._by_node_id.get(node_id)
-        if peer is not None:
-            self._end_on_request(peer, _requested(reason))
+        for peer in (self._parked.get(node_id), self._by_node_id.get(node_id)):
+            if peer is not None:
+                self._end_on_request(peer, _requested(reason))
 
     def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
         """Ends every connection, also those that have not finished their handshake."""
@@ -794,27 +825,84 @@ class PeerManager:
         features = check_init(init, ours, self._networks, self._refuse)
         if self._message_received is not None:
             self._message_received(peer.node_id)
-        if self._admit(peer):
-            self._connected(peer, init, features)
+        self._admit(peer, init, features)
 
-    def _admit(self, peer: _Peer) -> bool:
-        """One connection a node: ends the one that goes, and says whether `peer` is the one that stays.
+    def _admit(self, peer: _Peer, init: Init, features: Features) -> None:
+        """One connection a node: the newcomer is connected, parked or ended, and so is the one that is there.
 
-        Same direction: the newest wins. Opposite directions at about the same time: the one that the smaller node id
-        dialled stays, so that both ends choose the same one. Otherwise the newest wins: the old one may be dead.
+        Same direction: the newest stays. Opposite directions at about the same time: the one that the smaller node id
+        dialled, so that both ends choose the same one. Otherwise the newest: the old one may be dead.
         """
         other = self._by_node_id.get(peer.node_id)
         if other is None:
-            return True
-        newest = True
-        if peer.inbound != other.inbound and self._clock() - other.init_at < CROSSING_SECONDS:
-            ours_is_smaller = self.our_node_id < peer.node_id
-            newest = peer.inbound != ours_is_smaller
-        loser = other if newest else peer
-        self._end(loser, DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "another connection with you was kept"))
-        return newest
+            self._connected(peer, init, features)
+            return
+        if self._duplicates == "oldest":
+            self._end(peer, _duplicate())
+            return
+        crossing = peer.inbound != other.inbound and self._clock() - other.init_at < CROSSING_SECONDS
+        ours_is_smaller = self.our_node_id < peer.node_id
+        if crossing and peer.inbound == ours_is_smaller:
+            self._park(peer, features)
+            return
+        self._demote(other)
+        if not self._connected(peer, init, features):
+            # Its end shall not leave us with none.
+            self._widowed.append(other)
+            self._mark(other)
+        elif not crossing:
+            self._end(other, _duplicate())
 
-    def _connected(self, peer: _Peer, init: Init, features: Features) -> None:
+    def _demote(self, peer: _Peer) -> None:
+        """From connected to parked: it may yet be the one that the other side keeps."""
+        if peer.details is None:
+            return
+        features, peer.details = peer.details.features, None
+        del self._by_node_id[peer.node_id]
+        peer.connection.pings.clear()
+        self._observer.peer_demoted(peer.descriptor, _duplicate())
+        for handler in self._handlers:
+            handler.peer_disconnected(peer.node_id)
+        self._park(peer, features)
+
+    def _park(self, peer: _Peer, features: Features) -> None:
+        """The other side may choose otherwise, and end the one that we keep: then this one is needed."""
+        earlier = self._parked.get(peer.node_id)
+        if earlier is not None:
+            self._end(earlier, _duplicate())
+        self._parked[peer.node_id] = peer
+        peer.parked = features
+        peer.held = True
+        self._mark(peer)
+        self._observer.peer_parked(peer.descriptor)
+
+    def _widow(self, node_id: bytes, reason: DisconnectReason) -> None:
+        """The connection for which another one was parked has ended."""
+        peer = self._parked.get(node_id)
+        if peer is None:
+            return
+        if reason.by is Side.US and reason.code not in (DisconnectCode.PING_TIMEOUT, DisconnectCode.DUPLICATE):
+            self._end(peer, reason)  # we want nothing of this node
+        else:
+            self._widowed.append(peer)
+            self._mark(peer)
+
+    def _replace_the_dead(self) -> None:
+        """Parked connections whose winner has died take its place, unless there is another one by now."""
+        widowed, self._widowed = self._widowed, []
+        for peer in widowed:
+            if peer.reason is not None or peer.init is None or peer.parked is None:
+                continue
+            if peer.node_id in self._by_node_id:
+                self._end(peer, _duplicate())
+                continue
+            del self._parked[peer.node_id]
+            features, peer.parked, peer.held = peer.parked, None, False
+            self._connected(peer, peer.init, features)
+            self._mark(peer)
+
+    def _connected(self, peer: _Peer, init: Init, features: Features) -> bool:
+        """Tells the handlers and the observer. False if a handler refuses the peer; its end is decided then."""
         accepted: list[BaseMessageHandler] = []
         for handler in self._handlers:
             answer = handler.peer_connected(peer.node_id, init, peer.inbound)
@@ -825,13 +913,14 @@ class PeerManager:
                 earlier.peer_disconnected(peer.node_id)
             action = DisconnectPeer(reason="refused by a handler") if answer is False else answer
             self._act(peer, action, refused=True)
-            return
+            return False
         peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
         peer.init_at = self._clock()
         peer.ticks = 0
         self._by_node_id[peer.node_id] = peer
         self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=features.to_bytes().hex())
         self._observer.peer_connected(peer.descriptor, peer.details)
+        return True
 
     # -- routing -------------------------------------------------------------------------------------------------------
 
@@ -1134,10 +1223,13 @@ class PeerManager:
         connected = peer.details is not None
         if self._by_node_id.get(peer.node_id) is peer:
             del self._by_node_id[peer.node_id]
+        if self._parked.get(peer.node_id) is peer:
+            del self._parked[peer.node_id]
         self._observer.peer_ended(peer.descriptor, reason, peer.init)
         if connected:
             for handler in self._handlers:
                 handler.peer_disconnected(peer.node_id)
+            self._widow(peer.node_id, reason)
 
     def _forget_and_disconnect(self, peer: _Peer) -> None:
         self._peers.pop(peer.descriptor, None)
@@ -1179,6 +1271,10 @@ def _warning(words: str) -> bytes:
 
 def _unknown_descriptor() -> DisconnectReason:
     return DisconnectReason(DisconnectCode.UNKNOWN_DESCRIPTOR, Side.US, "the PeerManager does not know this descriptor")
+
+
+def _duplicate() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "another connection with you was kept")
 
 
 def _closed_by_peer() -> DisconnectReason:
