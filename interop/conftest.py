@@ -6,10 +6,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import ssl
 import subprocess
+import tempfile
+import urllib.error
+import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +104,110 @@ async def open_ldk(*options: str) -> AsyncIterator[LdkNode]:
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     await stream.aclose()
+
+
+class LndRefuses(Exception):
+    """LND's REST has answered with an error: its words."""
+
+
+class LndNode:
+    """A whole LND, without a chain, by its REST calls."""
+
+    def __init__(self, rest: str, certificate: Path) -> None:
+        self._rest = rest
+        self._context = ssl.create_default_context(cafile=str(certificate))
+        self.node_id = b""
+        self.port = 0
+
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self._rest}{path}", data, method=method)
+        try:
+            with urllib.request.urlopen(request, context=self._context) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except urllib.error.HTTPError as error:
+            raise LndRefuses(json.load(error)["message"]) from None
+
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        return await trio.to_thread.run_sync(self._call, method, path, body, abandon_on_cancel=True)
+
+    async def info(self) -> dict[str, Any]:
+        return await self.call("GET", "/v1/getinfo")
+
+    async def peers(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = (await self.call("GET", "/v1/peers"))["peers"]
+        return found
+
+    async def dial(self, node_id: bytes, port: int) -> None:
+        address = {"pubkey": node_id.hex(), "host": f"127.0.0.1:{port}"}
+        await self.call("POST", "/v1/peers", {"addr": address, "perm": False})
+
+    async def hang_up(self, node_id: bytes) -> None:
+        await self.call("DELETE", f"/v1/peers/{node_id.hex()}")
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody had a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+@asynccontextmanager
+async def open_lnd(*options: str) -> AsyncIterator[LndNode]:
+    program = HERE / "lnd" / ".build" / "lnd"
+    if not program.is_file():
+        where = "" if shutil.which("go") else "Go 1.24 or later, and "
+        missing(f"{where}LND: run `go build -o .build/lnd github.com/lightningnetwork/lnd/cmd/lnd` in interop/lnd")
+    listen, rpc, rest = free_ports(3)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        process = await trio.lowlevel.open_process(
+            [
+                str(program),
+                f"--lnddir={folder}",
+                "--bitcoin.regtest",
+                "--bitcoin.node=nochainbackend",
+                "--noseedbackup",
+                "--no-macaroons",
+                "--nobootstrap",
+                f"--listen=127.0.0.1:{listen}",
+                f"--rpclisten=127.0.0.1:{rpc}",
+                f"--restlisten=127.0.0.1:{rest}",
+                *options,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            certificate = Path(folder) / "tls.cert"
+            with trio.fail_after(60):
+                node: LndNode | None = None
+                while node is None or not node.node_id:
+                    if process.poll() is not None:
+                        raise RuntimeError(f"LND has ended with {process.returncode}")
+                    # Its own start is the one thing here that has to be asked for again and again.
+                    await trio.sleep(0.1)
+                    with suppress(OSError, LndRefuses, ssl.SSLError):
+                        node = node or LndNode(f"https://127.0.0.1:{rest}", certificate)
+                        node.node_id = bytes.fromhex((await node.info())["identity_pubkey"])
+                node.port = listen
+                # Its peer port opens last.
+                while True:
+                    with suppress(OSError):
+                        await (await trio.open_tcp_stream("127.0.0.1", listen)).aclose()
+                        break
+                    await trio.sleep(0.1)
+            yield node
+        finally:
+            with trio.CancelScope(shield=True):
+                process.kill()
+                await process.wait()
 
 
 @pytest.fixture
