@@ -688,7 +688,11 @@ class PeerNursery(PeerObserver):
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def _on_timer(self, link: Link) -> None:
-        """Looks at one link's deadlines, and sets its next timer."""
+        """Looks at one link's deadlines, and sets its next timer.
+
+        What is compared is the sum that the timer was set to: a difference of the same times may round to less, and the
+        timer would be due again and again.
+        """
         if link.reason is not None:
             return
         now = self._now
@@ -704,10 +708,10 @@ class PeerNursery(PeerObserver):
         if link.held_at is not None:
             # Our own subscriber is the brake: the peer cannot be blamed for silence while it is not read.
             since = max(link.held_at, link.taken_at)
-            if not link.stall_logged and now - since >= STALL_LOGGED_AFTER:
+            if not link.stall_logged and now >= since + STALL_LOGGED_AFTER:
                 link.stall_logged = True
                 self._log_stall(link, now - since)
-            if now - since >= deadlines.stall:
+            if now >= since + deadlines.stall:
                 words = f"our own subscriber has read nothing for {deadlines.stall:g} seconds"
                 reason = DisconnectReason(DisconnectCode.SUBSCRIBER_STALLED, Side.US, words)
             next_at = since + (deadlines.stall if link.stall_logged else min(STALL_LOGGED_AFTER, deadlines.stall))
@@ -724,13 +728,14 @@ class PeerNursery(PeerObserver):
         else:
             waited = now - link.ping_sent_at
             silent = link.received_at <= link.ping_sent_at
-            if waited >= deadlines.pong or (silent and waited >= deadlines.ping_interval):
+            longest = min(deadlines.ping_interval, deadlines.pong) if silent else deadlines.pong
+            next_at = link.ping_sent_at + longest
+            if now >= next_at:
                 words = f"no {'sign of life' if silent else 'pong'} for {waited:g} seconds after a ping"
                 reason = DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, words)
-            next_at = link.ping_sent_at + (min(deadlines.ping_interval, deadlines.pong) if silent else deadlines.pong)
         began = link.descriptor.write_began
         if began is not None and reason is None:
-            if now - began >= deadlines.pong:
+            if now >= began + deadlines.pong:
                 words = f"it has taken no byte for {now - began:g} seconds"
                 reason = DisconnectReason(DisconnectCode.WRITE_STALLED, Side.US, words)
             next_at = min(next_at, began + deadlines.pong)
