@@ -586,3 +586,33 @@ async def test_timers_of_strangers_do_not_pile_up(autojump_clock: trio.testing.M
             with pytest.raises(ConnectError):
                 await near.attach(ours)
         assert len(near._timers) <= 1_030
+
+
+async def test_a_deadline_that_rounds_down_is_still_due(mock_clock: trio.testing.MockClock) -> None:
+    """At some times (t + 30) - t is less than 30. The peer is ended all the same, at once."""
+    start = next(one / 10 for one in range(1, 1000) if (one / 10 + 60) - (one / 10 + 30) < 30)
+    mock_clock.jump(start)
+
+    async def settle() -> None:
+        for _ in range(500):
+            await trio.lowlevel.checkpoint()
+
+    async with open_peer_nursery(make_manager(1), ping_interval=30, pong_deadline=30) as near:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with open_peer_nursery(make_manager(2), ping_interval=math.inf) as far:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(far.attach, theirs)
+                peer = await near.attach(ours, identity(2))
+            ours.send_stream.send_all_hook = trio.lowlevel.checkpoint
+            theirs.send_stream.send_all_hook = trio.sleep_forever  # nothing comes back
+            try:
+                mock_clock.jump(30)
+                await settle()
+                sent_at = trio.current_time()
+                mock_clock.jump(30)
+                await settle()
+                assert trio.current_time() - sent_at <= 30
+                assert peer.reason is not None
+                assert peer.reason.code is DisconnectCode.PING_TIMEOUT
+            finally:
+                mock_clock.autojump_threshold = 0

@@ -17,10 +17,11 @@ import heapq
 import math
 import os
 from collections import deque
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 import trio
 
@@ -93,6 +94,9 @@ STALL_LOGGED_AFTER: Final = 10.0
 
 M = TypeVar("M", bound=Message | UnknownMessage)
 
+Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
+"""Host and port to a connected stream; OSError if there is none. `trio.open_tcp_stream` is one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -126,9 +130,10 @@ class _Dial:
 class PeerNursery(PeerObserver):
     """What `open_peer_nursery` gives. Its methods may be called from any task of the same Trio run."""
 
-    def __init__(self, manager: PeerManager, deadlines: Deadlines) -> None:
+    def __init__(self, manager: PeerManager, deadlines: Deadlines, dial: Dial | None = None) -> None:
         self._manager: Final = manager
         self._deadlines: Final = deadlines
+        self._open_stream: Final = dial or trio.open_tcp_stream
         self._events_in, self._events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
         self._board: Final = Switchboard(manager, self._events_in)
         self._peers: dict[bytes, Peer] = {}
@@ -237,12 +242,20 @@ class PeerNursery(PeerObserver):
         """
         self._check_open()
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        await self.listen_on(*listeners)
+        return listeners
+
+    async def listen_on(self, *listeners: trio.abc.Listener[Any]) -> None:
+        """Accepts connections from listeners of any kind until the block is left: TLS, Unix sockets, in memory.
+
+        They are ours from now on, and closed when the block is left, or at once if it has been (PeerClosed). Streams
+        that have a `socket` are asked for their peer's address.
+        """
         if self._leaving.is_set():
             for listener in listeners:
                 await trio.aclose_forcefully(listener)
             self._check_open()
-        self._nursery(self._doors).start_soon(self._run_listeners, listeners, name="listeners")
-        return listeners
+        self._nursery(self._doors).start_soon(self._run_listeners, list(listeners), name="listeners")
 
     @overload
     def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, AnyMessage]]: ...
@@ -329,15 +342,20 @@ class PeerNursery(PeerObserver):
             link.descriptor.writer_scope.cancel(reason="left")
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_listeners(self, listeners: list[trio.SocketListener]) -> None:
+    async def _run_listeners(self, listeners: list[trio.abc.Listener[Any]]) -> None:
         @trio.lowlevel.enable_ki_protection
-        async def accepted(stream: trio.SocketStream) -> None:
-            try:
-                host, port, *_ = stream.socket.getpeername()
-            except OSError:
-                await trio.aclose_forcefully(stream)  # gone already
-                return
-            address = descriptor_of(host.partition("%")[0], port)
+        async def accepted(stream: trio.abc.Stream) -> None:
+            address: Address | None = None
+            socket: Any = getattr(stream, "socket", None)
+            if socket is not None:
+                try:
+                    name = socket.getpeername()
+                except OSError:
+                    await trio.aclose_forcefully(stream)  # gone already
+                    return
+                if not isinstance(name, str | bytes):  # a Unix socket's is a path
+                    host, port, *_ = name
+                    address = descriptor_of(host.partition("%")[0], port)
             await self._run_link(Link(stream, None, address, trio.current_time() + self._deadlines.handshake))
 
         await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
@@ -357,10 +375,10 @@ class PeerNursery(PeerObserver):
         address = dial.address
         deadline_at = trio.current_time() + self._deadlines.handshake
         reason: DisconnectReason | None = None
-        stream: trio.SocketStream | None = None
+        stream: trio.abc.Stream | None = None
         with trio.CancelScope(deadline=deadline_at) as scope:
             try:
-                stream = await trio.open_tcp_stream(address.host, address.port)
+                stream = await self._open_stream(address.host, address.port)
             except OSError as error:
                 resolving = isinstance(error, trio.socket.gaierror)
                 code = DisconnectCode.RESOLVE_FAILED if resolving else DisconnectCode.TCP_FAILED
@@ -679,7 +697,11 @@ class PeerNursery(PeerObserver):
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def _on_timer(self, link: Link) -> None:
-        """Looks at one link's deadlines, and sets its next timer."""
+        """Looks at one link's deadlines, and sets its next timer.
+
+        What is compared is the sum that the timer was set to: a difference of the same times may round to less, and the
+        timer would be due again and again.
+        """
         if link.reason is not None:
             return
         now = self._now
@@ -695,10 +717,10 @@ class PeerNursery(PeerObserver):
         if link.held_at is not None:
             # Our own subscriber is the brake: the peer cannot be blamed for silence while it is not read.
             since = max(link.held_at, link.taken_at)
-            if not link.stall_logged and now - since >= STALL_LOGGED_AFTER:
+            if not link.stall_logged and now >= since + STALL_LOGGED_AFTER:
                 link.stall_logged = True
                 self._log_stall(link, now - since)
-            if now - since >= deadlines.stall:
+            if now >= since + deadlines.stall:
                 words = f"our own subscriber has read nothing for {deadlines.stall:g} seconds"
                 reason = DisconnectReason(DisconnectCode.SUBSCRIBER_STALLED, Side.US, words)
             next_at = since + (deadlines.stall if link.stall_logged else min(STALL_LOGGED_AFTER, deadlines.stall))
@@ -715,13 +737,14 @@ class PeerNursery(PeerObserver):
         else:
             waited = now - link.ping_sent_at
             silent = link.received_at <= link.ping_sent_at
-            if waited >= deadlines.pong or (silent and waited >= deadlines.ping_interval):
+            longest = min(deadlines.ping_interval, deadlines.pong) if silent else deadlines.pong
+            next_at = link.ping_sent_at + longest
+            if now >= next_at:
                 words = f"no {'sign of life' if silent else 'pong'} for {waited:g} seconds after a ping"
                 reason = DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, words)
-            next_at = link.ping_sent_at + (min(deadlines.ping_interval, deadlines.pong) if silent else deadlines.pong)
         began = link.descriptor.write_began
         if began is not None and reason is None:
-            if now - began >= deadlines.pong:
+            if now >= began + deadlines.pong:
                 words = f"it has taken no byte for {now - began:g} seconds"
                 reason = DisconnectReason(DisconnectCode.WRITE_STALLED, Side.US, words)
             next_at = min(next_at, began + deadlines.pong)
@@ -880,9 +903,9 @@ def _os_words(error: BaseException | None) -> str:
 class _OpenPeerNursery:
     """The context manager of `open_peer_nursery`."""
 
-    def __init__(self, manager: PeerManager, deadlines: Deadlines) -> None:
+    def __init__(self, manager: PeerManager, deadlines: Deadlines, dial: Dial | None) -> None:
         self._manager: Final = manager
-        self._shell: Final = PeerNursery(manager, deadlines)
+        self._shell: Final = PeerNursery(manager, deadlines, dial)
         self._opened = trio.open_nursery()
 
     @trio.lowlevel.enable_ki_protection
@@ -927,6 +950,7 @@ def open_peer_nursery(
     pong_deadline: float = 60,
     stall_deadline: float = 60,
     goodbye_deadline: float = 5,
+    dial: Dial | None = None,
 ) -> AbstractAsyncContextManager[PeerNursery]:
     """``async with open_peer_nursery(manager) as peers``: drives `manager` while the block runs.
 
@@ -942,6 +966,9 @@ def open_peer_nursery(
       pong_deadline: for a pong, and for a peer to take any byte while there are bytes for it.
       stall_deadline: for our own subscriber to read from a full buffer.
       goodbye_deadline: for last words to be written.
+
+    `dial` opens the streams of `connect` in place of `trio.open_tcp_stream`: it gets host and port, and raises OSError
+    if there is no connection.
     """
     deadlines = Deadlines(
         handshake=handshake_deadline,
@@ -951,4 +978,4 @@ def open_peer_nursery(
         stall=stall_deadline,
         goodbye=goodbye_deadline,
     )
-    return _OpenPeerNursery(manager, deadlines)
+    return _OpenPeerNursery(manager, deadlines, dial)

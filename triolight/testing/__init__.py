@@ -1,0 +1,14 @@
+"""For tests, ours and yours: a network in memory, runs that repeat, peers that follow a script."""
+
+from __future__ import annotations
+
+from triolight.testing.determinism import derive as derive
+from triolight.testing.determinism import replay_command as replay_command
+from triolight.testing.determinism import run_seeded as run_seeded
+from triolight.testing.determinism import seeds as seeds
+from triolight.testing.network import Conditions as Conditions
+from triolight.testing.network import SimulatedHost as SimulatedHost
+from triolight.testing.network import SimulatedListener as SimulatedListener
+from triolight.testing.network import SimulatedNetwork as SimulatedNetwork
+from triolight.testing.network import SimulatedStream as SimulatedStream
+from triolight.testing.network import Transmission as Transmission
