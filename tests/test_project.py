@@ -42,6 +42,7 @@ FLOORS = [
     "address",
     "messages",
     "gossip",
+    "as_json",
     "noise",
     "connection",
     "batch",
@@ -52,6 +53,7 @@ FLOORS = [
     "peer",
     "nursery",
     "testing",
+    "cli_messages",
     "cli",
 ]
 """A file imports only from floors above it in this list."""

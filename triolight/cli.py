@@ -60,6 +60,7 @@ from triolight import (
     wire,
 )
 from triolight.address import DEFAULT_PORT, IPv4Address, IPv6Address
+from triolight.cli_messages import decode, encode
 from triolight.connection import LARGEST_PONG
 from triolight.messages import BOLT, Message, Ping, Registry, UnknownMessage, Warning, message
 
@@ -77,7 +78,7 @@ Exit codes:
     2  usage: the command line, or a file that it names
     3  connect: no address, no TCP, no port to listen on, connection lost
     4  handshake: it failed; this is not the node that was dialled
-    5  protocol: Init was refused, a rule was broken, or the peer hung up
+    5  protocol: Init was refused, a rule was broken, or the peer hung up; decode, encode: not all are messages
     6  timeout: nothing came for too long
   130  Ctrl-C; the peers were told goodbye
   141  nobody reads the output any more
@@ -200,6 +201,10 @@ _verbose_option = click.option(
 @click.version_option(package_name="triolight")
 def cli() -> None:
     pass
+
+
+cli.add_command(decode)
+cli.add_command(encode)
 
 
 def main() -> None:
