@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar
 
 import pytest
 
+from tests.support import Note
 from triolight import wire
 from triolight.connection import init_features
 from triolight.errors import DecodeError
@@ -324,6 +325,8 @@ def test_what_was_appended_is_written_back() -> None:
         Ping(extension=b"\x02\x00").encode()
     with pytest.raises(ValueError, match=r"init\.extension: unknown records of this message go into its tlvs"):
         Init(extension=b"\x05\x00").encode()
+    with pytest.raises(ValueError, match=r"note\.extension: payload is all that is left"):
+        Note(payload=b"", extension=b"\x05\x00").encode()
     init = Init(tlvs=InitTlvs(networks=(bytes(32),), unknown=(TlvRecord(5, b"x"),)))
     assert Init.decode(init.encode()) == init
 

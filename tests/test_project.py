@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import inspect
 import re
+import runpy
 import sys
 import tomllib
 from collections.abc import AsyncIterator
@@ -288,6 +289,13 @@ def test_the_example_of_messages_declares_and_travels(monkeypatch: pytest.Monkey
         id=bytes(32), items=(price, price), tlvs=module.QuoteTlvs(price=price, nodes=(identity(1),), final=True)
     )
     assert module.messages.decode(sent.encode()) == sent
+
+
+def test_the_page_of_messages_is_made_from_the_declarations() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_every_message.py"))["page"]()
+    assert made == (ROOT / "docs" / "every_message.md").read_text(), "run docs/make_every_message.py"
+    for cls in BOLT:
+        assert f"\n### {cls.name} ({cls.type})\n" in made
 
 
 def test_the_readmes_commands_are_what_ci_runs() -> None:

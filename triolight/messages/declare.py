@@ -272,7 +272,7 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
         made.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
         has_tlvs = bool(fields) and isinstance(fields[-1].codec, _TlvStreamCodec)
         made.__decode__ = _compile_decode(made, fields, has_tlvs)
-        made.__encode__ = _compile_encode(made, fields, has_tlvs)
+        made.__encode__ = _compile_encode(made, fields)
         return made
 
     return declare
@@ -482,13 +482,14 @@ def _writing(fields: tuple[Field, ...], scope: dict[str, Any], head: list[tuple[
     return checks, " + ".join(parts) or "b''"
 
 
-def _compile_encode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: bool) -> Callable[[Any], bytes]:
+def _compile_encode(cls: type[Message], fields: tuple[Field, ...]) -> Callable[[Any], bytes]:
     scope: dict[str, Any] = {
         "Refused": _Refused,
         "errors": (struct.error, TypeError, ValueError, AttributeError, _Refused),
         "is_point": wire.is_point,
         "explain": _explain_values,
         "check_own_extension": _check_own_extension,
+        "no_room": _why_no_extension(fields),
         "too_long": _too_long,
     }
     checks, expression = _writing(fields, scope, [("H", str(cls.type))])
@@ -500,16 +501,27 @@ def _compile_encode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: boo
         "    except errors as error:",
         "        explain(self, error)",
         "    if self.extension:",
-        f"        out += check_own_extension(self, {has_tlvs})",
+        "        out += check_own_extension(self, no_room)",
         f"    if len(out) > {wire.MAX_MESSAGE_LENGTH}: too_long(self, len(out))",
         "    return out",
     ]
     return cast("Callable[[Any], bytes]", _run("\n".join(lines), "__encode__", scope, cls))
 
 
-def _check_own_extension(value: Message, has_tlvs: bool) -> bytes:
-    if has_tlvs:
-        raise ValueError(f"{value.name}.extension: unknown records of this message go into its tlvs")
+def _why_no_extension(fields: tuple[Field, ...]) -> str | None:
+    """Why no extension can follow these fields; None if one can."""
+    match fields[-1].codec if fields else None:
+        case _TlvStreamCodec():
+            return "unknown records of this message go into its tlvs"
+        case wire.Remainder() | wire.Sequence(prefix=0, count=None):
+            return f"{fields[-1].name} is all that is left"
+        case _:
+            return None
+
+
+def _check_own_extension(value: Message, no_room: str | None) -> bytes:
+    if no_room:
+        raise ValueError(f"{value.name}.extension: {no_room}")
     try:
         wire.check_extension(value.extension, 0, len(value.extension))
     except DecodeError as error:
