@@ -464,13 +464,22 @@ def walk_tlv_stream(data: bytes, at: int, end: int, visit: Callable[[int, int, i
     previous = -1
     while at < end:
         start = at
-        type_, at = read_bigsize(data, at, end)
+        # Most types and lengths are one byte: thousands of records fit into a message, and a call for each would tell.
+        type_ = data[at]
+        if type_ < 0xFD:
+            at += 1
+        else:
+            type_, at = read_bigsize(data, at, end)
         if type_ <= previous:
             raise DecodeError(f"TLV type {type_} after {previous}: types must increase", offset=start)
         previous = type_
         if at == end:
             raise DecodeError(f"TLV type {type_} has no length", offset=at)
-        length, at = read_bigsize(data, at, end)
+        length = data[at]
+        if length < 0xFD:
+            at += 1
+        else:
+            length, at = read_bigsize(data, at, end)
         if length > end - at:
             raise DecodeError(f"TLV type {type_} says {length} bytes, {end - at} are left", offset=at)
         visit(type_, start, at, at + length)

@@ -383,6 +383,8 @@ def _reading(fields: tuple[Field, ...], scope: dict[str, Any]) -> list[str]:
         else:
             settle()
             scope[f"read_{index}"] = codec.read
+            # Names the field if it fails: what may hold thousands of items is not read a second time for that.
+            lines.append(f"field = {field.name!r}")
             lines.append(f"{value}, at = read_{index}(data, at, end)")
     settle()
     return lines
@@ -412,6 +414,7 @@ def _compile_decode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: boo
             "if at == end:",
             f"    {extension} = b''",
             "else:",
+            "    field = 'extension'",
             "    check_extension(data, at, end)",
             f"    {extension} = data[at:end]",
         ]
@@ -421,8 +424,10 @@ def _compile_decode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: boo
         "    end = len(data)",
         "    try:",
         *(f"        {line}" for line in reading),
-        "    except (Refused, DecodeError):",
+        "    except Refused:",
         "        explain(cls, data)",
+        "    except DecodeError as error:",
+        f"        raise error.within(message={cls.name!r}, field=field) from None",
         *(f"    {line}" for line in _building(all_fields)),
         "    return self",
     ]
@@ -430,7 +435,7 @@ def _compile_decode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: boo
 
 
 def _walk(name: str, fields: tuple[Field, ...], data: bytes, at: int, end: int) -> int:
-    """Reads field by field, only to raise the DecodeError that names the field at fault."""
+    """Reads field by field, only to raise the DecodeError that names the field whose bytes were refused."""
     for field in fields:
         try:
             _, at = field.codec.read(data, at, end)
@@ -440,11 +445,7 @@ def _walk(name: str, fields: tuple[Field, ...], data: bytes, at: int, end: int) 
 
 
 def _explain_message(cls: type[Message], data: bytes) -> NoReturn:
-    at = _walk(cls.name, cls.__fields__[:-1], data, 2, len(data))
-    try:
-        wire.check_extension(data, at, len(data))
-    except DecodeError as error:
-        raise error.within(message=cls.name, field="extension") from None
+    _walk(cls.name, cls.__fields__[:-1], data, 2, len(data))
     raise AssertionError(f"{cls.name}: the compiled decoder refused what its fields accept: {data.hex()}")
 
 
@@ -569,8 +570,10 @@ class _StructureCodec(Codec):
             "    begin = at",
             "    try:",
             *(f"        {line}" for line in _reading(fields, scope)),
-            "    except (Refused, DecodeError):",
+            "    except Refused:",
             "        explain(data, begin, end)",
+            "    except DecodeError as error:",
+            "        raise error.within(field=field) from None",
             *(f"    {line}" for line in _building(fields)),
             "    return self, at",
         ]

@@ -1,5 +1,6 @@
-"""Hypothesis strategies for every message, made from the declarations. Needs Hypothesis; knows no message by name but
-the three announcements, which it signs.
+"""Hypothesis strategies for every message, made from the declarations.
+
+Needs Hypothesis, and knows no message by name but the three announcements, which it signs.
 
 `messages(BOLT)` draws what a peer may send: unknown odd records, appended extensions, integers at their limits, points
 that are on the curve, one field as long as the message allows. `encoded_messages` draws the same as bytes. For gossip
