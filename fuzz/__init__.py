@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing, outside the default test run. Targets are plain functions; `engine` alone needs atheris."""
