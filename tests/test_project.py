@@ -52,6 +52,7 @@ FLOORS = [
     "peer_manager",
     "descriptor",
     "peer",
+    "proxy",
     "nursery",
     "testing",
     "cli_messages",
