@@ -53,6 +53,7 @@ FLOORS = [
     "descriptor",
     "peer",
     "proxy",
+    "seeds",
     "nursery",
     "testing",
     "cli_messages",

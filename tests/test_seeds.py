@@ -1,0 +1,529 @@
+"""BOLT 10: bech32, what a seed is asked for, and what is left of its answers; against a DNS server on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdataclass
+import dns.rrset
+import pytest
+import trio
+import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.dns_server import LOOPBACK, Answer, DnsServer, open_dns
+from tests.support import identity
+from triolight import NodeAddress
+from triolight.seeds import (
+    ANSWER_SECONDS,
+    COUNT,
+    MAX_ADDRESSES,
+    MAX_LOOKUPS,
+    MAX_RECORDS,
+    MAX_RESOLVERS,
+    SeedError,
+    bech32_decode,
+    bech32_encode,
+    node_label,
+    node_of_label,
+    seed_nodes,
+    system_resolvers,
+)
+
+SEED = "seed.example"
+QUESTION = "_nodes._tcp.seed.example."
+RANDOM = bytes(range(32))
+
+# -- bech32 ------------------------------------------------------------------------------------------------------------
+
+OF_BOLT_10 = "ln1qwktpe6jxltmpphyl578eax6fcjc2m807qalr76a5gfmx7k9qqfjwy4mctz"
+"""From its examples."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A12UEL5L",
+        "a12uel5l",
+        "an83characterlonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1tt5tgs",
+        "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw",
+        "11qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqc8247j",
+        "split1checkupstagehandshakeupstreamerranterredcaperred2y9e3w",
+        "?1ezyfcl",
+        OF_BOLT_10,
+    ],
+)
+def test_bech32_of_bip_173(text: str) -> None:
+    prefix, values = bech32_decode(text)
+    assert bech32_encode(prefix, values) == text.lower()
+    # It finds any single wrong character, wherever it is.
+    for at in range(len(prefix) + 1, len(text)):
+        wrong = text[:at].lower() + ("q" if text[at] not in "qQ" else "p") + text[at + 1 :].lower()
+        with pytest.raises(ValueError, match="the checksum is wrong"):
+            bech32_decode(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\x201nwldj5", "not bech32"),
+        ("\x7f1axkwrx", "not bech32"),
+        ("\x801eym55h", "not bech32"),
+        ("an84characterslonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1569pvx", "not bech32"),
+        ("pzry9x0s0muk", "not bech32"),
+        ("1pzry9x0s0muk", "not bech32"),
+        ("x1b4n0q5v", "not bech32"),
+        ("li1dgmt3", "not bech32"),
+        ("de1lg7wt\xff", "not bech32"),
+        ("A1G7SGD8", "the checksum is wrong"),
+        ("10a06t8", "not bech32"),
+        ("1qzzfhee", "not bech32"),
+        ("a12UEL5L", "mixed case"),
+        ("", "not bech32"),
+    ],
+)
+def test_what_is_no_bech32(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        bech32_decode(text)
+
+
+@given(
+    st.text("abcdefghijklmnopqrstuvwxyz1", min_size=1, max_size=20),
+    st.lists(st.integers(0, 31), max_size=60),
+)
+def test_bech32_there_and_back(prefix: str, values: list[int]) -> None:
+    assert bech32_decode(bech32_encode(prefix, values)) == (prefix, values)
+
+
+def test_a_node_id_as_a_label() -> None:
+    node = bytes.fromhex("03acb0e75237d7b086e4fd3c7cf4da4e25856ceff03bf1fb5da213b37ac5001327")
+    assert node_label(node) == OF_BOLT_10
+    # A host name has no case.
+    assert node_of_label(OF_BOLT_10) == node_of_label("LN1qwk" + OF_BOLT_10[6:].upper()) == node
+    for number in range(1, 20):
+        assert node_of_label(node_label(identity(number))) == identity(number)
+    with pytest.raises(ValueError, match="not a node id"):
+        node_label(bytes(33))
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        (OF_BOLT_10[:-1] + "q", "the checksum is wrong"),
+        ("www", "not bech32"),
+        (bech32_encode("bc", bech32_decode(OF_BOLT_10)[1]), "not a node id in bech32"),
+        (bech32_encode("ln", bech32_decode(OF_BOLT_10)[1][:-1]), "not a node id in bech32"),
+        (bech32_encode("ln", [*bech32_decode(OF_BOLT_10)[1], 0]), "not a node id in bech32"),
+        (bech32_encode("ln", [*bech32_decode(OF_BOLT_10)[1][:-1], 15]), "not a node id in bech32"),
+        (bech32_encode("ln", [0] * 53), "not a point"),
+    ],
+)
+def test_labels_without_a_node_id(label: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        node_of_label(label)
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def target(number: int, seed: str = SEED) -> str:
+    return f"{node_label(identity(number))}.{seed}."
+
+
+def records(name: str, kind: str, *texts: str) -> list[dns.rrset.RRset]:
+    """One set for each record: what is in one set, the library writes in an order of chance."""
+    return [dns.rrset.from_text(name, 60, "IN", kind, text) for text in texts]
+
+
+def reply(
+    query: dns.message.Message,
+    answer: Iterable[dns.rrset.RRset] = (),
+    additional: Iterable[dns.rrset.RRset] = (),
+    code: dns.rcode.Rcode = dns.rcode.NOERROR,
+) -> dns.message.Message:
+    made = dns.message.make_response(query)
+    made.answer, made.additional = list(answer), list(additional)
+    made.set_rcode(code)
+    return made
+
+
+def seed_that_says(*srv: str, addresses: dict[tuple[str, str], list[str]], sent_along: bool = False) -> Answer:
+    """A seed with these SRV records, and addresses for (name, type), which it sends along or leaves to be asked for."""
+    sets = [one for (name, kind), texts in addresses.items() for one in records(name, kind, *texts)]
+
+    def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message:
+        (question,) = query.question
+        name, kind = question.name.to_text(), dns.rdatatype.to_text(question.rdtype)
+        if kind == "SRV":
+            return reply(query, records(name, "SRV", *srv), sets if sent_along else ())
+        return reply(query, records(name, kind, *addresses.get((name, kind), ())))
+
+    return answer
+
+
+async def ask(server: DnsServer, seed: str = SEED, **options: Any) -> list[NodeAddress]:
+    return await seed_nodes(seed, random_data=RANDOM, resolvers=[server.address], **options)
+
+
+@pytest.mark.parametrize("sent_along", [False, True])
+async def test_nodes_with_their_ports_and_addresses(sent_along: bool) -> None:
+    answer = seed_that_says(
+        f"10 10 9735 {target(2)}",
+        f"10 10 6331 {target(1)}",
+        addresses={
+            (target(1), "A"): ["203.0.113.1"],
+            (target(2), "A"): ["203.0.113.2"],
+            (target(2), "AAAA"): ["2001:db8::2"],
+        },
+        sent_along=sent_along,
+    )
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            assert await ask(server) == [
+                NodeAddress(identity(2), "203.0.113.2"),
+                NodeAddress(identity(2), "2001:db8::2"),
+                NodeAddress(identity(1), "203.0.113.1", 6331),
+            ]
+            follow_ups = [(target(number), kind, False) for number in (2, 1) for kind in ("A", "AAAA")]
+            assert server.asked == [(QUESTION, "SRV", False), *([] if sent_along else follow_ups)]
+            assert len(set(server.ids)) == len(server.ids)
+
+
+async def test_the_ids_of_queries_follow_from_the_randomness() -> None:
+    with trio.fail_after(20):
+        async with open_dns(seed_that_says(f"1 1 1 {target(1)}", addresses={})) as server:
+            assert await ask(server) == await ask(server) == []
+            assert server.ids[:3] == server.ids[3:]
+            await seed_nodes(SEED, random_data=bytes(32), resolvers=[server.address])
+            assert server.ids[6:] != server.ids[:3]
+
+
+@pytest.mark.parametrize(
+    ("options", "conditions"),
+    [
+        ({}, ""),
+        ({"count": COUNT, "realm": 0}, ""),
+        ({"count": 10, "realm": 2}, "r2.n10."),
+        ({"ipv6": False}, "a2."),
+        ({"ipv4": False}, "a4."),
+        ({"node_id": identity(1), "ipv6": False, "count": 1}, f"a2.l{node_label(identity(1))}.n1."),
+    ],
+)
+async def test_conditions_are_labels(options: dict[str, Any], conditions: str) -> None:
+    with trio.fail_after(20):
+        async with open_dns(seed_that_says(addresses={})) as server:
+            # No answer that meets the conditions is an answer.
+            assert await ask(server, SEED + ".", **options) == []
+            assert server.asked == [(f"_nodes._tcp.{conditions}seed.example.", "SRV", False)]
+
+
+async def test_conditions_that_a_seed_does_not_keep_are_kept_here() -> None:
+    answer = seed_that_says(
+        *(f"1 1 9735 {target(number)}" for number in (1, 2, 3)),
+        addresses={
+            (target(number), kind): [address.format(number)]
+            for number in (1, 2, 3)
+            for kind, address in (("A", "203.0.113.{}"), ("AAAA", "2001:db8::{}"))
+        },
+        sent_along=True,
+    )
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            assert {one.host for one in await ask(server, ipv6=False)} == {f"203.0.113.{n}" for n in (1, 2, 3)}
+            assert {one.host for one in await ask(server, ipv4=False)} == {f"2001:db8::{n}" for n in (1, 2, 3)}
+            assert [one.node_id for one in await ask(server, count=1)] == [identity(1)] * 2
+            assert [one.node_id for one in await ask(server, node_id=identity(2))] == [identity(2)] * 2
+
+
+async def test_records_that_are_not_usable_are_left_out() -> None:
+    good = target(1)
+    no_point = f"{bech32_encode('ln', [0] * 53)}.seed.example."
+    answer = seed_that_says(
+        "1 1 9735 .",
+        "1 1 9735 seed.example.",
+        "1 1 9735 www.seed.example.",
+        f"1 1 9735 {no_point}",
+        f"1 1 9735 {node_label(identity(3))[:-1]}q.seed.example.",
+        f"1 1 9735 {target(4, 'elsewhere.example')}",
+        f"1 1 0 {target(5)}",
+        f"1 1 9735 {target(6)}",
+        f"1 1 9735 {target(7)}",
+        f"1 1 9735 {good.upper()}",
+        f"2 2 9735 {good}",
+        addresses={
+            **{
+                (name, "A"): ["203.0.113.9"]
+                for name in ("seed.example.", "www.seed.example.", no_point, target(4, "elsewhere.example"), target(5))
+            },
+            (target(6), "A"): ["127.0.0.1", "10.0.0.1", "192.168.1.1"],
+            (target(6), "AAAA"): ["::1", "fe80::1"],
+            (good, "A"): ["10.0.0.1", "203.0.113.1"],
+        },
+        sent_along=True,
+    )
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            assert await ask(server) == [NodeAddress(identity(1), "203.0.113.1")]
+            # Of all of them, only the good name that came without addresses is asked for.
+            assert [name for name, kind, _ in server.asked if kind != "SRV"] == [target(7)] * 2
+
+
+async def test_records_of_other_types_and_names_in_an_answer_do_not_count() -> None:
+    def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message:
+        return reply(
+            query,
+            [
+                *records("other.example.", "SRV", f"1 1 9735 {target(1)}"),
+                *records(QUESTION, "TXT", '"203.0.113.1"'),
+                *records(QUESTION, "A", "203.0.113.1"),
+            ],
+            records(target(1), "A", "203.0.113.1"),
+        )
+
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            assert await ask(server) == []
+
+
+async def test_a_follow_up_that_fails_loses_one_node_only() -> None:
+    def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message | bytes:
+        (question,) = query.question
+        name = question.name.to_text()
+        if name == QUESTION:
+            return reply(query, records(name, "SRV", *(f"1 1 9735 {target(number)}" for number in (1, 2, 3, 4))))
+        if name == target(1):
+            return reply(query, code=dns.rcode.SERVFAIL)
+        if name == target(2):
+            # Names that lead to each other.
+            return reply(query, [*records(name, "CNAME", "x.example."), *records("x.example.", "CNAME", name)])
+        if name == target(3):
+            return reply(query, code=dns.rcode.NXDOMAIN)
+        if question.rdtype == dns.rdatatype.AAAA:
+            return reply(query)
+        return reply(query, [*records(name, "CNAME", "x.example."), *records("x.example.", "A", "203.0.113.4")])
+
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            assert await ask(server) == [NodeAddress(identity(4), "203.0.113.4")]
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+async def test_too_many_records_are_not_looked_at() -> None:
+    def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message:
+        (question,) = query.question
+        name = question.name.to_text()
+        if question.rdtype != dns.rdatatype.SRV:
+            kind = dns.rdatatype.to_text(question.rdtype)
+            hosts = [f"203.0.113.{n}" if kind == "A" else f"2001:db8::{n}" for n in range(1, 100)]
+            return reply(query, records(name, kind, *hosts))
+        if not tcp:
+            cut = reply(query)
+            cut.flags |= dns.flags.TC
+            return cut
+        useless = [f"1 1 {port} www.seed.example." for port in range(1, MAX_RECORDS)]
+        return reply(query, records(name, "SRV", *useless, f"1 1 1 {target(1)}", f"1 1 1 {target(2)}"))
+
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            # The last one that is looked at, with as many addresses as are taken.
+            assert await ask(server) == [NodeAddress(identity(1), f"203.0.113.{n}", 1) for n in range(1, 5)]
+            assert MAX_ADDRESSES == 4
+            assert server.asked[0] == (QUESTION, "SRV", False)
+            assert server.asked[1] == (QUESTION, "SRV", True)
+
+
+async def test_the_follow_ups_of_one_call_are_counted() -> None:
+    names = [f"1 1 9735 {target(number)}" for number in range(1, MAX_RECORDS + 1)]
+    with trio.fail_after(20):
+        async with open_dns(seed_that_says(*names, addresses={})) as server:
+            assert await ask(server, count=MAX_RECORDS) == []
+            assert len([1 for _, kind, _ in server.asked if kind != "SRV"]) == MAX_LOOKUPS
+
+
+async def test_only_so_many_resolvers_are_asked() -> None:
+    def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message:
+        return reply(query, code=dns.rcode.REFUSED)
+
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            with pytest.raises(SeedError, match=r"^seed seed\.example: (127\.0\.0\.1: REFUSED(; )?){3}$"):
+                await seed_nodes(SEED, random_data=RANDOM, resolvers=[server.address] * (MAX_RESOLVERS + 1))
+            assert len(server.asked) == MAX_RESOLVERS
+
+
+# -- failures ----------------------------------------------------------------------------------------------------------
+
+
+def _cut(query: dns.message.Message) -> dns.message.Message:
+    made = reply(query)
+    made.flags |= dns.flags.TC
+    return made
+
+
+@pytest.mark.parametrize(
+    ("by_udp", "by_tcp", "words"),
+    [
+        (lambda query: reply(query, code=dns.rcode.SERVFAIL), None, "127.0.0.1: SERVFAIL"),
+        (lambda query: reply(query, code=dns.rcode.NXDOMAIN), None, "there is no such name"),
+        (_cut, lambda query: b"", "127.0.0.1: hung up"),
+        (_cut, lambda query: b"\x00", "127.0.0.1: hung up"),
+        (_cut, lambda query: b"\x00\x03abc", "127.0.0.1: answered with what is no answer"),
+        (_cut, lambda query: reply(query, code=dns.rcode.SERVFAIL), "127.0.0.1: SERVFAIL"),
+        (_cut, lambda query: reply(dns.message.make_query("other.example", "SRV", id=query.id)), "what is no answer"),
+        (_cut, lambda query: query, "what is no answer"),
+        (
+            lambda query: reply(query, [*records(QUESTION, "CNAME", "a."), *records("a.", "CNAME", QUESTION)]),
+            None,
+            "CNAME chain is too long",
+        ),
+    ],
+)
+async def test_a_seed_without_an_answer(by_udp: Any, by_tcp: Any, words: str) -> None:
+    with trio.fail_after(20):
+        async with open_dns(lambda query, tcp: (by_tcp if tcp else by_udp)(query)) as server:
+            with pytest.raises(SeedError, match=words) as caught:
+                await ask(server)
+            assert str(caught.value).startswith("seed seed.example: ")
+            assert isinstance(caught.value, OSError)
+
+
+async def test_the_next_resolver_is_asked_when_one_has_no_answer() -> None:
+    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["203.0.113.1"]}, sent_along=True)
+    with trio.fail_after(20):
+        async with open_dns(lambda query, tcp: reply(query, code=dns.rcode.SERVFAIL)) as bad, open_dns(good) as server:
+            both = [bad.address, server.address]
+            found = await seed_nodes(SEED, random_data=RANDOM, resolvers=both)
+            assert found == [NodeAddress(identity(1), "203.0.113.1")]
+            assert len(bad.asked) == len(server.asked) == 1
+            assert bad.ids != server.ids
+
+
+async def test_forged_datagrams_are_passed_over() -> None:
+    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["203.0.113.1"]}, sent_along=True)
+    found: list[NodeAddress] = []
+    with trio.fail_after(20), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as resolver:
+        await resolver.bind((LOOPBACK, 0))
+
+        async def look_up() -> None:
+            found.extend(await seed_nodes(SEED, random_data=RANDOM, resolvers=[resolver.getsockname()]))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look_up)
+            wire, client = await resolver.recvfrom(65535)
+            query = dns.message.from_wire(wire)
+            answer = good(query, False)
+            assert isinstance(answer, dns.message.Message)
+            wrong_id = dns.message.from_wire(answer.to_wire())
+            wrong_id.id ^= 1
+            other = reply(dns.message.make_query("other.example", "SRV", id=query.id))
+            for forged in (b"", b"noise", wrong_id.to_wire(), wrong_id.to_wire()[:40], other.to_wire(), wire):
+                await resolver.sendto(forged, client)
+            with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as stranger:
+                await stranger.sendto(reply(query).to_wire(), client)
+            await resolver.sendto(answer.to_wire(), client)
+    assert found == [NodeAddress(identity(1), "203.0.113.1")]
+
+
+async def test_nobody_listens_for_tcp() -> None:
+    async with open_dns(lambda query, tcp: _cut(query), tcp=False) as server:
+        with trio.fail_after(20), pytest.raises(SeedError, match=r"127\.0\.0\.1: Connection refused"):
+            await ask(server)
+
+
+# -- silence -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_cancelled_while_a_resolver_is_silent(cut: bool) -> None:
+    by_tcp = trio.Event()
+
+    def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message | None:
+        if tcp:
+            by_tcp.set()
+        return _cut(query) if cut and not tcp else None
+
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+
+                    async def cancel() -> None:
+                        await (by_tcp if cut else server.heard).wait()
+                        scope.cancel()
+
+                    nursery.start_soon(cancel)
+                    await ask(server)
+            assert scope.cancelled_caught
+            assert [tcp for _, _, tcp in server.asked] == ([False, True] if cut else [False])
+
+
+async def test_a_silent_resolver_is_given_up_and_not_asked_again(mock_clock: trio.testing.MockClock) -> None:
+    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["203.0.113.1"]})
+    async with open_dns(lambda query, tcp: None) as silent, open_dns(good) as server, trio.open_nursery() as nursery:
+
+        async def let_time_pass() -> None:
+            await silent.heard.wait()
+            mock_clock.jump(ANSWER_SECONDS)
+
+        nursery.start_soon(let_time_pass)
+        found = await seed_nodes(SEED, random_data=RANDOM, resolvers=[silent.address, server.address])
+        assert found == [NodeAddress(identity(1), "203.0.113.1")]
+        assert len(silent.asked) == 1
+        assert len(server.asked) == 3
+        silent.heard = trio.Event()
+        nursery.start_soon(let_time_pass)
+        with pytest.raises(SeedError, match="no answer within 5 seconds"):
+            await ask(silent)
+
+
+# -- arguments ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": ""}, "not the name of a seed: ''"),
+        ({"seed": "203.0.113.1"}, "not the name of a seed"),
+        ({"seed": "a..b"}, "not the name of a seed"),
+        ({"seed": "a" * 64}, "not the name of a seed"),
+        ({"seed": "seed\\.example"}, "not the name of a seed"),
+        ({"seed": ".".join(["a" * 60] * 4), "node_id": identity(1)}, "not the name of a seed"),
+        ({"random_data": bytes(15)}, "random_data has 16 bytes or more, not 15"),
+        ({"count": 0}, "1 to 100 nodes, not 0"),
+        ({"count": MAX_RECORDS + 1}, "1 to 100 nodes, not 101"),
+        ({"realm": 256}, "a realm is one byte, not 256"),
+        ({"ipv4": False, "ipv6": False}, "neither is wanted"),
+        ({"node_id": bytes(33)}, "not a node id"),
+        ({"resolvers": [("resolver.example", 53)]}, "not a resolver: 'resolver.example', port 53"),
+        ({"resolvers": [(LOOPBACK, 0)]}, "not a resolver: '127.0.0.1', port 0"),
+    ],
+)
+async def test_arguments_that_do_not_fit(options: dict[str, Any], words: str) -> None:
+    given_: dict[str, Any] = {"seed": SEED, "random_data": RANDOM, "resolvers": [(LOOPBACK, 1)]} | options
+    with pytest.raises(ValueError, match=words):
+        await seed_nodes(given_.pop("seed"), **given_)
+
+
+async def test_the_systems_resolvers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "resolv.conf"
+    path.write_text("# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::53\noptions edns0\n")
+    assert system_resolvers(str(path)) == [("192.0.2.1", 53), ("2001:db8::53", 53)]
+    path.write_text("search example\n")
+    for bad in (path, tmp_path / "none"):
+        with pytest.raises(SeedError, match="no resolver: "):
+            system_resolvers(str(bad))
+    with pytest.raises(SeedError, match="there is no resolver to ask"):
+        await seed_nodes(SEED, random_data=RANDOM, resolvers=[])
+    with trio.fail_after(20):
+        async with open_dns(seed_that_says(addresses={})) as server:
+            monkeypatch.setattr("triolight.seeds.system_resolvers", lambda: [server.address])
+            assert await seed_nodes(SEED, random_data=RANDOM) == []
+            assert len(server.asked) == 1

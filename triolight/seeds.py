@@ -1,0 +1,308 @@
+"""BOLT 10, the client's side: nodes to begin with, asked of a DNS seed that the caller names. Nothing here calls it.
+
+Needs the extra `dns`: messages and transport are dnspython's. What is ours is what BOLT 10 adds (conditions, node ids
+in bech32) and that nothing a seed or a resolver answers is trusted, or asked for without a bound.
+
+Queries travel in clear text, past any proxy: who hides behind Tor does not ask seeds.
+"""
+
+# dnspython is typed in its signatures, but not inside its records.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final, cast
+
+import dns.asyncbackend
+import dns.asyncquery
+import dns.exception
+import dns.inet
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdata
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+import trio
+from dns.rdtypes.IN.A import A as _A
+from dns.rdtypes.IN.AAAA import AAAA as _AAAA
+from dns.rdtypes.IN.SRV import SRV as _SRV
+
+from triolight.address import DnsAddress, NodeAddress, descriptor_of, is_public
+from triolight.errors import printable
+from triolight.keys import is_point
+
+COUNT: Final = 25
+"""BOLT 10: so many nodes, if no condition says otherwise."""
+MAX_RECORDS: Final = 100
+"""SRV records of an answer that are looked at: one over TCP could hold thousands."""
+MAX_LOOKUPS: Final = 50
+"""Queries for addresses that the seed did not add to its answer: two for each of the usual 25 nodes."""
+MAX_ADDRESSES: Final = 4
+"""Addresses taken for one record. A node that has more is as well reached by these."""
+MAX_RESOLVERS: Final = 3
+"""Resolvers asked, one after the other; as many as the system's own library asks."""
+ANSWER_SECONDS: Final = 5.0
+"""How long one resolver has for an answer; one that needed longer is not asked again. Datagrams get lost."""
+RANDOM_BYTES: Final = 16
+"""The least randomness that query ids are made from."""
+
+_UDP_PAYLOAD: Final = 1232
+"""Bytes of an answer that fit a datagram on every path; what is larger comes by TCP."""
+_ANSWERS: Final = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
+_IPV4, _IPV6 = dns.rdatatype.A, dns.rdatatype.AAAA
+
+# -- bech32 (BIP 173) --------------------------------------------------------------------------------------------------
+
+_CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_GENERATORS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_CHECKSUM: Final = 6
+_LONGEST: Final = 90
+_NODE_PREFIX: Final = "ln"
+
+
+def bech32_encode(prefix: str, values: Sequence[int]) -> str:
+    """BIP 173: a lower-case prefix, and values of five bits each."""
+    remainder = _polymod([*_expanded(prefix), *values, *[0] * _CHECKSUM]) ^ 1
+    checksum = [remainder >> 5 * (_CHECKSUM - 1 - at) & 31 for at in range(_CHECKSUM)]
+    return prefix + "1" + "".join(_CHARACTERS[value] for value in (*values, *checksum))
+
+
+def bech32_decode(text: str) -> tuple[str, list[int]]:
+    """The prefix in lower case, and values of five bits each. ValueError if it is none, or the checksum is wrong."""
+    shown = printable(text, _LONGEST)
+    if len(text) > _LONGEST or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"not bech32: {shown!r}")
+    if text.lower() != text and text.upper() != text:
+        raise ValueError(f"bech32 in mixed case: {shown!r}")
+    prefix, one, data = text.lower().rpartition("1")
+    if not one or not prefix or len(data) < _CHECKSUM or not set(data) <= set(_CHARACTERS):
+        raise ValueError(f"not bech32: {shown!r}")
+    values = [_CHARACTERS.index(character) for character in data]
+    if _polymod([*_expanded(prefix), *values]) != 1:
+        raise ValueError(f"the checksum is wrong: {shown!r}")
+    return prefix, values[:-_CHECKSUM]
+
+
+def _expanded(prefix: str) -> list[int]:
+    return [*(ord(character) >> 5 for character in prefix), 0, *(ord(character) & 31 for character in prefix)]
+
+
+def _polymod(values: Sequence[int]) -> int:
+    remainder = 1
+    for value in values:
+        top = remainder >> 25
+        remainder = (remainder & 0x1FFFFFF) << 5 ^ value
+        for bit, generator in enumerate(_GENERATORS):
+            remainder ^= generator if top >> bit & 1 else 0
+    return remainder
+
+
+def node_label(node_id: bytes) -> str:
+    """A node id as BOLT 10 writes it into a host name, ``ln1…``. ValueError if it is not a point."""
+    if not is_point(node_id):
+        raise ValueError(f"not a node id: {printable(node_id.hex(), 80)}")
+    # 264 bits are 53 values, the last bit of which is padding.
+    number = int.from_bytes(node_id, "big") << 1
+    return bech32_encode(_NODE_PREFIX, [number >> 5 * at & 31 for at in reversed(range(53))])
+
+
+def node_of_label(label: str) -> bytes:
+    """The node id, 33 bytes, in the first label of a seed's host name. ValueError says why there is none."""
+    # The case of a host name means nothing, and resolvers mix it on purpose.
+    prefix, values = bech32_decode(label.lower())
+    if prefix != _NODE_PREFIX or len(values) != 53 or values[-1] & 1:
+        raise ValueError(f"not a node id in bech32: {printable(label, 80)!r}")
+    number = 0
+    for value in values:
+        number = number << 5 | value
+    node_id = (number >> 1).to_bytes(33, "big")
+    if not is_point(node_id):
+        raise ValueError(f"not a point of secp256k1: {printable(label, 80)!r}")
+    return node_id
+
+
+# -- the seed ----------------------------------------------------------------------------------------------------------
+
+
+class SeedError(OSError):
+    """A seed gave no answer. The text names the seed, and what every resolver that was asked said or did."""
+
+
+def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
+    """The resolvers that this system is set to use, as address and port. SeedError if it is set to use none."""
+    try:
+        resolver = dns.resolver.Resolver(path)
+    except dns.exception.DNSException as error:
+        raise SeedError(f"no resolver: {error}") from error
+    return [(one, resolver.port) for one in resolver.nameservers if isinstance(one, str)]
+
+
+async def seed_nodes(
+    seed: str,
+    *,
+    random_data: bytes,
+    resolvers: Sequence[tuple[str, int]] | None = None,
+    count: int = COUNT,
+    realm: int = 0,
+    ipv4: bool = True,
+    ipv6: bool = True,
+    node_id: bytes | None = None,
+) -> list[NodeAddress]:
+    """Addresses of nodes, in the order in which the seed gave them; none, if it has none that meets the conditions.
+
+    `seed` is the root of its domain. `resolvers` are IP addresses with ports, asked in this order and no more of them
+    than `MAX_RESOLVERS`; without any, the system's. `count` (1 to `MAX_RECORDS`) bounds the nodes, not their addresses.
+    `realm` is BOLT 10's, 0 for Bitcoin. With `node_id` the seed is asked for that one. `random_data`, `RANDOM_BYTES` or
+    more that nobody can guess and that are used once, makes the ids of the queries.
+
+    A seed need not keep to conditions: what does not meet them, has no node id in it, or an address that is not public,
+    is left out. Nothing proves that a node is at its address but the handshake with it.
+
+    Raises ValueError if an argument does not fit, SeedError if no resolver has an answer. One call takes at most
+    `ANSWER_SECONDS` for each resolver, and for each of at most `MAX_LOOKUPS` addresses the seed did not send along; a
+    shorter deadline is the caller's. Cancelled, it closes its socket.
+    """
+    if not 0 < count <= MAX_RECORDS:
+        raise ValueError(f"a seed is asked for 1 to {MAX_RECORDS} nodes, not {count}")
+    if not 0 <= realm <= 0xFF:
+        raise ValueError(f"a realm is one byte, not {realm}")
+    if not ipv4 and not ipv6:
+        raise ValueError("a seed knows IPv4 and IPv6 addresses: neither is wanted")
+    if len(random_data) < RANDOM_BYTES:
+        raise ValueError(f"random_data has {RANDOM_BYTES} bytes or more, not {len(random_data)}")
+    conditions = [f"r{realm}"] if realm else []
+    if not (ipv4 and ipv6):
+        # A bit for each type of address descriptor: 1 is IPv4, 2 is IPv6.
+        conditions.append(f"a{ipv4 << 1 | ipv6 << 2}")
+    if node_id is not None:
+        conditions.append(f"l{node_label(node_id)}")
+    if count != COUNT:
+        conditions.append(f"n{count}")
+    root, name = _names(seed, conditions)
+    asker = _Asker(system_resolvers() if resolvers is None else resolvers, random_data)
+    try:
+        answer = await asker.ask(name, dns.rdatatype.SRV)
+        if answer.rcode() == dns.rcode.NXDOMAIN:
+            raise SeedError("there is no such name")
+        found = answer.resolve_chaining().answer
+    except (dns.exception.DNSException, SeedError) as error:
+        raise SeedError(f"seed {printable(seed, 255)}: {error}") from error
+
+    wanted = tuple(kind for kind, want in ((_IPV4, ipv4), (_IPV6, ipv6)) if want)
+    nodes: dict[NodeAddress, None] = {}  # a set that keeps its order
+    known: set[bytes] = set()
+    lookups = MAX_LOOKUPS
+    for record in _first(found, MAX_RECORDS):
+        if not isinstance(record, _SRV) or not record.port:
+            continue
+        target = record.target
+        # Elsewhere the seed would choose what we ask our resolver for.
+        if not target.is_subdomain(root):
+            continue
+        try:
+            node = node_of_label(target.labels[0].decode("latin-1"))
+        except ValueError:
+            continue
+        if node_id not in (None, node) or (node not in known and len(known) >= count):
+            continue
+        hosts = _addresses(answer.additional, target, wanted)
+        if not hosts:
+            for kind in wanted[:lookups]:
+                lookups -= 1
+                hosts += await asker.addresses(target, kind)
+        for host in hosts[:MAX_ADDRESSES]:
+            if is_public(descriptor_of(host, record.port)):
+                nodes[NodeAddress(node, host, record.port)] = None
+                known.add(node)
+    return list(nodes)
+
+
+def _names(seed: str, conditions: list[str]) -> tuple[dns.name.Name, dns.name.Name]:
+    """The seed's root, and what it is asked for. ValueError if they are no names of DNS."""
+    try:
+        if not isinstance(descriptor_of(seed, 53), DnsAddress):
+            raise ValueError("an address")
+        root = dns.name.from_text(seed)
+        return root, dns.name.from_text(".".join(("_nodes", "_tcp", *conditions)), root)
+    except (ValueError, dns.exception.DNSException):
+        raise ValueError(f"not the name of a seed: {printable(seed, 255)!r}") from None
+
+
+def _first(rrset: dns.rrset.RRset | None, most: int) -> list[dns.rdata.Rdata]:
+    """In the order of the message."""
+    return list(itertools.islice(cast("Iterable[dns.rdata.Rdata]", rrset or ()), most))
+
+
+def _addresses(
+    sections: Sequence[dns.rrset.RRset], name: dns.name.Name, wanted: Sequence[dns.rdatatype.RdataType]
+) -> list[str]:
+    return [
+        record.address
+        for rrset in sections
+        if rrset.name == name and rrset.rdtype in wanted
+        for record in _first(rrset, MAX_ADDRESSES)
+        if isinstance(record, _A | _AAAA)
+    ]
+
+
+class _Asker:
+    """Asks one resolver after the other, until one answers."""
+
+    def __init__(self, resolvers: Sequence[tuple[str, int]], random_data: bytes) -> None:
+        self._resolvers: Final = list(resolvers[:MAX_RESOLVERS])
+        self._random_data: Final = random_data
+        self._asked = 0
+        # Named, since to look for it the library would go through the process's global default.
+        self._backend: Final = dns.asyncbackend.get_backend("trio")
+        for host, port in self._resolvers:
+            if not dns.inet.is_address(host) or not 0 < port <= 0xFFFF:
+                raise ValueError(f"not a resolver: {printable(host, 80)!r}, port {port}")
+
+    async def ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.message.QueryMessage:
+        """An answer, or the word that there is no such name. SeedError has what each resolver said or did instead."""
+        said: list[str] = []
+        for resolver in self._resolvers[:]:
+            host, port = resolver
+            query = dns.message.make_query(name, kind, use_edns=0, payload=_UDP_PAYLOAD, id=self._next_id())
+            with trio.move_on_after(ANSWER_SECONDS) as scope:
+                try:
+                    # What does not fit the query is not an answer to it: anybody can send datagrams.
+                    answer, _ = await dns.asyncquery.udp_with_fallback(
+                        query, host, port=port, ignore_unexpected=True, ignore_errors=True, backend=self._backend
+                    )
+                except (OSError, EOFError, trio.BrokenResourceError, dns.exception.DNSException) as error:
+                    said.append(f"{host}: {_words(error)}")
+                    continue
+                if isinstance(answer, dns.message.QueryMessage) and answer.rcode() in _ANSWERS:
+                    return answer
+                said.append(f"{host}: {dns.rcode.to_text(answer.rcode())}")
+            if scope.cancelled_caught:
+                said.append(f"{host}: no answer within {ANSWER_SECONDS:g} seconds")
+                self._resolvers.remove(resolver)
+        raise SeedError("; ".join(said) or "there is no resolver to ask")
+
+    async def addresses(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> list[str]:
+        """Of one name; none if nobody says any."""
+        try:
+            found = (await self.ask(name, kind)).resolve_chaining().answer
+        except (dns.exception.DNSException, SeedError):
+            return []
+        return [] if found is None else _addresses([found], found.name, [kind])
+
+    def _next_id(self) -> int:
+        self._asked += 1
+        return int.from_bytes(hashlib.sha256(self._random_data + self._asked.to_bytes(4, "big")).digest()[:2], "big")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, dns.exception.DNSException):
+        return f"answered with what is no answer: {error}"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return "hung up"
