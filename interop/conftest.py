@@ -195,6 +195,9 @@ async def open_lnd(*options: str) -> AsyncIterator[LndNode]:
                     await trio.sleep(0.1)
                     with suppress(OSError, LndRefuses, ssl.SSLError):
                         node = node or LndNode(f"https://127.0.0.1:{rest}", certificate)
+                        # Its RPCs answer before the server behind them is up; then dials are refused.
+                        if (await node.call("GET", "/v1/state"))["state"] != "SERVER_ACTIVE":
+                            continue
                         node.node_id = bytes.fromhex((await node.info())["identity_pubkey"])
                 node.port = listen
                 # Its peer port opens last.

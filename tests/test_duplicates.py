@@ -199,9 +199,30 @@ def test_oldest_is_a_rule_too() -> None:
     second = wire(b, a)
     second.run()
     first.run()
-    assert second.at_b.ended
+    # As in LDK: before its Init, so that the other side, whatever its rule, has nothing to take the old one's place.
+    assert second.dead == {"b"}
     assert not first.at_b.ended
     assert a.seen.ended[0].code is DisconnectCode.DUPLICATE
+    assert b.manager.get_peer_node_ids() == [identity(1)]
+
+
+def test_oldest_when_both_are_shaken_before_either_has_its_init() -> None:
+    a, b = node(1, duplicates="oldest"), node(2)
+    first, second = wire(b, a), wire(b, a)
+    for link in (first, second):
+        link.feed("b", link.at_a.take())
+        a.manager.process_events()
+        link.feed("a", link.at_b.take())
+        b.manager.process_events()
+        act_three_and_init = link.at_a.take()
+        link.feed("b", act_three_and_init[:66])
+        link.at_a.out += act_three_and_init[66:]
+    for link in (first, second):
+        a.manager.process_events()
+        b.manager.process_events()
+        link.run()
+    assert a.seen.ended[0].code is DisconnectCode.DUPLICATE
+    assert a.manager.get_peer_node_ids() == [identity(2)]
     assert [message.data for message in b.seen.messages if isinstance(message, Warning)] == [
         b"another connection with you was kept"
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
+import random
 import socket
 import ssl
 import tracemalloc
@@ -32,7 +33,8 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.messages import UnknownMessage, Warning
-from triolight.nursery import Deadlines
+from triolight.peer import Deadlines
+from triolight.policy import Policy
 
 
 async def meet(near: PeerNursery, far: PeerNursery, ours: trio.abc.Stream, theirs: trio.abc.Stream) -> None:
@@ -401,7 +403,7 @@ async def test_pings_of_peers_that_never_read_cost_less_than_a_mebibyte_each(flo
 
 
 async def test_methods_before_the_block_is_entered() -> None:
-    peers = PeerNursery(make_manager(1), Deadlines(1, 1, 1, 1, 1, 1))
+    peers = PeerNursery(make_manager(1), Deadlines(1, 1, 1, 1, 1, 1), Policy(), None, None, random.Random(1))
     ours, _ = trio.testing.memory_stream_pair()
     with pytest.raises(RuntimeError, match="not been entered"):
         await peers.attach(ours, identity(2))

@@ -37,6 +37,8 @@ from triolight.handlers import SendErrorMessage as SendErrorMessage
 from triolight.handlers import SendMessages as SendMessages
 from triolight.handlers import SendWarningMessage as SendWarningMessage
 from triolight.handlers import UpdateHtlcs as UpdateHtlcs
+from triolight.keep import KeepState as KeepState
+from triolight.keep import KeptPeer as KeptPeer
 from triolight.keys import node_id as node_id
 from triolight.logger import Level as Level
 from triolight.logger import Logger as Logger
@@ -50,8 +52,13 @@ from triolight.peer import Peer as Peer
 from triolight.peer import PeerConnected as PeerConnected
 from triolight.peer import PeerDisconnected as PeerDisconnected
 from triolight.peer import PeerEvents as PeerEvents
+from triolight.peer import PeersStatistics as PeersStatistics
 from triolight.peer import PeerStatistics as PeerStatistics
 from triolight.peer_manager import PeerDetails as PeerDetails
 from triolight.peer_manager import PeerManager as PeerManager
 from triolight.peer_manager import PeerObserver as PeerObserver
 from triolight.peer_manager import SocketDescriptor as SocketDescriptor
+from triolight.policy import Allowance as Allowance
+from triolight.policy import Policy as Policy
+from triolight.policy import Population as Population
+from triolight.proxy import Proxy as Proxy

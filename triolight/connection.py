@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from triolight.errors import DecodeError, DisconnectCode
 from triolight.features import Features
@@ -49,6 +49,23 @@ class OutstandingPing:
     token: Any
 
 
+Tally: TypeAlias = dict[int, list[int]]
+"""Message type to how many messages and how many bytes of them (type bytes included, not encrypted)."""
+UNKNOWN: Final = 0x1_0000
+"""In a tally, in place of a type: all that the registry does not know, together. A peer shall not fill our memory with
+numbers."""
+
+
+def count(tally: Tally, type_: int, size: int) -> None:
+    """One more message."""
+    entry = tally.get(type_)
+    if entry is None:
+        tally[type_] = [1, size]
+    else:
+        entry[0] += 1
+        entry[1] += size
+
+
 class Connection:
     """The state of one connection. All sizes are bytes."""
 
@@ -66,6 +83,8 @@ class Connection:
         "messages_sent",
         "pings",
         "queued_bytes",
+        "received",
+        "sent",
     )
 
     def __init__(self, handshake: Handshake) -> None:
@@ -88,6 +107,9 @@ class Connection:
         self.messages_sent = 0
         self.bytes_received = 0
         self.bytes_sent = 0
+        self.received: Tally = {}
+        """Filled by who looks at the types."""
+        self.sent: Tally = {}
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -208,6 +230,7 @@ class Connection:
             self.queued_bytes -= len(message)
             if caused:
                 self.caused_bytes -= len(message)
+            count(self.sent, int.from_bytes(message[:2], "big"), len(message))
             packet = seal(message)
             size += len(packet)
             packets.append(packet)

@@ -58,13 +58,20 @@ class Side(StrEnum):
 class DisconnectCode(StrEnum):
     """Why a connection ended, or never began. One code for each cause; the value is the name."""
 
-    # Before the connection: only in ConnectError.
+    # Before the handshake: in ConnectError, or a stranger that is let go unheard.
     RESOLVE_FAILED = "RESOLVE_FAILED"
     """The host name has no address."""
     PROXY_FAILED = "PROXY_FAILED"
     """The proxy refused or could not be reached."""
     TCP_FAILED = "TCP_FAILED"
     """No TCP connection: refused, unreachable, reset, or no answer in time."""
+
+    BANNED = "BANNED"
+    """The policy bans the node or the address."""
+    ADDRESS_REFUSED = "ADDRESS_REFUSED"
+    """The policy does not dial this address: a private one that somebody announced, or an onion without a proxy."""
+    TOO_MANY_STRANGERS = "TOO_MANY_STRANGERS"
+    """So many inbound connections are being made, altogether or from one source, that the policy takes no more."""
 
     # The handshake (BOLT 8). Nothing is said to the peer.
     ACT_ONE_FAILED = "ACT_ONE_FAILED"
@@ -86,6 +93,8 @@ class DisconnectCode(StrEnum):
     """Features or networks of the peer's Init do not fit ours."""
     HANDLER_REFUSED = "HANDLER_REFUSED"
     """One of our handlers refused the peer in `peer_connected`."""
+    TOO_MANY_PEERS = "TOO_MANY_PEERS"
+    """The policy takes no more peers, or no more inbound ones."""
     DUPLICATE = "DUPLICATE"
     """Another connection with the same node was kept instead of this one."""
 

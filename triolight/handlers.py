@@ -327,7 +327,7 @@ class ChannelMessageHandler(BaseMessageHandler):
         """A message of any kind came from this peer, Init included: it is alive."""
 
     def protects(self, node_id: bytes) -> bool:
-        """Whether this peer matters (it has a channel): such a peer is not evicted for a stranger."""
+        """Whether this node matters (it has a channel): the policy's limits on peers do not keep it out."""
         return False
 
     def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> HandlerResult:

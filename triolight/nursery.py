@@ -16,20 +16,30 @@ from __future__ import annotations
 import heapq
 import math
 import os
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
 import trio
 
-from triolight.address import Address, NodeAddress, descriptor_of
-from triolight.connection import OutstandingPing
+from triolight.address import (
+    Address,
+    IPv4Address,
+    IPv6Address,
+    NodeAddress,
+    TorV3Address,
+    descriptor_of,
+    is_public,
+    read_addresses,
+)
+from triolight.connection import OutstandingPing, Tally
 from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
 from triolight.errors import (
     ConnectError,
+    DecodeError,
     DisconnectCode,
     DisconnectReason,
     PeerClosed,
@@ -37,15 +47,17 @@ from triolight.errors import (
     Side,
     printable,
 )
+from triolight.keep import KeptPeer, announced_addresses
 from triolight.keys import is_point
 from triolight.logger import Level, Record, wanted_level
-from triolight.messages import Init, Message, UnknownMessage
+from triolight.messages import Init, Message, NodeAnnouncement, UnknownMessage
 from triolight.peer import (
     BUFFER_BYTES,
     MESSAGE_OVERHEAD,
     AnyMessage,
     Attached,
     Closed,
+    Deadlines,
     Delivery,
     Disconnect,
     Inbox,
@@ -55,6 +67,7 @@ from triolight.peer import (
     PeerConnected,
     PeerDisconnected,
     PeerEvents,
+    PeersStatistics,
     PingAnswer,
     PumpEvent,
     Received,
@@ -65,6 +78,7 @@ from triolight.peer import (
     Switchboard,
     TimerDue,
     Work,
+    by_name,
     shutdown_reason,
 )
 from triolight.peer_manager import (
@@ -75,6 +89,8 @@ from triolight.peer_manager import (
     PeerObserver,
     SocketDescriptor,
 )
+from triolight.policy import Policy, Population
+from triolight.proxy import Proxy, ProxyError, check_extra, open_through
 
 TURN_WORK: Final = 32
 """Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more."""
@@ -91,6 +107,8 @@ SMALL_INPUT: Final = 4 * 1024
 """A chunk up to this size is taken to fit into one turn, and goes before larger ones."""
 STALL_LOGGED_AFTER: Final = 10.0
 """Seconds that a full buffer pauses a peer before it is logged."""
+AGREEING_REPORTS: Final = 2
+"""Peers that must have seen us at the same address before it is believed: one alone can say anything."""
 
 M = TypeVar("M", bound=Message | UnknownMessage)
 
@@ -98,23 +116,13 @@ Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Host and port to a connected stream; OSError if there is none. `trio.open_tcp_stream` is one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """The protocol's own deadlines, in seconds."""
-
-    handshake: float
-    init: float
-    ping_interval: float
-    pong: float
-    stall: float
-    goodbye: float
-
-
 class _Dial:
     """A dial that callers of `connect` wait for together."""
 
-    def __init__(self, address: NodeAddress) -> None:
+    def __init__(self, address: NodeAddress, learned: bool, proxy: Proxy | None) -> None:
         self.address: Final = address
+        self.learned: Final = learned
+        self.proxy: Final = proxy
         self.waiting = 0
         self.scope: Final = trio.CancelScope()
         self.done: Final = trio.Event()
@@ -130,10 +138,31 @@ class _Dial:
 class PeerNursery(PeerObserver):
     """What `open_peer_nursery` gives. Its methods may be called from any task of the same Trio run."""
 
-    def __init__(self, manager: PeerManager, deadlines: Deadlines, dial: Dial | None = None) -> None:
+    def __init__(
+        self,
+        manager: PeerManager,
+        deadlines: Deadlines,
+        policy: Policy,
+        dial: Dial | None,
+        proxy: Proxy | None,
+        jitter: random.Random,
+    ) -> None:
         self._manager: Final = manager
         self._deadlines: Final = deadlines
-        self._open_stream: Final = dial or trio.open_tcp_stream
+        self._policy: Final = policy
+        self._open_stream: Final = dial
+        self._proxy: Final = proxy
+        self._jitter: Final = jitter
+        self._kept: dict[bytes, KeptPeer] = {}
+        self._keeping: Final = trio.CapacityLimiter(policy.max_dials)
+        self._ports: list[int] = []
+        self._inbound_peers = 0
+        self._strangers = 0
+        self._strangers_of: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._ends: dict[str, int] = {}
+        self._past_traffic: tuple[Tally, Tally] = ({}, {})
+        self._past_pauses = self._past_throttles = 0
         self._events_in, self._events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
         self._board: Final = Switchboard(manager, self._events_in)
         self._peers: dict[bytes, Peer] = {}
@@ -174,8 +203,15 @@ class PeerNursery(PeerObserver):
         """The connected peers by node id: a snapshot."""
         return dict(self._peers)
 
-    async def connect(self, address: NodeAddress | str) -> Peer:
+    @property
+    def policy(self) -> Policy:
+        """Who is let in. Its bans may be changed at any time."""
+        return self._policy
+
+    async def connect(self, address: NodeAddress | str, *, proxy: Proxy | None = None) -> Peer:
         """Dials a node (``id@host:port``) and returns its Peer after both Inits. A checkpoint.
+
+        `proxy`: for this dial, in place of the nursery's.
 
         If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
         Raises ConnectError (its reason tells the phase), ValueError for text that is no address. If the other side
@@ -183,14 +219,98 @@ class PeerNursery(PeerObserver):
         """
         if isinstance(address, str):
             address = NodeAddress.parse(address)
+        if proxy is not None:
+            check_extra()
         await trio.lowlevel.checkpoint()
+        return await self._connect(address, False, proxy or self._proxy)
+
+    def keep(self, *addresses: NodeAddress | NodeAnnouncement | str) -> KeptPeer:
+        """Connects to a node and reconnects whenever the connection ends, until the block is left or `KeptPeer.stop`.
+
+        Several addresses of one node are tried in turn. A node_announcement's count as learned: private ones among them
+        are not dialled unless the policy says so. For a node that is kept already, its addresses are added. Between
+        failures it waits up to 1 second, doubled each time up to an hour; no more than the policy's `max_dials` are in
+        flight. Returns at once. ValueError for no address, or for different nodes'.
+        """
+        self._check_open()
+        found: list[NodeAddress] = []
+        for one in addresses:
+            match one:
+                case NodeAnnouncement():
+                    found += announced_addresses(one)
+                case str():
+                    found.append(NodeAddress.parse(one))
+                case NodeAddress():
+                    found.append(one)
+        for address in found:
+            descriptor_of(address.host, address.port)  # what nobody can dial is the caller's to hear now
+        learned = any(isinstance(one, NodeAnnouncement) for one in addresses)
+        kept = self._kept.get(found[0].node_id) if found else None
+        if kept is not None and kept.learned == learned:
+            kept.add(found)
+            return kept
+        new = KeptPeer(found, learned)
+        if kept is not None:
+            kept.stop()
+        self._kept[new.node_id] = new
+        self._nursery(self._doors).start_soon(self._run_kept, new, name=f"keep {new.node_id.hex()[:16]}")
+        return new
+
+    @property
+    def reported_addresses(self) -> tuple[Address, ...]:
+        """Where we can be reached, as far as peers tell: a public IP address that at least two peers that we dialled
+        have seen us at (`remote_addr` of their Init, BOLT 1), with the port that we listen on.
+
+        Never announced by itself: give it to `PeerManager.broadcast_node_announcement` if you believe it.
+        """
+        seen: dict[str, int] = {}
+        for peer in self._peers.values():
+            host = _reported_host(peer)
+            if host is not None:
+                seen[host] = seen.get(host, 0) + 1
+        agreed = sorted(host for host, count in seen.items() if count >= AGREEING_REPORTS)
+        return tuple(descriptor_of(host, port) for host in agreed for port in self._ports[:1])
+
+    def statistics(self) -> PeersStatistics:
+        """A snapshot of all. Costs as much as there are peers and message types."""
+        received, sent = dict[int, list[int]](), dict[int, list[int]]()
+        links = list(self._links.values())
+        tallies = [self._past_traffic, *(self._manager.traffic(link.descriptor) or link.traffic for link in links)]
+        for one_received, one_sent in tallies:
+            _add(received, one_received)
+            _add(sent, one_sent)
+        registry = self._manager.messages
+        kept: dict[str, int] = {}
+        for one in self._kept.values():
+            kept[one.state] = kept.get(one.state, 0) + 1
+        return PeersStatistics(
+            peers=len(self._peers),
+            inbound_peers=self._inbound_peers,
+            strangers=self._strangers,
+            dials=len(self._dials),
+            kept=MappingProxyType(kept),
+            received=by_name(received, registry),
+            sent=by_name(sent, registry),
+            queued_bytes=sum(self._manager.queued_bytes(link.descriptor) + link.reserved for link in links),
+            inbox_bytes=sum(link.inbox_bytes for link in links),
+            reading_paused=self._past_pauses + sum(link.reading_paused for link in links),
+            throttled=self._past_throttles + sum(link.throttled for link in links),
+            handshake_failures=MappingProxyType(dict(self._failures)),
+            disconnects=MappingProxyType(dict(self._ends)),
+            decisions=MappingProxyType(self._policy.decisions),
+        )
+
+    async def _connect(self, address: NodeAddress, learned: bool, proxy: Proxy | None) -> Peer:
         self._check_open()
         known = self._peers.get(address.node_id)
         if known is not None:
             return known
         dial = self._dials.get(address.node_id)
         if dial is None:
-            dial = self._dials[address.node_id] = _Dial(address)
+            refusal = self._may_dial(address, learned, proxy)
+            if refusal is not None:
+                raise ConnectError(refusal)
+            dial = self._dials[address.node_id] = _Dial(address, learned, proxy)
             self._nursery(self._doors).start_soon(self._run_dial, dial, name=f"dial {address}")
         dial.waiting += 1
         try:
@@ -224,7 +344,12 @@ class PeerNursery(PeerObserver):
             await trio.aclose_forcefully(stream)
             self._check_open()
             raise ValueError("their_node_id is not a point of secp256k1")
-        link = Link(stream, their_node_id, remote_address, trio.current_time() + self._deadlines.handshake)
+        if their_node_id is None:
+            refusal = self._may_enter(remote_address)
+            if refusal is not None:
+                await trio.aclose_forcefully(stream)
+                raise ConnectError(refusal)
+        link = self._link(stream, their_node_id, remote_address, self._deadlines)
         self._start(link)
         try:
             await link.outcome.wait()
@@ -242,6 +367,7 @@ class PeerNursery(PeerObserver):
         """
         self._check_open()
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        self._ports += [int(listener.socket.getsockname()[1]) for listener in listeners]
         await self.listen_on(*listeners)
         return listeners
 
@@ -356,9 +482,75 @@ class PeerNursery(PeerObserver):
                 if not isinstance(name, str | bytes):  # a Unix socket's is a path
                     host, port, *_ = name
                     address = descriptor_of(host.partition("%")[0], port)
-            await self._run_link(Link(stream, None, address, trio.current_time() + self._deadlines.handshake))
+            if self._may_enter(address) is not None:
+                await trio.aclose_forcefully(stream)
+                return
+            await self._run_link(self._link(stream, None, address, self._deadlines))
 
         await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
+
+    def _link(
+        self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadlines: Deadlines
+    ) -> Link:
+        link = Link(stream, node_id, address, deadlines, trio.current_time() + deadlines.handshake)
+        if link.inbound:
+            link.stranger, link.source = True, self._policy.source_of(address)
+            self._strangers += 1
+            if link.source is not None:
+                self._strangers_of[link.source] = self._strangers_of.get(link.source, 0) + 1
+        return link
+
+    def _no_stranger(self, link: Link) -> None:
+        """It is a peer now, or gone."""
+        if link.stranger:
+            link.stranger = False
+            self._strangers -= 1
+            if link.source is not None:
+                left = self._strangers_of[link.source] - 1
+                if left:
+                    self._strangers_of[link.source] = left
+                else:
+                    del self._strangers_of[link.source]
+
+    def _may_enter(self, address: Address | None) -> DisconnectReason | None:
+        """The policy's word on an inbound connection."""
+        source = self._policy.source_of(address)
+        population = Population(
+            strangers=self._strangers,
+            strangers_of_source=0 if source is None else self._strangers_of.get(source, 0),
+            peers=len(self._peers),
+            inbound_peers=self._inbound_peers,
+        )
+        reason = self._policy.count("stranger", self._policy.admit_stranger(address, population))
+        if reason is not None:
+            self._failures[reason.code] = self._failures.get(reason.code, 0) + 1
+            self._log(Level.DEBUG, "a connection was refused", None, code=reason.code, address=str(address))
+        return reason
+
+    def _may_dial(self, address: NodeAddress, learned: bool, proxy: Proxy | None) -> DisconnectReason | None:
+        """The policy's word on a dial, and ours on onions."""
+        target = descriptor_of(address.host, address.port)
+        reason = self._policy.count("dial", self._policy.admit_dial(address.node_id, target, learned))
+        if reason is None and isinstance(target, TorV3Address) and proxy is None and self._open_stream is None:
+            # Before any resolver hears of it: the name itself is a secret that DNS would spread.
+            words = "an onion name is only reached through a proxy"
+            reason = DisconnectReason(DisconnectCode.ADDRESS_REFUSED, Side.US, words)
+        if reason is not None:
+            self._failures[reason.code] = self._failures.get(reason.code, 0) + 1
+        return reason
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_kept(self, kept: KeptPeer) -> None:
+        async def connect(address: NodeAddress, learned: bool) -> Peer:
+            return await self._connect(address, learned, self._proxy)
+
+        try:
+            await kept.keep_up(connect, self._keeping, self._jitter)
+        except PeerClosed:
+            pass  # the block is being left
+        finally:
+            if self._kept.get(kept.node_id) is kept:
+                del self._kept[kept.node_id]
 
     @trio.lowlevel.enable_ki_protection
     async def _run_dial(self, dial: _Dial) -> None:
@@ -373,23 +565,33 @@ class PeerNursery(PeerObserver):
     @trio.lowlevel.enable_ki_protection
     async def _dial(self, dial: _Dial) -> None:
         address = dial.address
-        deadline_at = trio.current_time() + self._deadlines.handshake
+        deadlines = self._deadlines if dial.proxy is None else self._deadlines.through_proxy()
+        deadline_at = trio.current_time() + deadlines.handshake
         reason: DisconnectReason | None = None
         stream: trio.abc.Stream | None = None
         with trio.CancelScope(deadline=deadline_at) as scope:
             try:
-                stream = await self._open_stream(address.host, address.port)
+                if dial.proxy is not None:
+                    stream = await open_through(dial.proxy, address.host, address.port, isolation=address.node_id.hex())
+                else:
+                    stream = await (self._open_stream or trio.open_tcp_stream)(address.host, address.port)
             except OSError as error:
-                resolving = isinstance(error, trio.socket.gaierror)
-                code = DisconnectCode.RESOLVE_FAILED if resolving else DisconnectCode.TCP_FAILED
+                code = DisconnectCode.TCP_FAILED
+                if isinstance(error, ProxyError):
+                    code = DisconnectCode.PROXY_FAILED
+                elif isinstance(error, trio.socket.gaierror):
+                    code = DisconnectCode.RESOLVE_FAILED
                 reason = DisconnectReason(code, Side.NETWORK, printable(_os_words(error)))
         if stream is None:
             if scope.cancelled_caught or reason is None:
-                words = f"no TCP connection with {address.host} within {self._deadlines.handshake:g} seconds"
-                reason = DisconnectReason(DisconnectCode.TCP_FAILED, Side.NETWORK, words)
+                words = f"no TCP connection with {address.host} within {deadlines.handshake:g} seconds"
+                code = DisconnectCode.TCP_FAILED if dial.proxy is None else DisconnectCode.PROXY_FAILED
+                reason = DisconnectReason(code, Side.NETWORK, words)
             dial.reason = reason
+            self._failures[reason.code] = self._failures.get(reason.code, 0) + 1
             return
-        link = Link(stream, address.node_id, descriptor_of(address.host, address.port), deadline_at)
+        link = self._link(stream, address.node_id, descriptor_of(address.host, address.port), deadlines)
+        link.deadline_at = deadline_at
         self._start(link)
         try:
             await link.outcome.wait()
@@ -426,7 +628,7 @@ class PeerNursery(PeerObserver):
     @trio.lowlevel.enable_ki_protection
     async def _run_link(self, link: Link) -> None:
         """The task of one peer: owns the descriptor from the first act to the closed stream."""
-        descriptor = link.descriptor
+        descriptor, first = link.descriptor, link
         self._running += 1
         self._links[descriptor] = link
         closed = DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, "the connection was lost")
@@ -453,7 +655,14 @@ class PeerNursery(PeerObserver):
                 await self._events_in.send(Closed(link, closed))
             self._links.pop(descriptor, None)
             self._running -= 1
-            self._link_of(descriptor).gone.set()
+            last = self._link_of(descriptor)
+            self._no_stranger(first)
+            for past, tally in zip(self._past_traffic, last.traffic, strict=True):
+                _add(past, tally)
+            for one in {first, last}:
+                self._past_pauses += one.reading_paused
+                self._past_throttles += one.throttled
+            last.gone.set()
             if not self._running:
                 self._all_gone.set()
 
@@ -711,10 +920,19 @@ class PeerNursery(PeerObserver):
             else:
                 self._set_timer(link, link.deadline_at)
             return
-        deadlines = self._deadlines
+        deadlines = link.deadlines
         reason: DisconnectReason | None = None
         next_at = math.inf
-        if link.held_at is not None:
+        if link.throttled_until is not None:
+            # It is not read, so it cannot be blamed for silence.
+            if link.ping_sent_at is not None:
+                link.ping_sent_at = now
+            next_at = link.throttled_until
+            if now >= next_at:
+                link.throttled_until = None
+                self._manager.end_throttle(link.descriptor)
+                next_at = now if link.ping_sent_at is None else now + min(deadlines.ping_interval, deadlines.pong)
+        elif link.held_at is not None:
             # Our own subscriber is the brake: the peer cannot be blamed for silence while it is not read.
             since = max(link.held_at, link.taken_at)
             if not link.stall_logged and now >= since + STALL_LOGGED_AFTER:
@@ -754,18 +972,21 @@ class PeerNursery(PeerObserver):
             self._set_timer(link, next_at)
 
     def _log_stall(self, link: Link, seconds: float) -> None:
+        words = "a subscriber of ours does not read; this peer is not read from"
+        self._log(Level.WARN, words, link.node_id, seconds=round(seconds))
+
+    def _log(self, level: Level, words: str, node_id: bytes | None, **fields: Any) -> None:
         logger = self._manager.logger
-        if wanted_level(logger) <= Level.WARN and link.peer is not None:
-            words = "a subscriber of ours does not read; this peer is not read from"
-            logger.log(Record(Level.WARN, words, "nursery", link.peer.node_id, {"seconds": round(seconds)}))
+        if wanted_level(logger) <= level:
+            logger.log(Record(level, words, "nursery", node_id, fields))
 
     def _phase_timeout(self, link: Link) -> DisconnectReason:
         if link.parked:
             return DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "another connection with you was kept")
         if link.shaken:
-            words = f"no Init within {self._deadlines.init:g} seconds"
+            words = f"no Init within {link.deadlines.init:g} seconds"
             return DisconnectReason(DisconnectCode.INIT_TIMEOUT, Side.US, words)
-        words = f"the handshake was not done within {self._deadlines.handshake:g} seconds"
+        words = f"the handshake was not done within {link.deadlines.handshake:g} seconds"
         return DisconnectReason(DisconnectCode.HANDSHAKE_TIMEOUT, Side.US, words)
 
     # -- what the manager reports --------------------------------------------------------------------------------------
@@ -779,8 +1000,27 @@ class PeerNursery(PeerObserver):
         link = self._link_of(descriptor)
         link.shaken = True
         link.node_id = node_id
-        link.deadline_at = self._now + self._deadlines.init
+        link.deadline_at = self._now + link.deadlines.init
         self._set_timer(link, link.deadline_at)
+
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+        population = Population(
+            strangers=self._strangers,
+            strangers_of_source=0,
+            peers=len(self._peers),
+            inbound_peers=self._inbound_peers,
+        )
+        policy, address = self._policy, self._link_of(descriptor).address
+        # Of two connections with one node one goes: the newcomer takes no place of its own.
+        protected = node_id in self._peers or self._manager.protects(node_id)
+        return policy.count("peer", policy.admit_peer(node_id, address, inbound, protected, population))
+
+    def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
+        link = self._link_of(descriptor)
+        link.throttled += 1
+        link.throttled_until = self._now + seconds
+        self._set_timer(link, link.throttled_until)
+        self._log(Level.DEBUG, "the peer costs more than it may; it is read more slowly", link.node_id)
 
     def peer_parked(self, descriptor: SocketDescriptor) -> None:
         link = self._link_of(descriptor)
@@ -804,8 +1044,13 @@ class PeerNursery(PeerObserver):
         link.parked = False
         peer = link.peer = Peer(self._board, link, details)
         self._peers[details.node_id] = peer
+        self._inbound_peers += details.inbound
+        self._no_stranger(link)
+        kept = self._kept.get(details.node_id)
+        if kept is not None:
+            kept.appeared()
         self._nursery(self._links_nursery).start_soon(self._deliver, link, name="peer deliverer")
-        link.ping_at = self._now + self._deadlines.ping_interval
+        link.ping_at = self._now + link.deadlines.ping_interval
         self._set_timer(link, link.ping_at)
         self._board.publish(PeerConnected(peer))
         link.outcome.set()
@@ -835,7 +1080,7 @@ class PeerNursery(PeerObserver):
             link.stall_logged = False
             link.reading_paused += 1
             self._manager.hold_reading(descriptor, True)
-            self._set_timer(link, self._now + min(STALL_LOGGED_AFTER, self._deadlines.stall))
+            self._set_timer(link, self._now + min(STALL_LOGGED_AFTER, link.deadlines.stall))
 
     def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
         link = self._link_of(descriptor)
@@ -867,7 +1112,11 @@ class PeerNursery(PeerObserver):
     def _session_ended(self, link: Link, reason: DisconnectReason) -> None:
         link.reason = reason
         peer = link.peer
+        counts = self._failures if peer is None else self._ends
+        counts[reason.code] = counts.get(reason.code, 0) + 1
+        link.traffic = self._manager.traffic(link.descriptor) or link.traffic
         if peer is not None:
+            self._inbound_peers -= peer.inbound
             if self._peers.get(peer.node_id) is peer:
                 del self._peers[peer.node_id]
             self._board.publish(PeerDisconnected(peer, reason))
@@ -880,6 +1129,29 @@ class PeerNursery(PeerObserver):
         link.ping_room.set()
         link.room.set()
         link.outcome.set()
+
+
+def _reported_host(peer: Peer) -> str | None:
+    """The public IP address that a peer sees us at; None if it does not say, or is not to be asked."""
+    told = peer.init.tlvs.remote_addr
+    if peer.inbound or not told:
+        return None
+    try:
+        addresses = read_addresses(told)
+    except DecodeError:
+        return None
+    match addresses:
+        case (IPv4Address() | IPv6Address() as one,) if is_public(one):
+            return one.host
+        case _:
+            return None
+
+
+def _add(to: Tally, tally: Tally) -> None:
+    for type_, (messages, size) in tally.items():
+        before = to.setdefault(type_, [0, 0])
+        before[0] += messages
+        before[1] += size
 
 
 def _os_words(error: BaseException | None) -> str:
@@ -903,15 +1175,16 @@ def _os_words(error: BaseException | None) -> str:
 class _OpenPeerNursery:
     """The context manager of `open_peer_nursery`."""
 
-    def __init__(self, manager: PeerManager, deadlines: Deadlines, dial: Dial | None) -> None:
+    def __init__(self, manager: PeerManager, shell: PeerNursery) -> None:
         self._manager: Final = manager
-        self._shell: Final = PeerNursery(manager, deadlines, dial)
+        self._shell: Final = shell
         self._opened = trio.open_nursery()
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> PeerNursery:
         shell = self._shell
-        self._manager.drive(shell, shell._post_work, lambda: shell._now, TURN_WORK)
+        policy = shell.policy
+        self._manager.drive(shell, shell._post_work, lambda: shell._now, TURN_WORK, policy.allowance, policy.duplicates)
         try:
             nursery = await self._opened.__aenter__()
             shell._body_scope = nursery.cancel_scope
@@ -950,7 +1223,10 @@ def open_peer_nursery(
     pong_deadline: float = 60,
     stall_deadline: float = 60,
     goodbye_deadline: float = 5,
+    policy: Policy | None = None,
+    proxy: Proxy | None = None,
     dial: Dial | None = None,
+    jitter: random.Random | None = None,
 ) -> AbstractAsyncContextManager[PeerNursery]:
     """``async with open_peer_nursery(manager) as peers``: drives `manager` while the block runs.
 
@@ -967,9 +1243,13 @@ def open_peer_nursery(
       stall_deadline: for our own subscriber to read from a full buffer.
       goodbye_deadline: for last words to be written.
 
-    `dial` opens the streams of `connect` in place of `trio.open_tcp_stream`: it gets host and port, and raises OSError
-    if there is no connection.
+    `policy` says who is let in, how many, and what one may cost; None: the default rules of `Policy`. `proxy`: every
+    dial goes through it unless it brings its own; nothing is resolved here then, and each deadline but the last is
+    three times as long. `dial` opens the streams of dials without a proxy in place of `trio.open_tcp_stream`: it gets
+    host and port, and raises OSError if there is no connection. `jitter` is the randomness of `keep`'s waits.
     """
+    if proxy is not None:
+        check_extra()
     deadlines = Deadlines(
         handshake=handshake_deadline,
         init=init_deadline,
@@ -978,4 +1258,5 @@ def open_peer_nursery(
         stall=stall_deadline,
         goodbye=goodbye_deadline,
     )
-    return _OpenPeerNursery(manager, deadlines, dial)
+    shell = PeerNursery(manager, deadlines, policy or Policy(), dial, proxy, jitter or random.Random())
+    return _OpenPeerNursery(manager, shell)

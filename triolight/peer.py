@@ -6,19 +6,19 @@ Starts no task, and asks the PeerManager without ever changing it: what shall ha
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
+from types import MappingProxyType, TracebackType
+from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 import trio
 
 from triolight.address import Address
-from triolight.connection import LARGEST_PONG, MAX_PINGS
+from triolight.connection import LARGEST_PONG, MAX_PINGS, Tally
 from triolight.descriptor import StreamDescriptor
 from triolight.errors import DisconnectCode, DisconnectReason, EventsLost, PeerClosed, Side, printable
 from triolight.features import Features
-from triolight.messages import Init, Message, Ping, UnknownMessage
+from triolight.messages import Init, Message, Ping, Registry, UnknownMessage
 from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, PeerManager
 
 MIN_SHARE: Final = 4 * 1024
@@ -54,6 +54,24 @@ class PeerDisconnected:
     reason: DisconnectReason
 
 
+class Traffic(NamedTuple):
+    """Messages of one type. `size` is bytes, the type's own two included, before encryption."""
+
+    messages: int
+    size: int
+
+
+def by_name(tally: Tally, registry: Registry) -> Mapping[str, Traffic]:
+    """A tally as people read it."""
+    found: dict[str, Traffic] = {}
+    for type_, (messages, size) in tally.items():
+        cls = registry.get(type_)
+        name = "unknown" if cls is None else cls.name
+        before = found.get(name, Traffic(0, 0))
+        found[name] = Traffic(before.messages + messages, before.size + size)
+    return MappingProxyType(found)
+
+
 @dataclass(frozen=True, slots=True)
 class PeerStatistics:
     """A snapshot of one connection. Bytes on the wire are encrypted ones; times are seconds."""
@@ -73,6 +91,60 @@ class PeerStatistics:
     rtt_smoothed: float | None
     """RFC 6298's smoothing, 1/8 of each new one."""
     pings_outstanding: int
+    throttled: int
+    """How often the policy's allowance has paused the reading."""
+    received: Mapping[str, Traffic]
+    """By the message's name; types that the registry does not know are counted together, under ``unknown``."""
+    sent: Mapping[str, Traffic]
+
+
+@dataclass(frozen=True, slots=True)
+class PeersStatistics:
+    """A snapshot of a peer nursery. Traffic counts connections that have ended too."""
+
+    peers: int
+    inbound_peers: int
+    strangers: int
+    """Inbound connections that are not peers yet."""
+    dials: int
+    """Calls of `connect` and dials of `keep` that are on their way."""
+    kept: Mapping[str, int]
+    """How many `KeptPeer` are in which state."""
+    received: Mapping[str, Traffic]
+    sent: Mapping[str, Traffic]
+    queued_bytes: int
+    inbox_bytes: int
+    reading_paused: int
+    throttled: int
+    handshake_failures: Mapping[str, int]
+    """Connections that ended before they were peers, and refused dials, by DisconnectCode."""
+    disconnects: Mapping[str, int]
+    """Peers that were connected, by the DisconnectCode of their end."""
+    decisions: Mapping[str, int]
+    """The policy's, as `Policy.decisions` counts them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """The protocol's own deadlines, in seconds."""
+
+    handshake: float
+    init: float
+    ping_interval: float
+    pong: float
+    stall: float
+    goodbye: float
+
+    def through_proxy(self) -> Deadlines:
+        """For a connection that takes a detour: all but the goodbye three times as long."""
+        return Deadlines(
+            handshake=3 * self.handshake,
+            init=3 * self.init,
+            ping_interval=3 * self.ping_interval,
+            pong=3 * self.pong,
+            stall=3 * self.stall,
+            goodbye=self.goodbye,
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -179,6 +251,7 @@ class Link:
         "address",
         "counts",
         "deadline_at",
+        "deadlines",
         "deliverer_scope",
         "descriptor",
         "gone",
@@ -208,10 +281,15 @@ class Link:
         "rtt_minimum",
         "rtt_smoothed",
         "shaken",
+        "source",
         "stall_logged",
+        "stranger",
         "survivor",
         "taken_at",
+        "throttled",
+        "throttled_until",
         "timer_at",
+        "traffic",
         "undelivered",
         "waiting_pings",
     )
@@ -221,8 +299,10 @@ class Link:
         stream: trio.abc.Stream | StreamDescriptor,
         node_id: bytes | None,
         address: Address | None,
+        deadlines: Deadlines,
         deadline_at: float,
     ) -> None:
+        self.deadlines: Final = deadlines
         self.descriptor: Final = stream if isinstance(stream, StreamDescriptor) else StreamDescriptor(stream, self)
         self.descriptor.owner = self
         self.node_id = node_id
@@ -246,6 +326,13 @@ class Link:
         """The stream is closed and the tasks that used it are done."""
         self.goodbye_at = math.inf
         self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
+        self.traffic: tuple[Tally, Tally] = ({}, {})
+        self.stranger = False
+        """Counted among those that are not peers yet."""
+        self.source: str | None = None
+        """What it is counted under besides."""
+        self.throttled = 0
+        self.throttled_until: float | None = None
         # Sending
         self.reserved = 0
         self.room = trio.Event()
@@ -278,7 +365,7 @@ class Link:
 
     def successor(self, deadline_at: float) -> Link:
         """A fresh link of the same stream, which this one's peer has lost."""
-        link = Link(self.descriptor, self.node_id, self.address, deadline_at)
+        link = Link(self.descriptor, self.node_id, self.address, self.deadlines, deadline_at)
         link.inbound = self.inbound
         link.shaken = True
         link.init = self.init
@@ -538,6 +625,7 @@ class Peer:
         link = self._link
         manager = self._board.manager
         counts = manager.connection_counts(link.descriptor) or link.counts
+        received, sent = manager.traffic(link.descriptor) or link.traffic
         return PeerStatistics(
             *counts,
             queued_bytes=manager.queued_bytes(link.descriptor) + link.reserved,
@@ -547,6 +635,9 @@ class Peer:
             rtt_minimum=link.rtt_minimum,
             rtt_smoothed=link.rtt_smoothed,
             pings_outstanding=link.pings,
+            throttled=link.throttled,
+            received=by_name(received, manager.messages),
+            sent=by_name(sent, manager.messages),
         )
 
     async def send(self, *messages: AnyMessage) -> None:

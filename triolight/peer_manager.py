@@ -14,18 +14,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from triolight.address import Address, descriptor_of, is_public, write_address
 from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
 from triolight.connection import (
     LARGEST_PONG,
     MAX_PINGS,
+    UNKNOWN,
     Connection,
     OutstandingPing,
     ProtocolFault,
     RefuseFeatures,
+    Tally,
     check_init,
+    count,
     decode_init,
 )
 from triolight.errors import (
@@ -82,6 +85,7 @@ from triolight.messages import (
 )
 from triolight.messages.bolt1 import InitTlvs
 from triolight.noise import EphemeralKeys, Handshake, HandshakeFailed
+from triolight.policy import COST_OF_QUERY, COST_OF_UNKNOWN, COST_OF_WORDS, Allowance, DuplicateRule
 
 SEND_LIMIT_BYTES: Final = 256 * 1024
 """Bytes queued for a peer from which on `send_message` refuses more: as much as a link of 1 MB/s takes in a quarter of
@@ -102,13 +106,9 @@ chosen otherwise. CLN does, by keeping the newest."""
 MAX_WARNING_TEXT: Final = 400
 """Characters of a warning's words."""
 
-DuplicateRule: TypeAlias = Literal["newest", "oldest"]
-"""Which of two connections with one node stays. ``newest``: the newer, but of two that were dialled at the same time
-the one that the smaller node id dialled. ``oldest``: the older, as in LDK; a dead one locks its node out until its
-pings time out."""
-
 _GOSSIP_TYPES: Final = frozenset((256, 257, 258, 261, 262, 263, 264))
 """Messages whose decoding error is answered with a warning and no more: gossip never costs a connection."""
+_QUERY_TYPES: Final = frozenset((261, 263, 265))
 _GOSSIP_LEVEL: Final = frozenset((*_GOSSIP_TYPES, 265))
 
 
@@ -176,8 +176,21 @@ class PeerObserver:
     def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
         """A message after Init, before its handler sees it. `size` is its bytes."""
 
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+        """The peer's Init fits ours; neither handlers nor a connection with the same node know of it yet. A reason
+        refuses it."""
+        return None
+
+    def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
+        """The peer has overdrawn the allowance and is not read from: call `end_throttle` after so many seconds."""
+
     def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
         """A pong, and the ping that it answers; None: it answers none."""
+
+
+_HELD_BY_DRIVER: Final = 1
+_HELD_PARKED: Final = 2
+_HELD_THROTTLED: Final = 4
 
 
 class _Peer:
@@ -189,6 +202,8 @@ class _Peer:
         "awaiting_space",
         "batch",
         "connection",
+        "debt",
+        "debt_at",
         "descriptor",
         "details",
         "held",
@@ -232,8 +247,11 @@ class _Peer:
         """The descriptor took less than it was given; nothing is written until it has room."""
         self.unread = False
         """Reading stopped in the middle of what came."""
-        self.held = False
-        """The driver holds reading back."""
+        self.held = 0
+        """Why reading is held back, one bit each: _HELD_BY_DRIVER, _HELD_PARKED, _HELD_THROTTLED."""
+        self.debt = 0.0
+        """What it has caused and not yet paid off, in the allowance's bytes, as it was at `debt_at`."""
+        self.debt_at = 0.0
         self.reading = True
         """What the descriptor was told last."""
         self.batch: Batch | None = None
@@ -302,11 +320,13 @@ class PeerManager:
         self._last_announcement = 0
         self._on_work = on_work
         self._refuse: Final[RefuseFeatures] = refuse_features
-        self._duplicates: Final[DuplicateRule] = duplicates
+        self._duplicates: DuplicateRule = duplicates
         self._handler: Final = message_handler
         self._handlers: tuple[BaseMessageHandler, ...] = message_handler.all
         self._observer = PeerObserver()
         self._turn_work: int | None = None
+        self._allowance: Allowance | None = None
+        self._given_duplicates: Final = duplicates
         self._driven = False
         self._peers: dict[SocketDescriptor, _Peer] = {}
         self._by_node_id: dict[bytes, _Peer] = {}
@@ -554,6 +574,15 @@ class PeerManager:
             connection.bytes_sent,
         )
 
+    def traffic(self, descriptor: SocketDescriptor) -> tuple[Tally, Tally] | None:
+        """Messages by type, received and sent, of one connection: the live counters, not a copy. None if unknown."""
+        peer = self._peers.get(descriptor)
+        return None if peer is None else (peer.connection.received, peer.connection.sent)
+
+    def protects(self, node_id: bytes) -> bool:
+        """Whether the channel handler protects this node."""
+        return bool(self._handlers) and self._handler.chan_handler.protects(node_id)
+
     def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
         """Ends the connection with this node, if there is one. The peer hears a warning with the reason's words.
 
@@ -614,18 +643,23 @@ class PeerManager:
         on_work: Callable[[], None],
         clock: Callable[[], float],
         turn_work: int | None = None,
+        allowance: Allowance | None = None,
+        duplicates: DuplicateRule | None = None,
     ) -> None:
         """Takes the manager for one driver, until `release`. RuntimeError if it has one.
 
         `clock` counts unless one was given to the constructor. `turn_work` bounds how much one `read_event` or
         `continue_reading` handles, in work units (a message is one, and one more for each 4 KiB of it); what is left
-        over is in `unfinished`.
+        over is in `unfinished`. A peer that overdraws the `allowance` is not read from until `end_throttle`.
+        `duplicates` takes the place of the constructor's.
         """
         if self._driven:
             raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
         self._driven = True
         self._observer = observer
         self._turn_work = turn_work
+        self._allowance = allowance
+        self._duplicates = duplicates or self._given_duplicates
         given = self._on_work
 
         def both() -> None:
@@ -644,7 +678,8 @@ class PeerManager:
             self.socket_disconnected(descriptor, _requested("the driver has gone"))
         self._driven = False
         self._observer = PeerObserver()
-        self._turn_work = None
+        self._turn_work = self._allowance = None
+        self._duplicates = self._given_duplicates
         self._on_work = self._released_on_work
         if not self._clock_given:
             self._clock = time.monotonic
@@ -687,10 +722,29 @@ class PeerManager:
         The one call that an observer may make from `message_received`: the message after it is not read then.
         `process_events` has to follow. Unknown descriptor: nothing happens.
         """
-        peer = self._peers.get(descriptor)
-        if peer is not None and peer.held != held:
-            peer.held = held
+        self._hold(self._peers.get(descriptor), _HELD_BY_DRIVER, held)
+
+    def end_throttle(self, descriptor: SocketDescriptor) -> None:
+        """Goes on reading a peer that was throttled. `process_events` has to follow. Unknown: nothing happens."""
+        self._hold(self._peers.get(descriptor), _HELD_THROTTLED, False)
+
+    def _hold(self, peer: _Peer | None, why: int, held: bool) -> None:
+        if peer is not None and bool(peer.held & why) != held:
+            peer.held ^= why
             self._mark(peer)
+
+    def _charge(self, peer: _Peer, cost: int) -> None:
+        """The peer has caused a cost that its own bytes do not pay for."""
+        allowance = self._allowance
+        if allowance is None:
+            return
+        now = self._clock()
+        peer.debt = max(0.0, peer.debt - (now - peer.debt_at) * allowance.per_second) + cost
+        peer.debt_at = now
+        if peer.debt > allowance.burst and not peer.held & _HELD_THROTTLED:
+            peer.held |= _HELD_THROTTLED
+            # Down to three quarters, so that it is not stopped and started for each message.
+            self._observer.peer_throttled(peer.descriptor, (peer.debt - 0.75 * allowance.burst) / allowance.per_second)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -744,6 +798,9 @@ class PeerManager:
         if node_id is None:
             return False
         peer.node_id = peer.shown_id = node_id
+        if self._duplicates == "oldest" and node_id in self._by_node_id:
+            # As LDK, before an Init: with one, the other side would let the old connection go for this one.
+            raise self._give_up(peer, DisconnectCode.DUPLICATE, _duplicate().message)
         connection.queue(self._our_init(peer).encode())
         self._mark(peer)
         self._observer.handshake_done(peer.descriptor, node_id)
@@ -782,11 +839,13 @@ class PeerManager:
         if self._message_received is not None:
             self._message_received(peer.node_id)
         route = self._routes.get(type_)
+        count(peer.connection.received, type_ if route is not None else UNKNOWN, len(data))
         if route is None:
             if type_ % 2 == 0:
                 raise ProtocolFault(
                     DisconnectCode.UNKNOWN_EVEN_MESSAGE, f"message {describe_type(type_)} is even and not known here"
                 )
+            self._charge(peer, COST_OF_UNKNOWN)
             self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), len(data))
             return
         decode, handle = route
@@ -798,6 +857,8 @@ class PeerManager:
         if self._log_level <= Level.TRACE:
             level = Level.GOSSIP if type_ in _GOSSIP_LEVEL else Level.TRACE
             self._log(level, f"received {message.name}", peer, size=len(data))
+        if type_ in _QUERY_TYPES:
+            self._charge(peer, COST_OF_QUERY)
         self._observer.message_received(peer.descriptor, message, len(data))
         if peer.batch is not None and type_ not in TOLERATED_INSIDE:
             self._gather(peer, peer.batch, message, data)
@@ -806,11 +867,13 @@ class PeerManager:
 
     def _undecodable(self, peer: _Peer, type_: int, error: DecodeError) -> None:
         if type_ in _GOSSIP_TYPES:
+            self._charge(peer, COST_OF_WORDS)
             self._warn(peer, f"unreadable gossip message of type {type_}: {error}")
         else:
             raise ProtocolFault(DisconnectCode.MALFORMED_MESSAGE, str(error))
 
     def _receive_init(self, peer: _Peer, data: bytes) -> None:
+        count(peer.connection.received, Init.type, len(data))
         try:
             init = decode_init(data)
         except ProtocolFault as fault:
@@ -825,6 +888,10 @@ class PeerManager:
         features = check_init(init, ours, self._networks, self._refuse)
         if self._message_received is not None:
             self._message_received(peer.node_id)
+        refusal = self._observer.may_connect(peer.descriptor, peer.node_id, peer.inbound)
+        if refusal is not None:
+            self._end(peer, refusal)
+            return
         self._admit(peer, init, features)
 
     def _admit(self, peer: _Peer, init: Init, features: Features) -> None:
@@ -872,7 +939,8 @@ class PeerManager:
             self._end(earlier, _duplicate())
         self._parked[peer.node_id] = peer
         peer.parked = features
-        peer.held = True
+        # Whatever else held it belonged to the session that it has lost.
+        peer.held = _HELD_PARKED
         self._mark(peer)
         self._observer.peer_parked(peer.descriptor)
 
@@ -897,7 +965,8 @@ class PeerManager:
                 self._end(peer, _duplicate())
                 continue
             del self._parked[peer.node_id]
-            features, peer.parked, peer.held = peer.parked, None, False
+            features, peer.parked = peer.parked, None
+            peer.held &= ~_HELD_PARKED
             self._connected(peer, peer.init, features)
             self._mark(peer)
 
@@ -1032,6 +1101,7 @@ class PeerManager:
         raise ProtocolFault(DisconnectCode.SECOND_INIT, "a second Init")
 
     def _on_error(self, peer: _Peer, message: Error) -> None:
+        self._charge(peer, COST_OF_WORDS)
         words = peer.last_words = printable(message.data)
         self._log(Level.WARN, "the peer sent an error", peer, channel_id=message.channel_id.hex(), text=words)
         if self._handlers:
@@ -1041,11 +1111,13 @@ class PeerManager:
             self._end(peer, DisconnectReason(DisconnectCode.PEER_ERROR, Side.PEER, words or "(no words)"), say=None)
 
     def _on_warning(self, peer: _Peer, message: Warning) -> None:
+        self._charge(peer, COST_OF_WORDS)
         words = peer.last_words = printable(message.data)
         self._log(Level.INFO, "the peer sent a warning", peer, channel_id=message.channel_id.hex(), text=words)
 
     def _on_ping(self, peer: _Peer, message: Ping) -> None:
         if message.num_pong_bytes <= LARGEST_PONG:
+            self._charge(peer, message.num_pong_bytes)
             peer.connection.queue_pong(message.num_pong_bytes)
             self._dirty[peer] = None
 

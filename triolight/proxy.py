@@ -151,6 +151,14 @@ async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "
     return trio.SocketStream(socket)
 
 
+def check_extra() -> None:
+    """ImportError, which says what to install, if dials through a proxy cannot be made here."""
+    try:
+        import python_socks as python_socks
+    except ImportError:
+        raise ImportError("a proxy needs the extra 'tor': pip install 'triolight[tor]'") from None
+
+
 def _refused(through: str, asked: str, words: str, code: int | None) -> ProxyError:
     """What the library read as a refusal, in words that tell the proxy's fault from the destination's."""
     unknown = _UNKNOWN_CODE.fullmatch(words)

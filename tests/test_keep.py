@@ -1,0 +1,381 @@
+"""Nodes that stay connected: when they are dialled again, how many at once, and what ends it. On the mock clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import identity, join, make_manager, open_pair, secret, until
+from triolight import (
+    DisconnectCode,
+    KeepState,
+    KeptPeer,
+    NodeAddress,
+    PeerManager,
+    PeerNursery,
+    Policy,
+    open_peer_nursery,
+)
+from triolight.address import Address, DnsAddress, IPv4Address, TorV3Address, write_address
+from triolight.keep import LONGEST_WAIT, STABLE_SECONDS
+from triolight.keys import SecretKey
+from triolight.messages import Init, NodeAnnouncement
+from triolight.messages.bolt1 import InitTlvs
+from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork
+
+
+@dataclass
+class Dialled:
+    """Counts and times the dials that go through it."""
+
+    host: SimulatedHost
+    at: list[float] = field(default_factory=list)
+    where: list[str] = field(default_factory=list)
+    now: int = 0
+    most: int = 0
+    again: trio.Event = field(default_factory=trio.Event)
+
+    async def __call__(self, address: str, port: int) -> trio.abc.Stream:
+        self.at.append(trio.current_time())
+        self.where.append(address)
+        self.now += 1
+        self.again.set()
+        self.most = max(self.most, self.now)
+        try:
+            return await self.host.dial(address, port)
+        finally:
+            self.now -= 1
+
+
+class Always(random.Random):
+    """The longest wait each time."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def at(number: int, host: str = "9.9.9.9") -> NodeAddress:
+    return NodeAddress(identity(number), host, 9735)
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.network = SimulatedNetwork(1, Conditions(latency=0.01))
+        self.home = self.network.host("9.9.9.9")
+        self.dialled = Dialled(self.network.host("8.8.8.8"))
+
+    def open(self, **options: Any) -> Any:
+        """Node 1, which keeps."""
+        return open_peer_nursery(make_manager(1), dial=self.dialled, jitter=Always(1), **options)
+
+    def open_home(self, number: int = 2) -> Any:
+        """The node that is kept."""
+        return open_peer_nursery(make_manager(number))
+
+
+async def test_it_is_dialled_again_after_twice_as_long_each_time(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open() as peers:
+        kept = peers.keep(at(2))
+        assert "QUEUED" in repr(kept)
+        await trio.sleep(3600 * 5)
+        waits = [round(b - a) for a, b in zip(scene.dialled.at, scene.dialled.at[1:], strict=False)]
+        assert waits[:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+        assert set(waits[12:]) == {int(LONGEST_WAIT)}
+        assert kept.state is KeepState.WAITING
+        assert kept.failures == len(scene.dialled.at) == kept.dials
+        assert kept.last_failure is not None
+        assert kept.last_failure.code is DisconnectCode.TCP_FAILED
+        assert kept.next_dial_at == pytest.approx(scene.dialled.at[-1] + LONGEST_WAIT + 0.02)
+        assert "WAITING" in repr(kept)
+        assert kept.peer is None
+        assert peers.statistics().kept == {"WAITING": 1}
+        # Somebody listens again: it is found at the next dial, not earlier.
+        async with scene.open_home() as home:
+            await home.listen_on(await scene.home.listen())
+            peer = await kept.wait_connected()
+            assert peer is not None
+            assert peer is kept.peer is peers.peers[identity(2)]
+            assert kept.state is KeepState.CONNECTED
+            assert kept.next_dial_at is None
+        reason = await peer.wait_closed()
+        assert reason.code is DisconnectCode.PEER_CLOSED
+    assert kept.state is KeepState.STOPPED
+    assert peers.statistics().kept == {}
+
+
+@pytest.mark.parametrize(("lasts", "next_wait"), [(STABLE_SECONDS - 1, 8), (STABLE_SECONDS + 1, 1)])
+async def test_ten_stable_minutes_make_it_new(
+    lasts: float, next_wait: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    scene = Scene()
+    async with scene.open() as peers:
+        kept = peers.keep(at(2))
+        await trio.sleep(6)  # dials at 0, 1 and 3, and the next at 7
+        assert len(scene.dialled.at) == 3
+        async with scene.open_home() as home:
+            await home.listen_on(await scene.home.listen())
+            peer = await kept.wait_connected()
+            assert peer is not None
+            await trio.sleep(lasts)
+        await peer.wait_closed()
+        scene.dialled.again = trio.Event()
+        began = trio.current_time()
+        await scene.dialled.again.wait()
+        assert trio.current_time() - began == pytest.approx(next_wait, abs=0.1)
+
+
+async def test_the_whole_of_the_jitter_is_random(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with open_peer_nursery(make_manager(1), dial=scene.dialled, jitter=random.Random(3)) as peers:
+        for number in range(2, 100):
+            peers.keep(NodeAddress(identity(number), "9.9.9.9", 9735))
+        await trio.sleep(1.5)
+        second = sorted(scene.dialled.at[98:196])
+        # Spread over the second that the first wait takes at the most, and not in one heap.
+        assert second[0] < 0.2
+        assert second[-1] > 0.8
+        assert len({round(one, 1) for one in second}) > 8
+
+
+async def test_a_thousand_that_return_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """No herd: never more dials in flight than the policy says, however many are to be dialled."""
+    scene = Scene()
+    most = 7
+    async with scene.open_home(2) as home, scene.open(policy=Policy(max_dials=most)) as peers:
+        kept: list[KeptPeer] = []
+        for number in range(1000):
+            key = SecretKey((1000 + number).to_bytes(32, "big"))
+            kept.append(peers.keep(NodeAddress(key.public_key, "9.9.9.9", 9735)))
+        here = peers.keep(at(2))
+        await trio.sleep(1)
+        assert scene.dialled.most == most
+        # The network is gone, dials hang; then it returns.
+        scene.network.partition([scene.home])
+        await trio.sleep(100)
+        assert peers.statistics().dials == most
+        await home.listen_on(await scene.home.listen())
+        scene.network.heal()
+        assert await here.wait_connected() is not None
+        assert scene.dialled.most == most
+        assert peers.statistics().kept["CONNECTED"] == 1
+        assert sum(peers.statistics().kept.values()) == 1001
+
+
+async def test_addresses_are_tried_in_turn(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open_home() as home, scene.open() as peers:
+        await home.listen_on(await scene.home.listen())
+        scene.network.host("9.9.9.1")
+        kept = peers.keep(at(2, "9.9.9.1"), f"{identity(2).hex()}@nowhere:9735", at(2))
+        peer = await kept.wait_connected()
+        assert peer is not None
+        assert scene.dialled.where == ["9.9.9.1", "nowhere", "9.9.9.9"]
+        assert kept.dials == 3
+        # Once more, and with another address: the same one.
+        assert peers.keep(at(2, "9.9.9.5")) is kept
+        assert [one.host for one in kept.addresses] == ["9.9.9.1", "nowhere", "9.9.9.9", "9.9.9.5"]
+        with pytest.raises(ValueError, match="different nodes"):
+            peers.keep(at(3), at(4))
+        with pytest.raises(ValueError, match="no address"):
+            peers.keep()
+        with pytest.raises(ValueError, match="id@host:port"):
+            peers.keep("nonsense")
+        with pytest.raises(ValueError, match="onion"):
+            peers.keep(at(2, "short.onion"))
+
+
+async def test_who_dials_us_is_kept_without_a_dial(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open_home() as other, scene.open() as peers:
+        kept = peers.keep(at(2))
+        await trio.sleep(100)
+        dials = kept.dials
+        assert kept.state is KeepState.WAITING
+        _, inbound = await join(other, peers)
+        assert await kept.wait_connected() is inbound
+        assert len(scene.dialled.at) == dials
+
+        async def disconnect() -> None:
+            await inbound.disconnect()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disconnect)
+            assert await kept.wait_changed() is KeepState.WAITING
+
+
+async def test_stop(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open_home() as home, scene.open() as peers:
+        await home.listen_on(await scene.home.listen())
+        kept = peers.keep(at(2))
+        peer = await kept.wait_connected()
+        kept.stop()
+        assert kept.state is KeepState.STOPPED
+        assert await kept.wait_changed() is KeepState.STOPPED
+        assert await kept.wait_connected() is None
+        await until(lambda: not peers._kept)
+        assert peer is not None
+        assert peer.reason is None
+        await peer.disconnect()
+        await trio.sleep(5000)
+        assert len(scene.dialled.at) == 1
+        again = peers.keep(at(2))
+        assert again is not kept
+        assert await again.wait_connected() is not None
+
+
+async def test_a_suspended_machine_reconnects(autojump_clock: trio.testing.MockClock) -> None:
+    """The lid is closed for eight hours: every clock jumps, the other side has long gone."""
+    scene = Scene()
+    async with scene.open_home() as home, scene.open() as peers, peers.events() as events:
+        await home.listen_on(await scene.home.listen())
+        kept = peers.keep(at(2))
+        first = await kept.wait_connected()
+        assert first is not None
+        scene.network.vanish(scene.home)
+        autojump_clock.jump(8 * 3600)
+        scene.network.restore(scene.home)
+        reason = await first.wait_closed()
+        assert reason.code in (DisconnectCode.PING_TIMEOUT, DisconnectCode.CONNECTION_LOST)
+        second = await kept.wait_connected()
+        assert second is not None
+        assert second is not first
+        assert await second.ping() < 1
+        del events
+
+
+def announcement(*addresses: Address) -> NodeAnnouncement:
+    return NodeAnnouncement(
+        signature=bytes(64),
+        features=b"",
+        timestamp=1,
+        node_id=identity(2),
+        rgb_color=bytes(3),
+        alias=bytes(32),
+        addresses=b"".join(map(write_address, addresses)),
+    )
+
+
+ONION = TorV3Address(bytes(32), bytes(2), 3, 9735)
+
+
+async def test_learned_private_addresses_are_not_dialled(autojump_clock: trio.testing.MockClock) -> None:
+    private = [IPv4Address("127.0.0.1", 9735), IPv4Address("192.168.1.1", 9735)]
+    told = announcement(*private, DnsAddress("localhost.example", 9735), IPv4Address("9.9.9.9", 9735))
+    scene = Scene()
+    async with scene.open() as peers:
+        kept = peers.keep(told)
+        await trio.sleep(0.5)
+        assert scene.dialled.where == ["localhost.example", "9.9.9.9"]
+        assert peers.policy.decisions["dial: ADDRESS_REFUSED"] == 2
+        # What the application names itself is dialled, whatever it is.
+        named = peers.keep(at(2, "127.0.0.1"))
+        assert named is not kept
+        assert kept.state is KeepState.STOPPED
+        await trio.sleep(0.5)
+        assert scene.dialled.where[-1] == "127.0.0.1"
+    scene = Scene()
+    async with scene.open(policy=Policy(dial_private=True)) as peers:
+        peers.keep(told)
+        await trio.sleep(0.5)
+        assert scene.dialled.where[:2] == ["127.0.0.1", "192.168.1.1"]
+
+
+async def test_nothing_is_kept_after_the_block(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open() as peers:
+        kept = peers.keep(at(2))
+    assert kept.state is KeepState.STOPPED
+    from triolight import PeerClosed
+
+    with pytest.raises(PeerClosed):
+        peers.keep(at(2))
+
+
+# -- our own address ---------------------------------------------------------------------------------------------------
+
+
+class Tells(PeerManager):
+    """Tells everyone the same address, whatever it sees."""
+
+    told: bytes | None = None
+
+    def _our_init(self, peer: Any) -> Init:
+        return super()._our_init(peer).replace(tlvs=InitTlvs(remote_addr=self.told))
+
+
+def teller(number: int, told: bytes | None) -> PeerManager:
+    manager = make_manager(number)
+    made = Tells(manager._handler, secret(number), bytes([100 + number]) * 32, manager.logger)
+    made.told = told
+    return made
+
+
+OURS = write_address(IPv4Address("8.8.4.4", 50_000))
+
+
+async def test_two_that_agree_are_believed(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_peer_nursery(make_manager(1)) as peers,
+        open_peer_nursery(teller(2, OURS)) as two,
+        open_peer_nursery(teller(3, write_address(IPv4Address("8.8.4.4", 60_000)))) as three,
+        open_peer_nursery(teller(4, write_address(IPv4Address("1.2.3.4", 1)))) as four,
+    ):
+        await join(peers, two)
+        await join(peers, four)
+        assert peers.reported_addresses == ()  # one word against another
+        await join(peers, three)
+        assert peers.reported_addresses == ()  # nobody could reach us: we do not listen
+        (listener,) = await peers.listen(0, host="127.0.0.1")
+        port = listener.socket.getsockname()[1]
+        assert list(peers.reported_addresses) == [IPv4Address("8.8.4.4", port)]
+        # Kept per peer: what it says is in its Init, and goes with it.
+        await peers.peers[identity(3)].disconnect()
+        assert not peers.reported_addresses
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        write_address(IPv4Address("10.0.0.1", 1)),
+        write_address(ONION),
+        OURS + OURS,
+        OURS[:3],
+        b"\xff",
+        None,
+    ],
+)
+async def test_reports_that_say_nothing(told: bytes | None, autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_peer_nursery(make_manager(1)) as peers,
+        open_peer_nursery(teller(2, told)) as two,
+        open_peer_nursery(teller(3, told)) as three,
+    ):
+        await peers.listen(0, host="127.0.0.1")
+        await join(peers, two)
+        await join(peers, three)
+        assert peers.reported_addresses == ()
+
+
+async def test_who_dialled_us_is_not_asked(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_peer_nursery(make_manager(1)) as peers,
+        open_peer_nursery(teller(2, OURS)) as two,
+        open_peer_nursery(teller(3, OURS)) as three,
+    ):
+        await peers.listen(0, host="127.0.0.1")
+        await join(two, peers)
+        await join(three, peers)
+        assert peers.reported_addresses == ()
+
+
+async def test_a_nursery_is_a_nursery(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        assert isinstance(pair.near, PeerNursery)
+        assert isinstance(pair.near.policy, Policy)

@@ -1,0 +1,247 @@
+"""Who is let in, how many, and how fast one may go: the rules of a peer nursery, as one object that can be replaced.
+
+Pure: it is asked, it answers, and counts its answers. It knows no connection and ends none; who asks does that.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from triolight.address import Address, IPv4Address, IPv6Address, is_public
+from triolight.errors import DisconnectCode, DisconnectReason, Side
+
+MAX_STRANGERS: Final = 1000
+"""Inbound connections that are not peers yet: 1,000 cost about 15 MiB, and each lasts 30 seconds at the most."""
+MAX_STRANGERS_PER_SOURCE: Final = 16
+"""Of one IPv4 address or IPv6 /64: enough for the nodes behind one router, a sixtieth of the table."""
+MAX_PEERS: Final = 12_000
+"""All peers: at 24 to 40 KiB each under half a gigabyte. Raise the system's limit of open files for that many."""
+MAX_INBOUND_PEERS: Final = 10_000
+"""Inbound ones alone, so that strangers cannot fill the places of nodes that we dial."""
+MAX_DIALS: Final = 32
+"""Dials of `keep` in flight at a time: a network that returns is not a reason to flood it."""
+COST_PER_SECOND: Final = 1024 * 1024
+"""What a peer may cause us, in bytes of work, without being slowed down."""
+COST_BURST: Final = 4 * 1024 * 1024
+"""What it may cause at once: 64 of the largest pongs, 512 queries, 16,000 messages of unknown types."""
+COST_OF_QUERY: Final = 8 * 1024
+"""A gossip query: 30 to 50 bytes in, a search and an answer of kilobytes out."""
+COST_OF_UNKNOWN: Final = 256
+"""An odd message that nobody knows: no handler asked for it, and all of it was decrypted for nothing."""
+COST_OF_WORDS: Final = 1024
+"""A warning or an error: each is a record in somebody's log."""
+
+DuplicateRule: TypeAlias = Literal["newest", "oldest"]
+"""Which of two connections with one node stays. ``newest``: the newer, but of two that were dialled at the same time
+the one that the smaller node id dialled. ``oldest``: the older, as in LDK; a dead one locks its node out until its
+pings time out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """A token bucket for what a peer costs beyond its own bytes, in bytes: pongs, queries, unknown types, warnings.
+
+    Whoever overdraws it is read more slowly; nobody is ended for it. What handlers and subscribers take is not counted:
+    they slow a peer themselves, by not reading.
+    """
+
+    per_second: float = COST_PER_SECOND
+    burst: float = COST_BURST
+
+    def __post_init__(self) -> None:
+        if self.per_second <= 0 or self.burst <= 0:
+            raise ValueError("an allowance is more than nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """How many there are when a decision is made."""
+
+    strangers: int
+    """Inbound connections whose Init has not been accepted."""
+    strangers_of_source: int
+    """Those of them from where the newcomer comes from; 0 if its source is not limited by itself."""
+    peers: int
+    inbound_peers: int
+
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Policy:
+    """The default rules, with their numbers as arguments. Subclass it, override an `admit_…`, or `source_of`.
+
+    An object belongs to one `open_peer_nursery` at a time. Bans may change while it is in use.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_strangers: int = MAX_STRANGERS,
+        max_strangers_per_source: int = MAX_STRANGERS_PER_SOURCE,
+        limit_local_sources: bool = False,
+        max_peers: int = MAX_PEERS,
+        max_inbound_peers: int = MAX_INBOUND_PEERS,
+        max_dials: int = MAX_DIALS,
+        duplicates: DuplicateRule | None = None,
+        allowance: Allowance | None = Allowance(),  # frozen
+        dial_private: bool = False,
+        banned: Iterable[bytes | str] = (),
+    ) -> None:
+        """Rules for one peer nursery.
+
+        Args:
+          max_strangers: inbound connections that are not peers yet.
+          max_strangers_per_source: of one IPv4 address, or one IPv6 /64.
+          limit_local_sources: whether loopback and private sources are limited by themselves too. Tor, reverse proxies
+            and everyone behind them come from one such address, so by default only the total counts them.
+          max_peers: peers, whoever dialled.
+          max_inbound_peers: peers that dialled us.
+          max_dials: dials of `keep` at a time.
+          duplicates: the rule for two connections with one node; None: the PeerManager's own.
+          allowance: how fast a peer may cause costs; None: as fast as it likes.
+          dial_private: whether private and loopback addresses that others have announced may be dialled.
+          banned: as for `ban`.
+        """
+        for name, value in (("max_strangers", max_strangers), ("max_peers", max_peers), ("max_dials", max_dials)):
+            if value < 1:
+                raise ValueError(f"{name} is at least 1, not {value}")
+        self.max_strangers: Final = max_strangers
+        self.max_strangers_per_source: Final = max_strangers_per_source
+        self.limit_local_sources: Final = limit_local_sources
+        self.max_peers: Final = max_peers
+        self.max_inbound_peers: Final = max_inbound_peers
+        self.max_dials: Final = max_dials
+        self.duplicates: Final = duplicates
+        self.allowance: Final = allowance
+        self.dial_private: Final = dial_private
+        self._banned_nodes: set[bytes] = set()
+        self._banned_networks: set[Network] = set()
+        self._banned_lengths: set[tuple[int, int]] = set()
+        """Versions and prefix lengths that are or were among them: a look at an address costs no more than these."""
+        self._decisions: dict[str, int] = {}
+        for one in banned:
+            self.ban(one)
+
+    # -- what can be overridden ----------------------------------------------------------------------------------------
+
+    def source_of(self, address: Address | None) -> str | None:
+        """What an inbound connection is counted under; None: only in the total."""
+        if not isinstance(address, IPv4Address | IPv6Address):
+            return None
+        ip = _ip_of(address)
+        public = is_public(IPv4Address(str(ip), 0) if ip.version == 4 else IPv6Address(str(ip), 0))
+        if not public and not self.limit_local_sources:
+            return None
+        # Whoever has one address of a /64 has all of them.
+        return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+    def admit_stranger(self, address: Address | None, population: Population) -> DisconnectReason | None:
+        """An inbound connection, before its first byte. A reason refuses it; nothing is said to it."""
+        if self.is_banned(address=address):
+            return _refused(DisconnectCode.BANNED, "this address is banned here")
+        if population.strangers >= self.max_strangers:
+            return _refused(DisconnectCode.TOO_MANY_STRANGERS, f"{population.strangers} connections are being made")
+        if population.strangers_of_source >= self.max_strangers_per_source:
+            words = f"{population.strangers_of_source} connections from this address are being made"
+            return _refused(DisconnectCode.TOO_MANY_STRANGERS, words)
+        return None
+
+    def admit_peer(
+        self, node_id: bytes, address: Address | None, inbound: bool, protected: bool, population: Population
+    ) -> DisconnectReason | None:
+        """A node whose Init fits ours. A reason refuses it, and is said to it.
+
+        `protected`: no limit keeps it out, because the channel handler protects it (`ChannelMessageHandler.protects`)
+        or because another connection with it will go. Peers that are connected are never ended to make room.
+        """
+        if self.is_banned(node_id, address if inbound else None):
+            return _refused(DisconnectCode.BANNED, "this node is banned here")
+        if protected:
+            return None
+        if population.peers >= self.max_peers:
+            return _refused(DisconnectCode.TOO_MANY_PEERS, f"no room: {population.peers} peers are connected")
+        if inbound and population.inbound_peers >= self.max_inbound_peers:
+            words = f"no room: {population.inbound_peers} inbound peers are connected"
+            return _refused(DisconnectCode.TOO_MANY_PEERS, words)
+        return None
+
+    def admit_dial(self, node_id: bytes, address: Address, learned: bool) -> DisconnectReason | None:
+        """An address that we are about to dial. `learned`: others told us, and not the application."""
+        if self.is_banned(node_id, address):
+            return _refused(DisconnectCode.BANNED, "this node is banned here")
+        if learned and not self.dial_private and not is_public(address):
+            words = "a private address that somebody announced is not dialled"
+            return _refused(DisconnectCode.ADDRESS_REFUSED, words)
+        return None
+
+    # -- bans ----------------------------------------------------------------------------------------------------------
+
+    def ban(self, what: bytes | str) -> None:
+        """Bans a node id (33 bytes), an IP address, or a network (``"192.0.2.0/24"``), from the next connection on.
+
+        ValueError if it is none of these. Who is connected stays so: that is `Peer.disconnect`.
+        """
+        if isinstance(what, bytes):
+            self._banned_nodes.add(_node_id(what))
+        else:
+            network = ipaddress.ip_network(what, strict=False)
+            self._banned_networks.add(network)
+            self._banned_lengths.add((network.version, network.prefixlen))
+
+    def unban(self, what: bytes | str) -> None:
+        """Takes a ban back. Nothing happens if there is none."""
+        if isinstance(what, bytes):
+            self._banned_nodes.discard(_node_id(what))
+        else:
+            self._banned_networks.discard(ipaddress.ip_network(what, strict=False))
+
+    @property
+    def banned(self) -> frozenset[bytes | str]:
+        """Everything that is banned."""
+        return frozenset((*self._banned_nodes, *map(str, self._banned_networks)))
+
+    def is_banned(self, node_id: bytes | None = None, address: Address | None = None) -> bool:
+        """Whether a node id or an address is banned."""
+        if node_id is not None and node_id in self._banned_nodes:
+            return True
+        if not self._banned_networks or not isinstance(address, IPv4Address | IPv6Address):
+            return False
+        ip = _ip_of(address)
+        return any(
+            ipaddress.ip_network((ip, length), strict=False) in self._banned_networks
+            for version, length in self._banned_lengths
+            if version == ip.version
+        )
+
+    # -- counting ------------------------------------------------------------------------------------------------------
+
+    def count(self, question: str, reason: DisconnectReason | None) -> DisconnectReason | None:
+        """Counts an answer, and gives it back. Called by who asks, so that a replaced policy's answers count too."""
+        key = f"{question}: {'admitted' if reason is None else reason.code}"
+        self._decisions[key] = self._decisions.get(key, 0) + 1
+        return reason
+
+    @property
+    def decisions(self) -> dict[str, int]:
+        """How often each question had each answer: ``{"stranger: TOO_MANY_STRANGERS": 7, "peer: admitted": 3}``."""
+        return dict(self._decisions)
+
+
+def _refused(code: DisconnectCode, words: str) -> DisconnectReason:
+    return DisconnectReason(code, Side.US, words)
+
+
+def _node_id(data: bytes) -> bytes:
+    if len(data) != 33:
+        raise ValueError(f"a node id has 33 bytes, not {len(data)}")
+    return data
+
+
+def _ip_of(address: IPv4Address | IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    ip = ipaddress.ip_address(address.host)
+    # A listener for both kinds sees IPv4 in this dress.
+    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
