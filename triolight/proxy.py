@@ -132,9 +132,9 @@ async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "
 
     through = f"proxy {_place(proxy.host, proxy.port)}"
     asked = printable(_place(host, port), 280)
-    host = _sendable(through, host, port)
+    _check_host(through, host, port)
     username, password = _credentials(proxy, isolation)
-    socks = Socks(python_socks.ProxyType.SOCKS5, _spelled(proxy.host), proxy.port, username, password, rdns=True)
+    socks = Socks(python_socks.ProxyType.SOCKS5, proxy.host, proxy.port, username, password, rdns=True)
     try:
         # Without a number the library has a deadline of its own.
         socket = await socks.connect(host, port, timeout=math.inf)
@@ -188,8 +188,8 @@ def _credentials(proxy: Proxy, isolation: str) -> tuple[str | None, str | None]:
     return proxy.username, proxy.password
 
 
-def _sendable(through: str, host: str, port: int) -> str:
-    """The host as the library recognises it: it has its own idea of what is an address."""
+def _check_host(through: str, host: str, port: int) -> None:
+    """ProxyError for what the library cannot write, or would write as something else."""
     shown = printable(host, 280)
     if not 0 < port <= 0xFFFF:
         raise ProxyError(f"{through} was not asked: no TCP port: {port}")
@@ -202,12 +202,6 @@ def _sendable(through: str, host: str, port: int) -> str:
             raise ProxyError(f"{through} was not asked: not a host name: {shown!r}")
     elif "%" in host:
         raise ProxyError(f"{through} was not asked: an address with a zone means nothing elsewhere: {shown!r}")
-    return _spelled(host)
-
-
-def _spelled(host: str) -> str:
-    """An IPv6 address in full, the one spelling of it about which nobody disagrees; else as it is."""
-    return ipaddress.ip_address(host).exploded if _is_ip(host) else host
 
 
 def _is_ip(host: str) -> bool:
