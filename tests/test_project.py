@@ -55,17 +55,20 @@ FLOORS = [
     "peer",
     "proxy",
     "seeds",
+    "websocket",
     "keep",
     "nursery",
+    "metrics",
     "testing",
     "cli_messages",
+    "cli_top",
     "cli",
 ]
 """A file imports only from floors above it in this list."""
 WITHOUT_TRIO = FLOORS[: FLOORS.index("peer_manager") + 1]
 INSIDE_MESSAGES = ("declare", "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import the first one and not each other; `__init__` imports them all."""
-MAY_START_TASKS = ("nursery", "testing", "cli")
+MAY_START_TASKS = ("nursery", "testing", "cli", "cli_top")
 """The commands of `cli` are programs, and use what programs use; so do tests, and what they are written with."""
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -8,6 +8,7 @@ has not checked.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import math
@@ -18,6 +19,7 @@ import shutil
 import stat
 import statistics
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +53,7 @@ from triolight import (
     PeerDisconnected,
     PeerManager,
     PeerNursery,
+    Proxy,
     RoutingMessageHandler,
     Side,
     StdlibLogger,
@@ -166,6 +169,17 @@ class _Commands(click.Group):
 def _as_address(ctx: click.Context, param: click.Parameter, value: str) -> NodeAddress:
     try:
         return NodeAddress.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _as_addresses(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[NodeAddress, ...]:
+    return tuple(_as_address(ctx, param, one) for one in value)
+
+
+def _as_proxy(ctx: click.Context, param: click.Parameter, value: str | None) -> Proxy | None:
+    try:
+        return None if value is None else Proxy.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 
@@ -578,18 +592,63 @@ async def _ping_peer(peers: PeerNursery, peer: Peer, plan: _PingPlan, report: _P
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 for any free one."
 )
+@click.option(
+    "--metrics",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve http://127.0.0.1:PORT/metrics for Prometheus; 0 for any free port.",
+)
 @_secret_option
 @_json_option
 @_verbose_option
-def listen(host: str, port: int, secret_file: Path | None, as_json: bool, verbose: int) -> None:
+def listen(host: str, port: int, metrics: int | None, secret_file: Path | None, as_json: bool, verbose: int) -> None:
     """Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C.
 
     The first line is what others dial. Who does not get past the handshake shows in the log alone (-v).
     """
-    trio.run(_listen, _our_manager(secret_file, verbose), host, port, as_json)
+    if metrics is not None:
+        _need("prometheus_client", "metrics")
+    _run(_listen, _our_manager(secret_file, verbose), host, port, metrics, as_json)
 
 
-async def _listen(manager: PeerManager, host: str, port: int, as_json: bool) -> None:
+def _run(program: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """`trio.run`, but an exception that is alone in its group leaves as itself: Ctrl-C, or a port that is taken."""
+    try:
+        return trio.run(program, *arguments)
+    except BaseExceptionGroup as group:
+        alone: BaseException = group
+        while isinstance(alone, BaseExceptionGroup):
+            inside: tuple[BaseException, ...] = cast("Any", alone).exceptions
+            if len(inside) != 1:
+                break
+            alone = inside[0]
+        raise alone from None
+
+
+def _need(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise click.UsageError(f"this needs the extra {extra!r}: pip install 'triolight[{extra}]'")
+
+
+async def _serve_metrics(peers: PeerNursery, port: int, task_status: trio.TaskStatus[int]) -> None:
+    from triolight.metrics import serve_metrics  # of an extra
+
+    try:
+        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
+    except OSError as error:
+        raise _CannotListen(f"cannot listen on 127.0.0.1 port {port}: {error.strerror}") from None
+    task_status.started(_port_of(listeners[0]))
+    await trio.serve_listeners(serve_metrics(peers), listeners)
+
+
+async def _listen(manager: PeerManager, host: str, port: int, metrics: int | None, as_json: bool) -> None:
+    async with trio.open_nursery() as nursery:
+        await _listen_and_tell(nursery, manager, host, port, metrics, as_json)
+
+
+async def _listen_and_tell(
+    nursery: trio.Nursery, manager: PeerManager, host: str, port: int, metrics: int | None, as_json: bool
+) -> None:
     guests = _Guests(as_json)
     try:
         async with open_peer_nursery(manager) as peers, peers.events() as events:
@@ -602,6 +661,9 @@ async def _listen(manager: PeerManager, host: str, port: int, as_json: bool) -> 
                 address = NodeAddress(manager.our_node_id, ours, _port_of(listener))
                 words = f"listening on {address}"
                 _data(as_json, words, "listening", node_id=manager.our_node_id.hex(), host=ours, port=address.port)
+            if metrics is not None:
+                at = await nursery.start(_serve_metrics, peers, metrics)
+                _data(as_json, f"metrics at http://127.0.0.1:{at}/metrics", "metrics", host="127.0.0.1", port=at)
             while True:
                 try:
                     match await anext(events):
@@ -614,6 +676,42 @@ async def _listen(manager: PeerManager, host: str, port: int, as_json: bool) -> 
     finally:
         # The block is left: those who were here until now have been told goodbye.
         await guests.catch_up(set())
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("nodes", nargs=-1, callback=_as_addresses, metavar="[NODE_ID@HOST:PORT]...")
+@click.option("--listen", "port", type=click.IntRange(0, 65535), metavar="PORT", help="Take peers that dial, too.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen: 0.0.0.0 or :: for everywhere.")
+@click.option("--proxy", callback=_as_proxy, metavar="socks5://HOST:PORT", help="Dial through this proxy, as Tor's.")
+@click.option("--interval", callback=_as_seconds, default=1.0, show_default=True, help="Seconds between two tables.")
+@click.option("--once", is_flag=True, help="One table, when each node is connected or has failed; then leave.")
+@_secret_option
+@_verbose_option
+@click.pass_context
+def top(
+    ctx: click.Context,
+    nodes: tuple[NodeAddress, ...],
+    port: int | None,
+    host: str,
+    proxy: Proxy | None,
+    interval: float,
+    once: bool,
+    secret_file: Path | None,
+    verbose: int,
+) -> None:
+    """A live table of peers: the nodes that are named, kept connected, and those that dial us.
+
+    Until Ctrl-C. With --once, exit code 3 if a node is not connected.
+    """
+    _need("rich", "cli")
+    if proxy is not None:
+        _need("python_socks", "tor")
+    if not nodes and port is None:
+        raise click.UsageError("nobody to show: name nodes, or --listen")
+    from triolight.cli_top import TopPlan, run_top  # rich takes its time to load
+
+    plan = TopPlan(_our_manager(secret_file, verbose), nodes, host, port, proxy, interval, once)
+    ctx.exit(CONNECT if _run(run_top, plan) else 0)
 
 
 class _Guests:

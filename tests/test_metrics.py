@@ -1,0 +1,194 @@
+"""The page for Prometheus, over HTTP as a scraper and as others ask for it; and the table of `triolight top`."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support import Note, identity, make_manager, open_pair, port_of
+from triolight import PeerNursery, open_peer_nursery
+from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
+
+
+def values(page: bytes) -> dict[str, float]:
+    """Every sample, by its name and labels, as a reader of somebody else's sees it."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(page.decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}"] = sample.value
+    return found
+
+
+async def test_what_the_page_says(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        assert values(metrics_text(pair.near))["triolight_peers{direction=out}"] == 1
+        await pair.to_far.send(*[Note(payload=b"1234")] * 3)
+        await pair.to_far.ping()
+        seen = values(metrics_text(pair.near))
+        assert seen["triolight_messages_total{direction=out,type=note}"] == 3
+        assert seen["triolight_message_bytes_total{direction=out,type=note}"] == 18
+        assert seen["triolight_messages_total{direction=in,type=pong}"] == 1
+        assert seen["triolight_rtt_seconds{quantile=0.5}"] == 0
+        far = values(metrics_text(pair.far))
+        assert far["triolight_peers{direction=in}"] == 1
+        assert far["triolight_decisions_total{answer=admitted,question=peer}"] == 1
+        assert far["triolight_strangers{}"] == 0
+        await pair.to_far.disconnect()
+        seen = values(metrics_text(pair.near))
+        assert seen["triolight_peers{direction=out}"] == 0
+        assert seen["triolight_disconnects_total{code=REQUESTED}"] == 1
+        # Nothing goes down that counts.
+        assert seen["triolight_messages_total{direction=out,type=note}"] == 3
+        kept = pair.near.keep(f"{identity(9).hex()}@127.0.0.1:1")
+        await kept.wait_changed()
+        assert sum(value for name, value in values(metrics_text(pair.near)).items() if "_kept" in name) == 1
+
+
+async def ask(port: int, request: bytes) -> bytes:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(request)
+        answer = b""
+        async for data in stream:
+            answer += data
+        return answer
+
+
+async def serving(nursery: trio.Nursery, peers: PeerNursery) -> int:
+    listeners = await nursery.start(partial(trio.serve_tcp, serve_metrics(peers), 0, host="127.0.0.1"))
+    return int(listeners[0].socket.getsockname()[1])
+
+
+async def test_over_http() -> None:
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
+            port = await serving(nursery, peers)
+            answer = await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\nUser-Agent: Prometheus\r\n\r\n")
+            head, _, page = answer.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            assert b"text/plain; version=" in head
+            assert values(page)["triolight_peers{direction=in}"] == 0
+            for request, status in (
+                (b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n", b"404"),
+                (b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", b"405"),
+                (b"\x00\x00\r\n\r\n", b"400"),
+                (b"GET " + b"a" * 100_000 + b"\r\n\r\n", b"400"),
+            ):
+                assert (await ask(port, request)).split()[1] == status
+            async with await trio.open_tcp_stream("127.0.0.1", port) as silent:
+                await silent.send_eof()
+                assert await silent.receive_some() == b""
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_stalls(autojump_clock: trio.testing.MockClock) -> None:
+    autojump_clock.autojump_threshold = 0.05
+    async with open_peer_nursery(make_manager(1)) as peers:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(b"GET /metr")
+        began = trio.current_time()
+        await serve_metrics(peers)(theirs)
+        assert trio.current_time() - began == pytest.approx(CLIENT_SECONDS)
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await ours.aclose()
+        await serve_metrics(peers)(theirs)
+
+
+TRIOLIGHT = [sys.executable, "-m", "triolight.cli"]
+
+
+async def test_listen_with_metrics() -> None:
+    with trio.fail_after(30):
+        process = await trio.lowlevel.open_process(
+            [*TRIOLIGHT, "listen", "--port", "0", "--metrics", "0"], stdout=subprocess.PIPE
+        )
+        try:
+            assert process.stdout is not None
+            said = b""
+            while b"/metrics" not in said:
+                said += await process.stdout.receive_some()
+            address = re.search(rb"listening on (\S+)", said)
+            port = re.search(rb"127.0.0.1:(\d+)/metrics", said)
+            assert address is not None
+            assert port is not None
+            async with open_peer_nursery(make_manager(1)) as peers:
+                await peers.connect(address[1].decode())
+                page = await ask(int(port[1]), b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b'triolight_peers{direction="in"} 1.0' in page
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() == 130
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def test_top_once() -> None:
+    with trio.fail_after(30):
+        async with open_peer_nursery(make_manager(1)) as peers:
+            node = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
+            done = await trio.run_process([*TRIOLIGHT, "top", "--once", node], capture_stdout=True)
+            shown = done.stdout.decode()
+            assert "1 peers (0 in)" in shown
+            assert identity(1).hex()[:20] in shown
+            assert "127.0.0.1" in shown
+            nobody = f"{identity(2).hex()}@127.0.0.1:1"
+            done = await trio.run_process([*TRIOLIGHT, "top", "--once", node, nobody], capture_stdout=True, check=False)
+            assert done.returncode == 3
+            assert f"{identity(2).hex()[:20]} waiting: TCP_FAILED" in done.stdout.decode()
+
+
+async def test_top_lives_until_ctrl_c() -> None:
+    with trio.fail_after(30):
+        ours, theirs = pty.openpty()
+        async with open_peer_nursery(make_manager(1)) as peers, peers.events() as events:
+            node = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
+            process = await trio.lowlevel.open_process(
+                [*TRIOLIGHT, "top", "--interval", "0.05", "--listen", "0", node], stdout=theirs
+            )
+            try:
+                await anext(events)
+                shown = ""
+                while "out" not in shown or "1 peers" not in shown:
+                    shown += (await trio.to_thread.run_sync(os.read, ours, 65_536)).decode()
+                process.send_signal(signal.SIGINT)
+                os.close(theirs)
+                assert await process.wait() == 130
+            finally:
+                process.kill()
+                await process.wait()
+                os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["top"], "nobody to show"),
+        (["top", "nonsense"], "id@host:port"),
+        (["top", "--proxy", "http://x:1", "--listen", "0"], "socks5"),
+    ],
+)
+def test_usage(arguments: list[str], words: str) -> None:
+    done = subprocess.run([*TRIOLIGHT, *arguments], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr.decode()
+
+
+async def test_a_port_that_is_taken() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = str(listener.socket.getsockname()[1])
+        for arguments in (["listen", "--port", "0", "--metrics", port], ["top", "--listen", port]):
+            done = await trio.run_process([*TRIOLIGHT, *arguments], capture_stderr=True, check=False)
+            assert b"cannot listen on 127.0.0.1 port" in done.stderr
+            assert done.returncode in (1, 3)

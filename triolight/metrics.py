@@ -1,0 +1,159 @@
+"""What a peer nursery counts, as a page for Prometheus. Reads snapshots, changes nothing, starts no task.
+
+The text format is prometheus-client's and the HTTP is h11's (extra `metrics`). To serve it::
+
+    nursery.start_soon(partial(trio.serve_tcp, serve_metrics(peers), 9100, host="127.0.0.1"))
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Final
+
+import h11
+import trio
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from triolight.nursery import PeerNursery
+from triolight.peer import PeersStatistics, Traffic
+
+CLIENT_SECONDS: Final = 10.0
+"""For a client to say what it wants and to take the answer."""
+_READ_BYTES: Final = 4096
+
+
+class _Snapshot(Collector):
+    """One page: collected once, from one snapshot."""
+
+    def __init__(self, peers: PeerNursery) -> None:
+        self._peers: Final = peers
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._peers.statistics()
+        outbound = seen.peers - seen.inbound_peers
+        yield _gauges("peers", "Connected peers.", "direction", {"in": seen.inbound_peers, "out": outbound})
+        yield _gauge("strangers", "Inbound connections that are not peers yet.", seen.strangers)
+        yield _gauge("dials", "Dials on their way.", seen.dials)
+        yield _gauges("kept", "Nodes that shall stay connected, by state.", "state", seen.kept)
+        yield from _traffic(seen)
+        yield _gauge("queued_bytes", "Bytes that wait to be written to peers.", seen.queued_bytes)
+        yield _gauge("inbox_bytes", "Bytes that wait for subscribers.", seen.inbox_bytes)
+        yield _counter("reading_paused", "Pauses of reading because a subscriber was full.", seen.reading_paused)
+        yield _counter("throttled", "Pauses of reading because a peer overdrew its allowance.", seen.throttled)
+        failures = "Connections that never became peers, by code."
+        yield _counters("handshake_failures", failures, "code", seen.handshake_failures)
+        yield _counters("disconnects", "Peers that are gone, by code.", "code", seen.disconnects)
+        yield _decisions(seen)
+        rtts = [rtt for peer in self._peers.peers.values() if (rtt := peer.statistics().rtt_smoothed) is not None]
+        if rtts:
+            spread = {"0": min(rtts), "0.5": statistics.median(rtts), "1": max(rtts)}
+            yield _gauges("rtt_seconds", "Smoothed round trips of the peers there are.", "quantile", spread)
+
+
+def _gauge(name: str, words: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"triolight_{name}", words, value=value)
+
+
+def _counter(name: str, words: str, value: float) -> Metric:
+    return CounterMetricFamily(f"triolight_{name}", words, value=value)
+
+
+def _gauges(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"triolight_{name}", words, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _counters(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(f"triolight_{name}", words, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _traffic(seen: PeersStatistics) -> Iterator[Metric]:
+    messages = CounterMetricFamily("triolight_messages", "Messages, by type.", labels=["direction", "type"])
+    sizes = CounterMetricFamily("triolight_message_bytes", "Bytes of them, unencrypted.", labels=["direction", "type"])
+    both: tuple[tuple[str, Mapping[str, Traffic]], ...] = (("in", seen.received), ("out", seen.sent))
+    for direction, traffic in both:
+        for name, one in traffic.items():
+            messages.add_metric([direction, name], one.messages)
+            sizes.add_metric([direction, name], one.size)
+    yield messages
+    yield sizes
+
+
+def _decisions(seen: PeersStatistics) -> Metric:
+    family = CounterMetricFamily("triolight_decisions", "The policy's answers.", labels=["question", "answer"])
+    for key, value in seen.decisions.items():
+        question, _, answer = key.partition(": ")
+        family.add_metric([question, answer], value)
+    return family
+
+
+def metrics_text(peers: PeerNursery) -> bytes:
+    """The page, in Prometheus's text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Snapshot(peers))
+    return generate_latest(registry)
+
+
+def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[None]]:
+    """A handler for `trio.serve_tcp`: answers GET /metrics, one request a connection, within CLIENT_SECONDS.
+
+    It shows how many peers there are and what they send, and no node id. Who may see that is the caller's to decide:
+    give `host="127.0.0.1"` unless it is meant for others.
+    """
+
+    async def answer(stream: trio.abc.Stream) -> None:
+        try:
+            with trio.move_on_after(CLIENT_SECONDS):
+                await _answer(stream, peers)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # it has gone without its answer
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+
+    return answer
+
+
+async def _answer(stream: trio.abc.Stream, peers: PeerNursery) -> None:
+    http = h11.Connection(h11.SERVER)
+    status, body = 400, b"not understood\n"
+    try:
+        request = http.next_event()
+        while request is h11.NEED_DATA:
+            data = await stream.receive_some(_READ_BYTES)
+            http.receive_data(bytes(data))
+            request = http.next_event()
+        if isinstance(request, h11.Request):
+            status, body = _page(request, peers)
+        elif isinstance(request, h11.ConnectionClosed):
+            return
+    except h11.RemoteProtocolError:
+        pass  # is what `status` says already
+    headers = [
+        ("Content-Type", CONTENT_TYPE_LATEST if status == 200 else "text/plain"),
+        ("Content-Length", str(len(body))),
+        ("Connection", "close"),
+    ]
+    parts: list[h11.Event] = [h11.Response(status_code=status, headers=headers), h11.Data(data=body)]
+    await stream.send_all(b"".join(http.send(part) or b"" for part in (*parts, h11.EndOfMessage())))
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+        while await stream.receive_some(_READ_BYTES):
+            pass  # a close with unread input would be a reset, and eat the answer
+
+
+def _page(request: h11.Request, peers: PeerNursery) -> tuple[int, bytes]:
+    if request.method != b"GET":
+        return 405, b"only GET\n"
+    if request.target.partition(b"?")[0] not in (b"/metrics", b"/"):
+        return 404, b"it is at /metrics\n"
+    return 200, metrics_text(peers)
