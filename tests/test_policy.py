@@ -394,7 +394,7 @@ async def test_a_throttled_peer_is_not_blamed_for_silence(autojump_clock: trio.t
     policy = Policy(allowance=Allowance(per_second=10.0, burst=5000.0))
     async with (
         open_peer_nursery(make_manager(2), policy=policy, ping_interval=5, pong_deadline=10) as slow,
-        open_peer_nursery(make_manager(1), ping_interval=1000) as fast,
+        open_peer_nursery(make_manager(1), ping_interval=math.inf, pong_deadline=math.inf) as fast,
     ):
         peer, seen = await join(fast, slow)
         await peer.send(Ping(num_pong_bytes=6000))
@@ -404,6 +404,25 @@ async def test_a_throttled_peer_is_not_blamed_for_silence(autojump_clock: trio.t
         await trio.sleep(200)
         assert seen.reason is None
         assert await seen.ping() < 1
+
+
+async def test_a_throttled_peer_that_has_gone_does_not_linger(autojump_clock: trio.testing.MockClock) -> None:
+    """Its pings would take an hour to pay for; our own pings find out that nobody is there."""
+    scene = Scene()
+    policy = Policy(allowance=Allowance(per_second=10.0, burst=5000.0))
+    async with open_peer_nursery(make_manager(1), policy=policy) as peers:
+        await scene.listen(peers)
+        async with open_peer_nursery(make_manager(2), dial=scene.network.host("8.8.8.8").dial) as other:
+            peer = await other.connect(NodeAddress(identity(1), "9.9.9.9", 9735))
+            seen = peers.peers[identity(2)]
+            await flood(peer, [Ping(num_pong_bytes=6000)] * 10)
+            await trio.sleep(1)
+            assert seen.statistics().throttled == 1
+        began = trio.current_time()
+        reason = await seen.wait_closed()
+        assert reason.code is DisconnectCode.CONNECTION_LOST
+        assert "costs more than it may" in reason.message
+        assert trio.current_time() - began < 120
 
 
 async def test_without_a_driver_there_is_no_allowance() -> None:

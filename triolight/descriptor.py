@@ -93,6 +93,11 @@ class StreamDescriptor(SocketDescriptor):
         starved, self._starved = self._starved and self._room > 0, self._starved and self._room <= 0
         return starved
 
+    @property
+    def broken(self) -> bool:
+        """Whether a write has found the stream broken."""
+        return self._broken
+
     def allow_reading(self) -> None:
         """What was read last is consumed: the reader may go on."""
         self._may_read.set()

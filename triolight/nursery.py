@@ -924,11 +924,17 @@ class PeerNursery(PeerObserver):
         reason: DisconnectReason | None = None
         next_at = math.inf
         if link.throttled_until is not None:
-            # It is not read, so it cannot be blamed for silence.
+            # It is not read, so it cannot be blamed for silence. But if it is gone, our pings find out: what it has
+            # left unread would take minutes to pay for.
+            if now >= link.ping_at:
+                self._send_keepalive(link)
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
-            next_at = link.throttled_until
-            if now >= next_at:
+            if link.descriptor.broken:
+                words = "it has gone, and what it left costs more than it may"
+                reason = DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, words)
+            next_at = min(link.throttled_until, link.ping_at)
+            if now >= link.throttled_until:
                 link.throttled_until = None
                 self._manager.end_throttle(link.descriptor)
                 next_at = now if link.ping_sent_at is None else now + min(deadlines.ping_interval, deadlines.pong)
@@ -947,10 +953,7 @@ class PeerNursery(PeerObserver):
         elif link.ping_sent_at is None and now < link.ping_at:
             next_at = link.ping_at
         elif link.ping_sent_at is None:
-            if self._manager.send_ping(link.descriptor, 0, bytes(KEEPALIVE_IGNORED), None):
-                link.pings += 1
-            link.ping_sent_at = now
-            link.ping_at = now + deadlines.ping_interval
+            self._send_keepalive(link)
             next_at = now + min(deadlines.ping_interval, deadlines.pong)
         else:
             waited = now - link.ping_sent_at
@@ -970,6 +973,12 @@ class PeerNursery(PeerObserver):
             self._manager.disconnect(link.descriptor, reason)
         else:
             self._set_timer(link, next_at)
+
+    def _send_keepalive(self, link: Link) -> None:
+        if self._manager.send_ping(link.descriptor, 0, bytes(KEEPALIVE_IGNORED), None):
+            link.pings += 1
+        link.ping_sent_at = self._now
+        link.ping_at = self._now + link.deadlines.ping_interval
 
     def _log_stall(self, link: Link, seconds: float) -> None:
         words = "a subscriber of ours does not read; this peer is not read from"
