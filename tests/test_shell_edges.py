@@ -32,6 +32,7 @@ from triolight import (
     PeerNursery,
     open_peer_nursery,
 )
+from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
 from triolight.messages import UnknownMessage, Warning
 from triolight.peer import Deadlines
 from triolight.policy import Policy
@@ -420,3 +421,34 @@ async def test_an_unknown_even_message_from_a_peer_in_the_middle_of_much(
         for note in notes:
             assert (await inbox.__anext__())[1] == note
         assert pair.to_near.statistics().messages_received == 202
+
+
+class _WithoutHalfClose(trio.abc.Stream):
+    """Says that it ends when it is closed and not before, and needs a moment for that: as TLS does, and WebSocket."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.said = True
+
+
+async def test_a_stream_without_half_close_says_that_it_ends(autojump_clock: trio.testing.MockClock) -> None:
+    stream = _WithoutHalfClose()
+    await StreamDescriptor(stream).close(math.inf, polite=True)
+    assert stream.said
+    assert trio.current_time() == pytest.approx(DRAIN_SECONDS)
+    late = _WithoutHalfClose()
+    await StreamDescriptor(late).close(trio.current_time(), polite=True)
+    assert not late.said

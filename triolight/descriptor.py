@@ -159,6 +159,8 @@ class StreamDescriptor(SocketDescriptor):
                     drained = 0
                     while drained < DRAIN_BYTES and (data := await self.stream.receive_some(65536)):
                         drained += len(data)
+                # A moment of its own: a stream without half close (TLS, WebSocket) says only here that it ends.
+                until = min(deadline, trio.current_time() + DRAIN_SECONDS)
                 with trio.CancelScope(shield=True, deadline=until):
                     await self.stream.aclose()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
