@@ -31,8 +31,8 @@ def missing(what: str) -> None:
     pytest.skip(f"missing: {what}")
 
 
-class LdkNode:
-    """An LDK PeerManager in a process of its own, by its JSON lines."""
+class JsonNode:
+    """A program of this folder's in a process of its own, by its JSON lines: an LDK PeerManager, or lnmessage."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
@@ -50,7 +50,7 @@ class LdkNode:
             while b"\n" not in self._buffer:
                 more = await stdout.receive_some(65536)
                 if not more:
-                    raise RuntimeError(f"the LDK node has ended: {self._buffer!r}")
+                    raise RuntimeError(f"the node has ended: {self._buffer!r}")
                 self._buffer += more
             line, _, self._buffer = self._buffer.partition(b"\n")
             if line.startswith(b"{"):  # LDK greets with a line of its own
@@ -81,22 +81,22 @@ class LdkNode:
 
 
 @asynccontextmanager
-async def open_ldk(*options: str) -> AsyncIterator[LdkNode]:
+async def open_node(folder: str, package: str, *options: str) -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
+    """Runs `node.mjs` of a folder; what it says of itself when it is ready comes with it."""
     if shutil.which("node") is None:
         missing("node (Node.js 20 or later)")
-    if not (HERE / "ldk" / "node_modules" / "lightningdevkit").is_dir():
-        missing("the npm package lightningdevkit: run `npm ci` in interop/ldk")
+    if not (HERE / folder / "node_modules" / package).is_dir():
+        missing(f"the npm package {package}: run `npm ci` in interop/{folder}")
     process = await trio.lowlevel.open_process(
-        ["node", str(HERE / "ldk" / "node.mjs"), *options],
+        ["node", str(HERE / folder / "node.mjs"), *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     try:
-        node = LdkNode(process)
+        node = JsonNode(process)
         with trio.fail_after(60):
             ready = await node.event("ready")
-        node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
-        yield node
+        yield node, ready
     finally:
         with trio.CancelScope(shield=True):
             process.kill()
@@ -104,6 +104,20 @@ async def open_ldk(*options: str) -> AsyncIterator[LdkNode]:
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
                     await stream.aclose()
+
+
+@asynccontextmanager
+async def open_ldk(*options: str) -> AsyncIterator[JsonNode]:
+    async with open_node("ldk", "lightningdevkit", *options) as (node, ready):
+        node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
+        yield node
+
+
+@asynccontextmanager
+async def open_lnmessage() -> AsyncIterator[JsonNode]:
+    """lnmessage and ws, which wait for commands."""
+    async with open_node("lnmessage", "lnmessage") as (node, _):
+        yield node
 
 
 class LndRefuses(Exception):

@@ -7,7 +7,7 @@ import os
 import pytest
 import trio
 
-from interop.conftest import LdkNode, open_ldk
+from interop.conftest import JsonNode, open_ldk
 from triolight import (
     ChannelMessageHandler,
     DisconnectCode,
@@ -38,7 +38,7 @@ def make_manager() -> PeerManager:
     return PeerManager(handlers, os.urandom(32), os.urandom(32), NullLogger(), messages=BOLT | {Odd})
 
 
-async def dial(peers: PeerNursery, ldk: LdkNode) -> Peer:
+async def dial(peers: PeerNursery, ldk: JsonNode) -> Peer:
     peer = await peers.connect(NodeAddress(ldk.node_id, "127.0.0.1", ldk.port))
     event = await ldk.event("peer_connected")
     assert bytes.fromhex(event["node_id"]) == peers.manager.our_node_id
@@ -46,7 +46,7 @@ async def dial(peers: PeerNursery, ldk: LdkNode) -> Peer:
     return peer
 
 
-async def be_dialled(peers: PeerNursery, ldk: LdkNode) -> Peer:
+async def be_dialled(peers: PeerNursery, ldk: JsonNode) -> Peer:
     listeners = await peers.listen(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     async with peers.events() as events:

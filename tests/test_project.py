@@ -234,7 +234,7 @@ def test_the_design_has_every_bound_with_its_value() -> None:
         assert getattr(importlib.import_module(f"triolight.{module}"), name) == value, f"{module}.{name}"
     # Where the bounds are, every number that has a name is one.
     defined: set[tuple[str, str]] = set()
-    for module in ("connection", "policy", "peer_manager", "descriptor", "peer", "keep", "nursery"):
+    for module in ("connection", "policy", "peer_manager", "descriptor", "peer", "keep", "nursery", "websocket"):
         for node in ast.parse((PACKAGE / f"{module}.py").read_text()).body:
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id.isupper():
                 name = node.target.id

@@ -1,292 +1,477 @@
-"""Lightning in the binary frames of a WebSocket, as Core Lightning speaks it, in both directions.
+"""Lightning over WebSocket (RFC 6455), as Core Lightning's `ws:`: a Trio stream inside another one. It starts no task.
 
-The protocol is wsproto's, and needs the extra `ws`; the streams are ours, and Trio's own interface, so the shell cannot
-tell. Starts no task: frames that have to be answered are answered by whoever reads. Where a frame begins and ends means
-nothing here; what is inside is a stream of bytes.
+Needs the extra `ws`: frames, masks and the upgrade are wsproto's. What is ours is what a byte stream owes its user:
+binary messages carry bytes, and where one ends means nothing; no message is ever put together; nothing that the other
+side sends makes us hold more than what was read at once; and a stranger's handshake keeps nobody else waiting.
+
+No extension is offered or taken: Lightning's bytes are encrypted, and a compressed frame could unfold without a bound.
 """
+
+# The functions of this file make what its classes are.
+# pyright: reportPrivateUsage=false
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from operator import index
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from types import TracebackType
 from typing import Any, Final
 
+import h11
 import trio
-from wsproto import ConnectionType, WSConnection
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
     CloseConnection,
     Event,
     Ping,
+    Pong,
     RejectConnection,
     Request,
     TextMessage,
 )
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from wsproto.frame_protocol import CloseReason
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError
 
-FRAME_BYTES: Final = 64 * 1024
-"""The most that is put into one frame: what both sides hold at once."""
+from triolight.errors import printable
+
+MAX_MESSAGE: Final = 64 * 1024
+"""Bytes in one message of ours; more become several. Others refuse messages that are too long for them."""
 READ_BYTES: Final = 64 * 1024
-ANSWER_SECONDS: Final = 5.0
-"""For a pong or a close frame to be taken. A frame that is half written cannot be left, so this is shielded, and ends
-the stream if it is not enough."""
-_NOT_A_WEBSOCKET: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_UNSUPPORTED_DATA: Final = 1003
+"""Read from the transport at once, and so what is held at the most for the caller."""
+MAX_HEAD: Final = 16 * 1024
+"""Bytes of an upgrade request, or of the answer to ours."""
+EVENTS_AT_ONCE: Final = 64
+"""Frames taken before other tasks have their turn: 64 KiB can hold ten thousand of them."""
+ANSWER_SECONDS: Final = 0.5
+"""How long reading stands still so that a pong, or the answer to a close, gets out."""
+CLOSE_SECONDS: Final = 0.5
+"""For the close frame to get out."""
+
+_BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+_HOST: Final = re.compile(r"[^\x00-\x20\x7f/?#@]+")
+_PATH: Final = re.compile(r"/[!-~]*")
 
 
 class WebSocketStream(trio.abc.Stream):
-    """A connected stream with a WebSocket around it. It owns the stream inside.
+    """The bytes inside the binary messages of a WebSocket. Made by `connect_websocket`, `accept_websocket`, a listener.
 
-    As Trio's own streams: one task may read and one may write. The handshake of an accepted one is made by its first
-    `receive_some` or `send_all`, so that nobody else waits for a client that is slow. There is no half close: the end
-    of one direction is the end of both. `trio.BrokenResourceError` names what the other side did wrong.
+    As with every stream of Trio one task may send while another one receives. WebSocket knows no half close, so there
+    is no `send_eof`. After a close frame of the other side nothing can be sent any more.
+
+    `connection` is wsproto's, with its handshake done. None: the other side is a client that has not asked yet, and is
+    answered in the first `receive_some` or `send_all`; BrokenResourceError says what was wrong with its request.
     """
 
-    def __init__(self, transport: trio.abc.Stream, *, host: str | None = None, path: str = "/") -> None:
-        """`host`: we are the client, and it goes into the request; None: we are the server, and any path will do."""
-        self._transport: Final = transport
-        self._host: Final = host
-        self._path: Final = path
-        self._protocol: Final = WSConnection(ConnectionType.SERVER if host is None else ConnectionType.CLIENT)
-        self._shaken = False
+    def __init__(self, transport: trio.abc.Stream, connection: Connection | None = None) -> None:
+        self.transport: Final = transport
+        self._connection = connection
+        self._events: Iterator[Event] = iter(()) if connection is None else connection.events()
+        self._head = bytearray()
+        self._accepted: tuple[bytes, Connection] | None = None
         self._shaking: Final = trio.Lock()
         self._writing: Final = trio.Lock()
-        self._unread = bytearray()
-        """Payload that came and was not taken: at most what one read of the transport brought."""
+        """Held by whoever writes to the transport, so that no frame gets into another one."""
+        self._sends: Final = _OneAtATime("another task is sending on this stream")
+        self._receives: Final = _OneAtATime("another task is receiving on this stream")
+        self._payload = bytearray()
+        self._pong: bytes | None = None
+        """The payload of the last ping, if it is not answered. RFC 6455 5.5.3: the ones before need no answer, so that
+        a flood of pings takes no memory."""
+        self._farewell: CloseConnection | None = None
+        self._answer_due = False
         self._ended = False
-        """The other side has said that it is over."""
-        self._broken = ""
+        self._refusal: str | None = None
+        """Why nothing more is received: what the other side sent is no WebSocket, or not for us."""
+        self._half_written = False
         self._closed = False
-        self._reading_now = self._sending_now = False
-
-    def __repr__(self) -> str:
-        return f"<WebSocketStream on {type(self._transport).__name__}>"
 
     @property
     def socket(self) -> Any:
-        """The socket of the stream inside. AttributeError if it has none."""
-        return getattr(self._transport, "socket")  # noqa: B009  # its type is not known to have one
+        """The transport's socket. AttributeError if it has none."""
+        return getattr(self.transport, "socket")  # noqa: B009 - a Stream has none by its type
 
-    async def shake_hands(self) -> None:
-        """HTTP's upgrade. Does nothing if it is done. BrokenResourceError if the other side wants something else;
-        cancelled: the stream is broken."""
-        async with self._shaking:
-            self._check()
-            if self._shaken:
-                return
-            done = False
-            try:
-                if self._host is not None:
-                    request = Request(host=self._host, target=self._path)
-                    await self._transport.send_all(self._protocol.send(request))
-                while not self._shaken:
-                    await self._advance(await self._transport.receive_some(READ_BYTES))
-                done = True
-            finally:
-                if not done and not self._broken:
-                    self._broken = "the handshake of the WebSocket was given up"
-
-    async def _advance(self, data: bytes | bytearray) -> None:
-        """One more piece of the handshake."""
-        if not data:
-            self._break("the other side hung up in the handshake of the WebSocket")
-        events: list[Event] = []
-        try:
-            self._protocol.receive_data(bytes(data))
-            events += self._protocol.events()
-        except RemoteProtocolError as error:
-            if self._host is None:
-                # In HTTP, so that whoever came with a browser reads it.
-                await self._answer(_NOT_A_WEBSOCKET)
-            self._break(f"no WebSocket: {error}")
-        for event in events:
-            match event:
-                case Request():
-                    await self._answer(self._protocol.send(AcceptConnection()))
-                    self._shaken = True
-                case AcceptConnection():
-                    self._shaken = True
-                case RejectConnection(status_code=status):
-                    self._break(f"the server refuses the WebSocket with HTTP status {status}")
-                case _:
-                    await self._take(event)
-        if self._shaken:
-            await self._take_all(b"")  # frames that came with the last bytes of the handshake
-
-    # -- Trio's interface ----------------------------------------------------------------------------------------------
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Payload, in any segmentation; empty once the other side has closed. Cancellation loses nothing."""
-        if max_bytes is not None and index(max_bytes) < 1:
-            raise ValueError(f"max_bytes is at least 1, not {max_bytes}")
-        if self._reading_now:
-            raise trio.BusyResourceError("another task reads from this WebSocket")
-        self._reading_now = True
-        try:
-            await trio.lowlevel.checkpoint()
-            if not self._shaken:
-                await self.shake_hands()
-            while not self._unread and not self._ended:
-                self._check()
-                await self._read()
-            if self._closed:
-                raise trio.ClosedResourceError("this WebSocket was closed")
-            count = len(self._unread) if max_bytes is None else max_bytes
-            taken = bytes(self._unread[:count])
-            del self._unread[:count]
-            return taken
-        finally:
-            self._reading_now = False
-
-    async def _read(self) -> None:
-        data = await self._transport.receive_some(READ_BYTES)
-        if not data:
-            self._ended = True  # without a close frame, but over
-            return
-        await self._take_all(bytes(data))
-
-    async def _take_all(self, data: bytes) -> None:
-        try:
-            if data:  # to the library, no bytes are the end
-                self._protocol.receive_data(data)
-            for event in self._protocol.events():
-                await self._take(event)
-        except RemoteProtocolError as error:
-            self._break(f"no WebSocket frames: {error}")
-
-    async def _take(self, event: Event) -> None:
-        match event:
-            case BytesMessage(data=data):
-                self._unread += data
-            case TextMessage():
-                await self._answer(self._protocol.send(CloseConnection(code=_UNSUPPORTED_DATA)))
-                self._break("text came through the WebSocket")
-            case Ping():
-                await self._answer(self._protocol.send(event.response()))
-            case CloseConnection():
-                self._ended = True
-                await self._answer(self._protocol.send(event.response()))
-            case _:
-                pass
-
-    async def _answer(self, frame: bytes) -> None:
-        """Writes a frame that the other side has asked for. One that does not read its answers ends itself."""
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_SECONDS) as scope:
-            try:
-                async with self._writing:
-                    await self._transport.send_all(frame)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # whoever reads on will see it
-        if scope.cancelled_caught:
-            self._break("the other side does not take its answers")
+    # -- sending -------------------------------------------------------------------------------------------------------
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends it in binary frames. Cancelled, or an error: an unknown part was sent, and nothing more can be."""
-        if self._sending_now:
-            raise trio.BusyResourceError("another task writes to this WebSocket")
-        self._sending_now = True
-        try:
-            await trio.lowlevel.checkpoint()
-            if not self._shaken:
-                await self.shake_hands()
-            view = memoryview(data).cast("B") if len(data) else memoryview(b"")
-            self._check(writing=True)
-            for at in range(0, len(view), FRAME_BYTES):
-                await self._send(bytes(view[at : at + FRAME_BYTES]))
-        finally:
-            self._sending_now = False
+        """Sends bytes as binary messages of at most MAX_MESSAGE.
 
-    async def _send(self, payload: bytes) -> None:
-        async with self._writing:
-            self._check(writing=True)
-            try:
-                frame = self._protocol.send(BytesMessage(data=payload))
-            except LocalProtocolError as error:
-                raise trio.BrokenResourceError(str(error)) from None
-            whole = False
-            try:
-                await self._transport.send_all(frame)
-                whole = True
-            finally:
-                if not whole and not self._broken:
-                    self._broken = "a frame was written in part"
+        Raises trio.BrokenResourceError if the connection broke, or the other side has closed; ClosedResourceError after
+        `aclose`; BusyResourceError if another task is sending. Cancelled: nobody knows how much was sent. If that was
+        in the middle of a frame, nothing can be sent any more; receiving goes on.
+        """
+        with self._sends, memoryview(data).cast("B") as view:
+            connection = await self._ready()
+            async with self._writing:
+                self._check_sendable(connection)
+                for at in range(0, len(view), MAX_MESSAGE):
+                    self._check_sendable(connection)
+                    await self._write(connection.send(BytesMessage(bytes(view[at : at + MAX_MESSAGE]))))
+                    await self._write(self._answers())
 
     async def wait_send_all_might_not_block(self) -> None:
-        """As the stream inside says."""
-        if self._sending_now:
-            raise trio.BusyResourceError("another task writes to this WebSocket")
-        self._sending_now = True
-        try:
-            await trio.lowlevel.checkpoint()
-            self._check(writing=True)
-            await self._transport.wait_send_all_might_not_block()
-        finally:
-            self._sending_now = False
+        """As Trio's streams: waits until `send_all` might not have to. Raises what it raises; cancelled: no harm."""
+        with self._sends:
+            connection = await self._ready()
+            async with self._writing:
+                self._check_sendable(connection)
+                await self.transport.wait_send_all_might_not_block()
+                await self._write_shortly(self._answers())
 
-    async def aclose(self) -> None:
-        """Says so in a close frame, if that is taken within ANSWER_SECONDS, and closes the stream inside. Cancelled: at
-        once."""
-        if self._closed:
-            await trio.lowlevel.checkpoint()
-            return
-        self._closed = True
-        try:
-            if self._shaken and not self._ended and not self._broken:
-                with trio.move_on_after(ANSWER_SECONDS):
-                    async with self._writing:
-                        await self._transport.send_all(self._protocol.send(CloseConnection(code=1000)))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
-            pass  # it is gone already
-        finally:
-            await self._transport.aclose()
-
-    # -- state ---------------------------------------------------------------------------------------------------------
-
-    def _check(self, writing: bool = False) -> None:
+    def _check_sendable(self, connection: Connection) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this WebSocket was closed")
-        if self._broken:
-            raise trio.BrokenResourceError(self._broken)
-        if writing and self._ended:
-            raise trio.BrokenResourceError("the other side has closed the WebSocket")
+        if self._half_written:
+            raise trio.BrokenResourceError("this WebSocket broke in the middle of a frame")
+        if self._farewell is not None or connection.state is not ConnectionState.OPEN:
+            raise trio.BrokenResourceError(self._refusal or "the other side has closed the WebSocket")
 
-    def _break(self, words: str) -> None:
-        self._broken = words
-        raise trio.BrokenResourceError(words)
+    async def _write(self, data: bytes) -> None:
+        if not data:
+            return
+        try:
+            await self.transport.send_all(data)
+        except BaseException:
+            # Cancelled too: what comes behind half a frame would be taken for the rest of it.
+            self._half_written = True
+            raise
+
+    async def _write_shortly(self, data: bytes) -> None:
+        """Writes a few bytes to a transport that has said it takes some. A cancel waits for them, so that whoever is
+        cancelled while it receives breaks nothing; the deadline is for a transport that has not told the truth."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_SECONDS):
+            await self._write(data)
+
+    # -- receiving -----------------------------------------------------------------------------------------------------
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes. Empty: the other side has closed the WebSocket, or ended its stream without a word.
+
+        Pings and a close are answered in here. A text message is refused, and so is what is no WebSocket: the other
+        side is told by a close frame (1003, 1002), and this raises trio.BrokenResourceError, after the bytes that came
+        before. So it does if the connection broke. ClosedResourceError after `aclose`; BusyResourceError if another
+        task is receiving. Cancellation loses nothing.
+        """
+        if max_bytes is not None:
+            if not isinstance(max_bytes, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError("max_bytes must be an integer")
+            if max_bytes < 1:
+                raise ValueError("max_bytes must be at least 1")
+        with self._receives:
+            connection = await self._ready()
+            while True:
+                await self._take_frames(connection)
+                await self._answer()
+                if self._payload or self._ended or self._refusal is not None:
+                    break
+                data = await self.transport.receive_some(READ_BYTES)
+                if data:
+                    connection.receive_data(bytes(data))
+                    self._events = connection.events()
+                else:
+                    self._ended = True
+            await trio.lowlevel.checkpoint()
+            if self._closed:
+                raise trio.ClosedResourceError("this WebSocket was closed")
+            if self._refusal is not None and not self._payload:
+                raise trio.BrokenResourceError(self._refusal)
+            count = len(self._payload) if max_bytes is None else max_bytes
+            taken = bytes(self._payload[:count])
+            del self._payload[:count]
+            return taken
+
+    async def _take_frames(self, connection: Connection) -> None:
+        """Everything in what was read last. Payload goes on as it comes, whether its message is complete or not."""
+        for number, event in enumerate(self._events, 1):
+            self._take(connection, event)
+            if self._ended or self._refusal is not None:
+                self._events = iter(())
+                break
+            if number % EVENTS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+
+    def _take(self, connection: Connection, event: Event) -> None:
+        match event:
+            case BytesMessage():
+                self._payload += event.data
+            case Ping():
+                self._pong = bytes(event.payload)
+                self._answer_due = True
+            case CloseConnection():
+                # wsproto says in this way too that what came is no WebSocket. Then there was no close frame.
+                if connection.state is ConnectionState.OPEN:
+                    words = printable(event.reason or "")
+                    self._refuse(CloseReason(event.code), f"the other side broke the WebSocket's rules: {words}")
+                else:
+                    self._ended = True
+                    self._bid_farewell(event.response())
+            case TextMessage():
+                self._refuse(CloseReason.UNSUPPORTED_DATA, "a text message, and Lightning takes binary ones alone")
+            case _:
+                pass  # a pong, which nobody asked for
+
+    def _refuse(self, code: CloseReason, words: str) -> None:
+        self._refusal = words
+        self._bid_farewell(CloseConnection(code))
+
+    def _bid_farewell(self, farewell: CloseConnection) -> None:
+        self._farewell = farewell
+        self._answer_due = True
+
+    def _answers(self) -> bytes:
+        """The frames that the other side waits for. They count as sent from here on."""
+        pong, self._pong = self._pong, None
+        farewell, self._farewell = self._farewell, None
+        self._answer_due = False
+        connection = self._connection
+        frames = b""
+        if connection is not None:
+            if pong is not None and connection.state is ConnectionState.OPEN:
+                frames += connection.send(Pong(pong))
+            if farewell is not None:
+                frames += connection.send(farewell)
+        return frames
+
+    async def _answer(self) -> None:
+        """Sends what is due, unless that takes too long: then it goes with what is sent next, or the next answer.
+
+        Reading must go on, for the other side may be one that reads nothing until we have read what it sends.
+        """
+        if not self._answer_due or self._half_written or self._closed:
+            return
+        try:
+            self._writing.acquire_nowait()
+        except trio.WouldBlock:
+            return  # whoever writes now sends it behind its own frame
+        try:
+            with trio.move_on_after(ANSWER_SECONDS):
+                self._answer_due = False
+                await self.transport.wait_send_all_might_not_block()
+                await self._write_shortly(self._answers())
+        except trio.BrokenResourceError:
+            self._half_written = True  # what came before that may still be there to be read
+        finally:
+            self._writing.release()
+
+    # -- the server's handshake ----------------------------------------------------------------------------------------
+
+    async def _ready(self) -> Connection:
+        """The connection, once its handshake is done, by this task or another one. Cancellation loses nothing."""
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError("this WebSocket was closed")
+        if self._connection is not None:
+            return self._connection
+        async with self._shaking:
+            return await self._shake() if self._connection is None else self._connection
+
+    async def _shake(self) -> Connection:
+        if self._refusal is None and self._accepted is None:
+            end = await _read_head(self.transport, self._head)
+            answer, connection, refusal = _judge(bytes(self._head[:end]))
+            if connection is None:
+                self._refusal = refusal
+                await self.transport.wait_send_all_might_not_block()
+                await self._write_shortly(answer)
+            else:
+                connection.receive_data(bytes(self._head[end:]))
+                self._accepted = answer, connection
+            self._head.clear()
+        if self._accepted is None:
+            raise trio.BrokenResourceError(self._refusal)
+        answer, connection = self._accepted
+        await self.transport.wait_send_all_might_not_block()
+        await self._write_shortly(answer)
+        if self._half_written:
+            self._refusal, self._accepted = "the other side does not take the answer to its handshake", None
+            raise trio.BrokenResourceError(self._refusal)
+        self._connection, self._events = connection, connection.events()
+        return connection
+
+    # -- closing -------------------------------------------------------------------------------------------------------
+
+    async def aclose(self) -> None:
+        """Sends a close frame if the transport takes it within CLOSE_SECONDS, then closes the transport.
+
+        Cancelled: closes at once. Whoever is sending or receiving gets ClosedResourceError.
+        """
+        farewell = b""
+        if not (self._closed or self._half_written or self._connection is None or self._writing.locked()):
+            if self._farewell is None and self._connection.state is ConnectionState.OPEN:
+                self._farewell = CloseConnection(CloseReason.NORMAL_CLOSURE)
+            farewell = self._answers()
+        self._closed = True
+        with trio.move_on_after(CLOSE_SECONDS):
+            try:
+                if farewell:
+                    await self.transport.send_all(farewell)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # it is gone already
+            finally:
+                await self.transport.aclose()
 
 
 class WebSocketListener(trio.abc.Listener[WebSocketStream]):
-    """Takes what another listener accepts for WebSockets: ``peers.listen_on(WebSocketListener(listener))``."""
+    """Accepts WebSockets from a listener of byte streams, which is its own from now on.
 
-    def __init__(self, listener: trio.abc.Listener[Any]) -> None:
+    `accept` waits for no handshake: that comes with the first `receive_some` or `send_all` of the stream, under the
+    deadline of whoever calls it. Give it to `PeerNursery.listen_on`.
+    """
+
+    def __init__(self, listener: trio.abc.Listener[trio.abc.Stream]) -> None:
         self.listener: Final = listener
 
     async def accept(self) -> WebSocketStream:
-        """The next one. Its handshake is still to come, with its first read: nobody waits for it here."""
+        """The next connection. Raises what the listener does; cancellation loses nothing."""
         return WebSocketStream(await self.listener.accept())
 
     async def aclose(self) -> None:
+        """Closes the listener."""
         await self.listener.aclose()
+
+
+async def accept_websocket(stream: trio.abc.Stream) -> WebSocketStream:
+    """The server's handshake on a connected stream: any path, any origin.
+
+    Raises OSError if the other side does not ask for a WebSocket, after an answer in HTTP that says so, or if the
+    connection breaks. The deadline is the caller's. On failure, and cancelled, the stream is closed.
+    """
+    websocket = WebSocketStream(stream)
+    try:
+        await websocket._ready()
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(stream)
+        raise OSError(str(error)) from error
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return websocket
+
+
+async def connect_websocket(stream: trio.abc.Stream, host: str, path: str = "/") -> WebSocketStream:
+    """The client's handshake on a connected stream. `host` is the server's name, with its port if that is not 80.
+
+    Raises OSError if the server refuses, is no WebSocket's, cannot be asked for in this way, or if the connection
+    breaks. The deadline is the caller's. On failure, and cancelled, the stream is closed.
+    """
+    try:
+        return WebSocketStream(stream, await _ask(stream, host, path))
+    except trio.BrokenResourceError as error:
+        await trio.aclose_forcefully(stream)
+        raise OSError(str(error)) from error
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
 
 
 async def dial_websocket(
     host: str, port: int, *, dial: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream
 ) -> WebSocketStream:
-    """Connects, and makes the handshake of a WebSocket: ``open_peer_nursery(manager, dial=dial_websocket)``.
+    """A WebSocket with a node, for ``open_peer_nursery(manager, dial=dial_websocket)``. `dial` opens what it goes over.
 
-    OSError if there is no connection, or no WebSocket at its end. `dial` opens the stream inside. Cancelled: it is
-    closed.
+    Raises OSError if there is no connection, or no WebSocket there. The deadline is the caller's; cancelled, it closes
+    what it has opened.
     """
-    transport = await dial(host, port)
-    shown = f"[{host}]" if ":" in host else host
-    stream = WebSocketStream(transport, host=f"{shown}:{port}")
+    stream = await dial(host, port)
+    name = host.partition("%")[0]  # a zone means nothing elsewhere
+    return await connect_websocket(stream, f"[{name}]:{port}" if ":" in name else f"{name}:{port}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class _OneAtATime:
+    """A method that two tasks must not be in: BusyResourceError for the second one."""
+
+    def __init__(self, words: str) -> None:
+        self._words: Final = words
+        self._busy = False
+
+    def __enter__(self) -> None:
+        if self._busy:
+            raise trio.BusyResourceError(self._words)
+        self._busy = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._busy = False
+
+
+async def _read_head(stream: trio.abc.Stream, into: bytearray) -> int:
+    """Reads until `into` has all lines of a request or an answer, and says where they end; 0 if they are too long.
+
+    BrokenResourceError if the stream ends first. Cancellation loses nothing: `into` has all that was read.
+    """
+    at = 0
+    while True:
+        found = _BLANK_LINE.search(into, at)
+        if found is not None:
+            return found.end()
+        if len(into) >= MAX_HEAD:
+            return 0
+        at = max(0, len(into) - 2)
+        data = await stream.receive_some(MAX_HEAD - len(into))
+        if not data:
+            raise trio.BrokenResourceError("the other side hung up in the WebSocket's handshake")
+        into += data
+
+
+def _judge(head: bytes) -> tuple[bytes, Connection | None, str]:
+    """A request, answered: the answer, and either the connection or why there is none. Without a request: too long."""
+    if not head:
+        words = f"a request of more than {MAX_HEAD} bytes"
+        return _refused(400, words), None, f"no WebSocket: {words}"
+    handshake = H11Handshake(ConnectionType.SERVER)
     try:
-        await stream.shake_hands()
-    except trio.BrokenResourceError as error:
-        await trio.aclose_forcefully(transport)
-        raise ConnectionError(str(error)) from None
-    except BaseException:
-        await trio.aclose_forcefully(transport)
-        raise
-    return stream
+        handshake.receive_data(head)
+        if not any(isinstance(event, Request) for event in handshake.events()):
+            return _refused(400, "no request"), None, "no WebSocket: no request"
+        answer = handshake.send(AcceptConnection())
+    except RemoteProtocolError as error:
+        hint = error.event_hint
+        words = printable(str(error))
+        old = isinstance(hint, RejectConnection) and hint.status_code == 426
+        return _refused(426 if old or "Upgrade" in words else 400, words), None, f"no WebSocket: {words}"
+    except (h11.LocalProtocolError, UnicodeError):
+        # The library takes some headers for text before it has looked at them.
+        return _refused(400, "a malformed request"), None, "no WebSocket: a malformed request"
+    return answer, handshake.connection, ""
+
+
+def _refused(status: int, words: str) -> bytes:
+    lines = ["HTTP/1.1 400 Bad Request"]
+    if status == 426:
+        lines = ["HTTP/1.1 426 Upgrade Required", "Upgrade: websocket", "Sec-WebSocket-Version: 13"]
+    body = f"This is a Lightning node's WebSocket. {words}\n"
+    connection = "Upgrade, close" if status == 426 else "close"
+    lines += [f"Connection: {connection}", "Content-Type: text/plain", f"Content-Length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode("ascii")
+
+
+async def _ask(stream: trio.abc.Stream, host: str, path: str) -> Connection:
+    handshake = H11Handshake(ConnectionType.CLIENT)
+    try:
+        if _HOST.fullmatch(host) is None or _PATH.fullmatch(path) is None:
+            raise UnicodeError
+        request = handshake.send(Request(host=host, target=path))
+    except UnicodeError:
+        raise OSError(f"no WebSocket can be asked for at {printable(host, 280)!r}, {printable(path, 280)!r}") from None
+    await stream.send_all(request)
+    head = bytearray()
+    end = await _read_head(stream, head)
+    if not end:
+        raise OSError(f"the server's answer to a WebSocket's handshake has more than {MAX_HEAD} bytes")
+    try:
+        handshake.receive_data(bytes(head[:end]))
+    except RemoteProtocolError as error:
+        raise OSError(f"the server is not a WebSocket's: {printable(str(error))}") from error
+    except UnicodeError as error:
+        raise OSError("the server is not a WebSocket's: a malformed answer") from error
+    if handshake.connection is None:
+        status = [event.status_code for event in handshake.events() if isinstance(event, RejectConnection)]
+        raise OSError(f"the server refused the WebSocket: HTTP status {status[0] if status else 'unknown'}")
+    handshake.connection.receive_data(bytes(head[end:]))
+    return handshake.connection
