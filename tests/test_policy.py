@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, until
+from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of, until
 from triolight import (
     Allowance,
     ChannelMessageHandler,
@@ -176,6 +176,40 @@ async def test_strangers_are_limited_in_total_and_by_source(autojump_clock: trio
         assert seen.handshake_failures["HANDSHAKE_TIMEOUT"] == 10
         assert peers._strangers_of == {}
         nursery.cancel_scope.cancel()
+
+
+async def test_over_loopback_each_source_by_itself_if_the_policy_says_so() -> None:
+    async def knock(source: str, port: int) -> trio.SocketStream:
+        sock = trio.socket.socket()
+        await sock.bind((source, 0))
+        await sock.connect(("127.0.0.1", port))
+        return trio.SocketStream(sock)
+
+    with trio.fail_after(20):
+        policy = Policy(max_strangers_per_source=2, limit_local_sources=True)
+        async with open_peer_nursery(make_manager(1), policy=policy) as peers:
+            port = await port_of(peers)
+            streams = [await knock(f"127.0.0.{2 + number % 3}", port) for number in range(9)]
+            closed: list[int] = []
+
+            async def watch(number: int, stream: trio.SocketStream) -> None:
+                if await is_closed(stream):
+                    closed.append(number)
+                    done.set()
+
+            async with trio.open_nursery() as nursery:
+                done = trio.Event()
+                for number, stream in enumerate(streams):
+                    nursery.start_soon(watch, number, stream)
+                while len(closed) < 3:
+                    await done.wait()
+                    done = trio.Event()
+                assert peers.statistics().strangers == 6
+                nursery.cancel_scope.cancel()
+            # Three sources, two places each.
+            assert sorted(number % 3 for number in closed) == [0, 1, 2]
+            for stream in streams:
+                await trio.aclose_forcefully(stream)
 
 
 async def test_a_banned_address_is_not_heard(autojump_clock: trio.testing.MockClock) -> None:
