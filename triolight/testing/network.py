@@ -1,8 +1,8 @@
 """SimulatedNetwork: hosts, links and what goes wrong with them, in memory and on the mock clock.
 
-Streams and listeners are Trio's own interfaces, and behave as TCP's do at their edges; nothing above them can tell. No
-task runs here: whoever waits for bytes sleeps until they arrive. Every random choice comes from the seed. No byte
-leaves the process.
+Streams and listeners are Trio's own interfaces, and behave as TCP's do at their edges; nothing above them can tell. One
+system task wakes whoever waits for bytes when they arrive. Every random choice comes from the seed. No byte leaves the
+process.
 """
 
 # The classes of this file are one thing in several parts, and know each other.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import heapq
 import math
 import os
 import random
@@ -19,6 +20,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
@@ -95,34 +97,77 @@ class _Way:
             flow.freeze(now) if blocked else flow.thaw(now)
 
 
-class _Alarm:
-    """The sleep of one task, which others may end sooner."""
-
-    __slots__ = ("_scope",)
+class _Clock:
+    """What happens at which time, on one network. One task sleeps for all: a task of its own for each packet, or a
+    deadline, costs several times as much."""
 
     def __init__(self) -> None:
+        self._due: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
         self._scope: trio.CancelScope | None = None
 
-    @property
-    def in_use(self) -> bool:
-        return self._scope is not None
+    def call_at(self, at: float, action: Callable[[], None]) -> None:
+        self._count += 1
+        heapq.heappush(self._due, (at, self._count, action))
+        if self._scope is None:
+            self._scope = trio.CancelScope(deadline=at)
+            trio.lowlevel.spawn_system_task(self._run, name="simulated network")
+        elif at < self._scope.deadline:
+            self._scope.deadline = at
+
+    async def _run(self) -> None:
+        due = self._due
+        try:
+            while True:
+                now = trio.current_time()
+                while due and due[0][0] <= now:
+                    heapq.heappop(due)[2]()
+                with trio.CancelScope(deadline=due[0][0] if due else math.inf) as self._scope:
+                    await trio.sleep_forever()
+        finally:
+            self._scope = None  # the run is over; the next one needs a task of its own
+
+
+class _Alarm:
+    """The sleep of one task until a time, which others may end sooner. It may end too early, never too late."""
+
+    __slots__ = ("_clock", "_set_to", "_task")
+
+    def __init__(self, clock: _Clock) -> None:
+        self._clock = clock
+        self._task: trio.lowlevel.Task | None = None
+        self._set_to = math.inf
+        """The earliest time at which the clock will ring."""
 
     async def sleep_until(self, at: float) -> None:
-        with trio.CancelScope(deadline=at) as self._scope:
-            try:
-                await trio.sleep_forever()
-            finally:
-                self._scope = None
+        self._set(at)
+        self._task = trio.lowlevel.current_task()
+        try:
+            await trio.lowlevel.wait_task_rescheduled(_abort)
+        finally:
+            self._task = None
 
     def ring(self, at: float = -math.inf) -> None:
-        """Wakes the sleeper at this time, if it would sleep longer."""
-        scope = self._scope
-        if scope is None:
-            return
-        if at == -math.inf:
-            scope.cancel(reason="something has happened on the simulated network")
-        elif at < scope.deadline:
-            scope.deadline = at
+        """Wakes the sleeper at this time, if it would sleep longer; by default now."""
+        if self._task is not None:
+            if at == -math.inf:
+                task, self._task = self._task, None
+                trio.lowlevel.reschedule(task)
+            else:
+                self._set(at)
+
+    def _set(self, at: float) -> None:
+        if at < self._set_to:
+            self._set_to = at
+            self._clock.call_at(at, self._rang)
+
+    def _rang(self) -> None:
+        self._set_to = math.inf
+        self.ring()
+
+
+def _abort(_: object) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
 
 
 class _Flow:
@@ -268,8 +313,8 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
         self.socket: Final = SimulatedSocket(local, remote)
         self._local: Final = local
         self._remote: Final = remote
-        self._receive_alarm: Final = _Alarm()
-        self._send_alarm: Final = _Alarm()
+        self._receive_alarm: Final = _Alarm(network._clock)
+        self._send_alarm: Final = _Alarm(network._clock)
         self._sending = False
         self._receiving = False
         self._closed = False
@@ -277,7 +322,6 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
         self._gone = False
         """Its host has vanished: what comes for it finds nobody."""
         self._broken: OSError | None = None
-        self._lost_at = math.inf
 
     def __repr__(self) -> str:
         return f"<SimulatedStream {self._local[0]}:{self._local[1]} to {self._remote[0]}:{self._remote[1]}>"
@@ -285,20 +329,17 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
     def _check(self, now: float) -> None:
         if self._closed:
             raise trio.ClosedResourceError("this stream was closed")
-        if self._broken is None and (self._in.reset_at <= now or self._lost_at <= now):
-            self._break(_os_error(errno.ECONNRESET))
+        if self._in.reset_at <= now:
+            self._break(errno.ECONNRESET)
         if self._broken is not None:
             raise trio.BrokenResourceError(str(self._broken)) from self._broken
 
-    def _break(self, error: OSError) -> None:
+    def _break(self, number: int) -> None:
         if self._broken is None:
-            self._broken = error
+            self._broken = _os_error(number)
             self._in.forget()
         self._receive_alarm.ring()
         self._send_alarm.ring()
-
-    def _ends_at(self) -> float:
-        return min(self._in.reset_at, self._lost_at)
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """A checkpoint. Waits while BUFFER_BYTES have not been read. Cancelled: a part may have been sent."""
@@ -318,7 +359,7 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
                     self._check(now)
                     room = BUFFER_BYTES - self._out.size
                     if room <= 0:
-                        await self._send_alarm.sleep_until(self._ends_at())
+                        await self._send_alarm.sleep_until(self._in.reset_at)
                         continue
                     most = PACKET_BYTES if self._out.way.conditions.bandwidth < math.inf else BUFFER_BYTES
                     count = min(room, most, len(view) - at)
@@ -342,8 +383,8 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
         self._sending = True
         try:
             await trio.lowlevel.checkpoint()
-            while self._out.size >= BUFFER_BYTES and self._broken is None and self._ends_at() > trio.current_time():
-                await self._send_alarm.sleep_until(self._ends_at())
+            while self._out.size >= BUFFER_BYTES and self._broken is None and self._in.reset_at > trio.current_time():
+                await self._send_alarm.sleep_until(self._in.reset_at)
                 if self._closed:
                     raise trio.ClosedResourceError("this stream was closed")
         finally:
@@ -396,7 +437,7 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
                         return b""
                     return flow.take(self._network._cut(min(len(flow.arrived), max_bytes)))
                 slept = True
-                await self._receive_alarm.sleep_until(min(flow.next_arrival(), self._ends_at()))
+                await self._receive_alarm.sleep_until(min(flow.next_arrival(), self._in.reset_at))
         finally:
             self._receiving = False
 
@@ -410,7 +451,7 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
             return
         self._closed = True
         now = trio.current_time()
-        if self._in.reset_at > now and self._lost_at > now and self._broken is None:
+        if self._in.reset_at > now and self._broken is None:
             self._in.absorb(now)
             if self._in.arrived:
                 self._out.drop_unarrived()
@@ -545,6 +586,7 @@ class SimulatedNetwork:
         self._partitions: list[frozenset[str]] = []
         self._changed = trio.Event()
         self._digest = hashlib.sha256()
+        self._clock: Final = _Clock()
 
     def __repr__(self) -> str:
         return f"<SimulatedNetwork, seed {self.seed}, {len(self._hosts)} hosts>"
@@ -603,7 +645,7 @@ class SimulatedNetwork:
         one, other = self._known(one).address, self._known(other).address
         for flow in list(self._way(one, other).flows):
             for stream in (flow.sender, flow.receiver):
-                stream._break(_os_error(errno.ECONNRESET))
+                stream._break(errno.ECONNRESET)
 
     def vanish(self, host: SimulatedHost | str) -> None:
         """The host is off the network without a word, no FIN, no RST. Its own streams break; the others' never hear.
@@ -688,7 +730,9 @@ class SimulatedNetwork:
         ours._in = theirs._out = _Flow(back, theirs, ours)
         lifetime = min(there.conditions.mean_lifetime, back.conditions.mean_lifetime)
         if lifetime < math.inf:
-            ours._lost_at = theirs._lost_at = trio.current_time() + self._rng.expovariate(1 / lifetime)
+            lost_at = trio.current_time() + self._rng.expovariate(1 / lifetime)
+            for stream in (ours, theirs):
+                self._clock.call_at(lost_at, partial(stream._break, errno.ECONNRESET))
         return ours, theirs
 
     def stream_pair(
