@@ -1,0 +1,315 @@
+"""A peer that follows a script: it says exactly what it is told, at any level, and checks what the node answers.
+
+It has the transport of its own (BOLT 8) and no PeerManager: it answers no ping, sends no Init, and breaks any rule it
+is asked to break. It reads only when the script expects something. Its patience is measured by the clock of the run, so
+with a mock clock a script never waits in real time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, Literal, TypeVar
+
+import trio
+
+from triolight.errors import ConnectError, DecodeError, printable
+from triolight.keys import SecretKey
+from triolight.messages import BOLT, Error, Init, Message, Registry, UnknownMessage, Warning
+from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
+from triolight.nursery import PeerNursery
+from triolight.testing.network import Conditions, SimulatedNetwork
+
+HEADER_BYTES: Final = 18
+"""BOLT 8: the encrypted length of a packet and its tag."""
+PATIENCE_SECONDS: Final = 60.0
+HISTORY: Final = 20
+"""Steps of the script that a failure shows."""
+
+M = TypeVar("M", bound=Message | UnknownMessage)
+AnyMessage = Message | UnknownMessage
+Corruption = Literal["length", "length tag", "body", "body tag"]
+"""Which part of a packet has a bit flipped."""
+
+
+class ScriptFailed(AssertionError):
+    """The node did not do what the script expects. Says what it did, and what went before."""
+
+
+class ScriptedPeer:
+    """One end of a connection, in the hands of a test. Made by `scripted_peer`."""
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        their_node_id: bytes | None,
+        secret: bytes,
+        ephemeral: bytes,
+        messages: Registry,
+        patience: float,
+    ) -> None:
+        self.stream: Final = stream
+        self.ignoring: tuple[type[AnyMessage], ...] = ()
+        """Message classes that `expect` passes over."""
+        self.patience = patience
+        """Seconds that an expectation waits."""
+        self._messages = messages
+        key = SecretKey(secret)
+        self.node_id: Final = key.public_key
+        self._handshake = Handshake(key, SecretKey(ephemeral), their_node_id)
+        self._initiator = their_node_id is not None
+        self._sealer: Sealer | None = None
+        self._opener: Opener | None = None
+        self._unread = b""
+        """What came before the handshake was done."""
+        self._history: deque[str] = deque(maxlen=HISTORY)
+
+    def __repr__(self) -> str:
+        return f"<ScriptedPeer {self.node_id.hex()}>"
+
+    def _fail(self, words: str) -> ScriptFailed:
+        return ScriptFailed("\n    ".join((words, "what went before:", *self._history)))
+
+    # -- bytes ---------------------------------------------------------------------------------------------------------
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Bytes on the wire, as they are. ScriptFailed if the connection is gone."""
+        try:
+            await self.stream.send_all(data)
+        except trio.BrokenResourceError as error:
+            raise self._fail(f"the connection broke: {error}") from error
+
+    async def receive_bytes(self, count: int) -> bytes:
+        """Exactly so many bytes from the wire. ScriptFailed if they do not come."""
+        while len(self._unread) < count:
+            data = await self._receive(f"{count} bytes")
+            if not data:
+                raise self._fail(f"the connection ended after {len(self._unread)} of {count} bytes")
+            self._unread += data
+        data, self._unread = self._unread[:count], self._unread[count:]
+        return data
+
+    async def _receive(self, what: str) -> bytes:
+        """The next bytes. Empty: the end, by FIN or by RST."""
+        with trio.move_on_after(self.patience):
+            try:
+                return bytes(await self.stream.receive_some(65536))
+            except trio.BrokenResourceError:
+                return b""
+        raise self._fail(f"{what} did not come within {self.patience:g} seconds")
+
+    # -- the handshake -------------------------------------------------------------------------------------------------
+
+    def act_one(self) -> bytes:
+        """The initiator's first act, 50 bytes, for `send_bytes`."""
+        return self._handshake.act_one()
+
+    def answer_act(self, act: bytes) -> bytes:
+        """What answers the node's act (act one 50 bytes, two 50, three 66). ScriptFailed if the act is not good."""
+        try:
+            answer, _ = self._handshake.receive(act)
+        except HandshakeFailed as error:
+            raise self._fail(str(error)) from error
+        if self._handshake.complete:
+            self._sealer, self._opener = self._handshake.sealer, self._handshake.opener
+        return answer
+
+    async def shake_hands(self) -> None:
+        """All three acts, as BOLT 8 wants them."""
+        if self._initiator:
+            await self.send_bytes(self.act_one())
+            await self.send_bytes(self.answer_act(await self.receive_bytes(50)))
+        else:
+            await self.send_bytes(self.answer_act(await self.receive_bytes(50)))
+            self.answer_act(await self.receive_bytes(66))
+
+    # -- messages out --------------------------------------------------------------------------------------------------
+
+    def packet(self, message: AnyMessage | bytes, corrupt: Corruption | None = None) -> bytes:
+        """A message (or the bytes of one, its type first; anything goes) encrypted, for `send_bytes`: whole, in parts,
+        with a part left out. Uses up its nonces: packets are sent in the order in which they were made.
+
+        `corrupt` flips a bit. RuntimeError before the handshake.
+        """
+        if self._sealer is None:
+            raise RuntimeError("the handshake is not done")
+        data = message if isinstance(message, bytes) else message.encode()
+        packet = bytearray(self._sealer.seal(data))
+        if corrupt is not None:
+            at = {"length": 0, "length tag": 2, "body": HEADER_BYTES, "body tag": len(packet) - 1}[corrupt]
+            packet[at] ^= 1
+        return bytes(packet)
+
+    async def send(self, *messages: AnyMessage) -> None:
+        """Messages, in one write."""
+        for message in messages:
+            self._history.append(f"sent {message!r}")
+        await self.send_bytes(b"".join(map(self.packet, messages)))
+
+    async def send_raw(self, *messages: bytes) -> None:
+        """Messages given as their bytes, encrypted as they are: malformed, cut off, of any type."""
+        for message in messages:
+            self._history.append(f"sent {len(message)} bytes: {message[:40].hex()}")
+        await self.send_bytes(b"".join(map(self.packet, messages)))
+
+    # -- messages in ---------------------------------------------------------------------------------------------------
+
+    async def receive(self) -> AnyMessage | None:
+        """The next message, whatever it is; None at the end of the connection. ScriptFailed for none in time."""
+        return await self._next("a message")
+
+    async def _next(self, what: str) -> AnyMessage | None:
+        opener = self._opener
+        if opener is None:
+            raise RuntimeError("the handshake is not done")
+        opener.feed(self._unread)
+        self._unread = b""
+        try:
+            while (data := opener.next_message()) is None:
+                received = await self._receive(what)
+                if not received:
+                    self._history.append("the node closed the connection")
+                    return None
+                opener.feed(received)
+            message = self._messages.decode(data)
+        except (PacketFailed, DecodeError) as error:
+            raise self._fail(f"the node sent what is no message: {error}") from error
+        shown = f"  {printable(message.data)!r}" if isinstance(message, Warning | Error) else ""
+        self._history.append(f"got  {message!r}{shown}")
+        return message
+
+    async def expect(self, wanted: type[M] | M, where: Callable[[M], bool] | None = None) -> M:
+        """The next message, which has to be of this class, or equal to this message, and, if given, to satisfy `where`.
+
+        Those of `ignoring` are passed over, unless they are what is wanted. ScriptFailed if another message comes, the
+        connection ends, or nothing comes for `patience` seconds.
+        """
+        kind: type[Any] = wanted if isinstance(wanted, type) else type(wanted)
+        words = wanted.__name__ if isinstance(wanted, type) else repr(wanted)
+        deadline = trio.current_time() + self.patience
+        while True:
+            message: Any = await self._next(words)
+            if message is None:
+                raise self._fail(f"expected {words}, and the node closed the connection")
+            fits = isinstance(message, kind) and (isinstance(wanted, type) or message == wanted)
+            if fits and (where is None or where(message)):
+                return message  # type: ignore[no-any-return]
+            if not isinstance(message, self.ignoring):
+                raise self._fail(f"expected {words}, not {message!r}")
+            if trio.current_time() > deadline:
+                raise self._fail(f"{words} did not come within {self.patience:g} seconds")
+
+    async def expect_silence(self, seconds: float) -> None:
+        """Nothing comes for so long (but what is in `ignoring`), and the connection stays. ScriptFailed otherwise."""
+        patience, until = self.patience, trio.current_time() + seconds
+        self.patience = math.inf
+        try:
+            with trio.move_on_at(until):
+                while True:
+                    message = await self._next("silence")
+                    if message is None:
+                        raise self._fail("expected silence, and the node closed the connection")
+                    if not isinstance(message, self.ignoring):
+                        raise self._fail(f"expected silence, not {message!r}")
+        finally:
+            self.patience = patience
+
+    async def expect_closed(self, reason: str | None = None) -> list[AnyMessage]:
+        """The node closes the connection. Returns what it said before.
+
+        `reason`: its last message is a warning or an error, with these words in it; "" : it closes without a word of
+        either. None: either way. ScriptFailed otherwise, or if it is still there after `patience` seconds.
+        """
+        said: list[AnyMessage] = []
+        if self._opener is None:
+            while data := await self._receive("the end of the connection"):
+                if reason == "":
+                    raise self._fail(f"expected no word, not {data.hex()}")
+            return said
+        deadline = trio.current_time() + self.patience
+        while (message := await self._next("the end of the connection")) is not None:
+            if not isinstance(message, self.ignoring):
+                said.append(message)
+            if trio.current_time() > deadline:
+                raise self._fail(f"the connection was not closed within {self.patience:g} seconds")
+        last = said[-1] if said else None
+        if reason == "" and isinstance(last, Warning | Error):
+            raise self._fail(f"expected no word, not {printable(last.data)!r}")
+        if reason:
+            if not isinstance(last, Warning | Error):
+                raise self._fail(f"expected the reason {reason!r}, and the node said nothing")
+            if reason not in printable(last.data):
+                raise self._fail(f"expected the reason {reason!r}, not {printable(last.data)!r}")
+        return said
+
+    async def exchange_inits(self, init: Init | None = None) -> Init:
+        """Expects the node's Init, sends one (empty by default: no features), and returns the node's."""
+        theirs = await self.expect(Init)
+        await self.send(Init() if init is None else init)
+        return theirs
+
+
+@asynccontextmanager
+async def scripted_peer(
+    node: PeerNursery | trio.abc.Stream,
+    their_node_id: bytes | None = None,
+    *,
+    secret: bytes = b"\x11" * 32,
+    ephemeral: bytes = b"\x12" * 32,
+    messages: Registry = BOLT,
+    dialled: bool = False,
+    handshake: bool = True,
+    patience: float = PATIENCE_SECONDS,
+    seed: int = 0,
+) -> AsyncIterator[ScriptedPeer]:
+    """``async with scripted_peer(peers) as peer``: a connection with a node under test, its other end in our hands.
+
+    `node` is a PeerNursery: the connection is made in memory, and what arrives is cut at places that follow from
+    `seed`. We dial it; with `dialled` it dials us. Or `node` is a connected stream of any kind: the initiator is
+    whoever `their_node_id` says (given: we are; None: the other side is).
+
+    The handshake is done when the block begins, unless `handshake` is False; Inits are the script's. The stream is
+    closed when the block is left.
+    """
+    if not isinstance(node, PeerNursery):
+        peer = ScriptedPeer(node, their_node_id, secret, ephemeral, messages, patience)
+        try:
+            if handshake:
+                await peer.shake_hands()
+            yield peer
+        finally:
+            await trio.aclose_forcefully(node)
+        return
+    network = SimulatedNetwork(seed, Conditions(latency=0.001))
+    ours, theirs = network.stream_pair(network.host("script"), network.host("node"))
+    key = SecretKey(secret).public_key
+
+    async def attach() -> None:
+        try:
+            await node.attach(theirs, key if dialled else None)
+        except ConnectError:
+            pass  # the script sees it from its side
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(attach)
+        there = None if dialled else node.manager.our_node_id
+        # Left by a failing script, this block raises what the script has raised, not a group around it.
+        failed: BaseException | None = None
+        try:
+            async with scripted_peer(
+                ours,
+                there,
+                secret=secret,
+                ephemeral=ephemeral,
+                messages=messages,
+                handshake=handshake,
+                patience=patience,
+            ) as peer:
+                yield peer
+        except BaseException as error:
+            failed = error
+        nursery.cancel_scope.cancel(reason="the script is over")
+    if failed is not None:
+        raise failed
