@@ -42,6 +42,17 @@ def test_lsps0() -> None:
     ]
 
 
+def test_simulated_network(tmp_path: Path) -> None:
+    picture = tmp_path / "delivery.png"
+    code, lines, errors = run_example("simulated_network.py", "7", str(picture))
+    assert (code, errors) == (0, "")
+    assert re.fullmatch(r"before the partition: 40 of 40 nodes within 0\.\d+ s, all 40 within 0\.\d+ s", lines[0])
+    assert re.fullmatch(r"during the partition: 13 of 40 nodes within 0\.\d+ s, all 40 within 6\d\.\d+ s", lines[1])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    again = run_example("simulated_network.py", "7")
+    assert again[1] == lines[:2]
+
+
 def test_own_message() -> None:
     code, lines, errors = run_example("own_message.py")
     assert (code, errors) == (0, "")
@@ -94,7 +105,7 @@ def test_sans_io_imports_no_trio() -> None:
 
 def test_every_example_is_tested_and_says_what_it_shows() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
-    assert names == ["hello.py", "lsps0.py", "own_message.py", "ping.py", "sans_io.py"]
+    assert names == ["hello.py", "lsps0.py", "own_message.py", "ping.py", "sans_io.py", "simulated_network.py"]
     for name in names:
         words = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
         assert words is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal, TypeVar
 
@@ -263,7 +263,7 @@ async def scripted_peer(
     handshake: bool = True,
     patience: float = PATIENCE_SECONDS,
     seed: int = 0,
-) -> AsyncIterator[ScriptedPeer]:
+) -> AsyncGenerator[ScriptedPeer, None]:
     """``async with scripted_peer(peers) as peer``: a connection with a node under test, its other end in our hands.
 
     `node` is a PeerNursery: the connection is made in memory, and what arrives is cut at places that follow from
