@@ -66,6 +66,7 @@ from triolight.address import DEFAULT_PORT, IPv4Address, IPv6Address
 from triolight.cli_messages import decode, encode
 from triolight.connection import LARGEST_PONG
 from triolight.messages import BOLT, Message, Ping, Registry, UnknownMessage, Warning, message
+from triolight.testing.conformance import PATIENCE_SECONDS, Verdict, check_peer
 
 CONNECT: Final = 3
 HANDSHAKE: Final = 4
@@ -141,7 +142,7 @@ def exit_code(reason: DisconnectReason) -> int:
 # Command line
 
 
-class _CannotListen(click.ClickException):
+class _NoNetwork(click.ClickException):
     exit_code = CONNECT
 
 
@@ -636,7 +637,7 @@ async def _serve_metrics(peers: PeerNursery, port: int, task_status: trio.TaskSt
     try:
         listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     except OSError as error:
-        raise _CannotListen(f"cannot listen on 127.0.0.1 port {port}: {error.strerror}") from None
+        raise _NoNetwork(f"cannot listen on 127.0.0.1 port {port}: {error.strerror}") from None
     task_status.started(_port_of(listeners[0]))
     await trio.serve_listeners(serve_metrics(peers), listeners)
 
@@ -655,7 +656,7 @@ async def _listen_and_tell(
             try:
                 listeners = await peers.listen(port, host=host)
             except OSError as error:
-                raise _CannotListen(f"cannot listen on {host} port {port}: {error.strerror}") from None
+                raise _NoNetwork(f"cannot listen on {host} port {port}: {error.strerror}") from None
             for listener in listeners:
                 ours = str(listener.socket.getsockname()[0])
                 address = NodeAddress(manager.our_node_id, ours, _port_of(listener))
@@ -712,6 +713,38 @@ def top(
 
     plan = TopPlan(_our_manager(secret_file, verbose), nodes, host, port, proxy, interval, once)
     ctx.exit(CONNECT if _run(run_top, plan) else 0)
+
+
+@cli.command(epilog=EXIT_CODES)
+@click.argument("address", callback=_as_address, metavar="NODE_ID@HOST:PORT")
+@click.option(
+    "--patience",
+    callback=_as_seconds,
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="Seconds for each answer, and for the node to close what it has to close.",
+)
+@_json_option
+@click.pass_context
+def check(ctx: click.Context, address: NodeAddress, patience: float, as_json: bool) -> None:
+    """Which rules of the BOLTs a node keeps: a table of what it does.
+
+    About thirty short connections, each with a key that is made for it and forgotten. It is polite: nothing is
+    flooded, nothing is changed. Exit code 5 if the node breaks a rule.
+    """
+    ctx.exit(_run(_check, address, patience, as_json))
+
+
+async def _check(address: NodeAddress, patience: float, as_json: bool) -> int:
+    counts: dict[Verdict, int] = {}
+    try:
+        async for one in check_peer(address, patience=patience):
+            counts[one.verdict] = counts.get(one.verdict, 0) + 1
+            _data(as_json, str(one), "finding", rule=one.rule, where=one.where, verdict=one.verdict, seen=one.seen)
+    except OSError as error:
+        raise _NoNetwork(f"cannot reach {address}: {error.strerror or error}") from None
+    _progress(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
+    return PROTOCOL if Verdict.BREAKS in counts else 0
 
 
 class _Guests:
