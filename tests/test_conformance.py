@@ -22,10 +22,10 @@ class Queries(RoutingMessageHandler):
         return Features.named("gossip_queries")
 
 
-async def findings(manager: PeerManager) -> dict[str, Finding]:
+async def findings(manager: PeerManager, patience: float = 20) -> dict[str, Finding]:
     async with open_peer_nursery(manager) as peers:
         address = NodeAddress(identity(1), "127.0.0.1", await port_of(peers))
-        found = {one.rule: one async for one in check_peer(address, patience=2)}
+        found = {one.rule: one async for one in check_peer(address, patience=patience)}
         assert not peers.statistics().kept
     return found
 
@@ -48,7 +48,7 @@ class Even(Message):
 
 async def test_what_breaks_a_rule_is_found() -> None:
     with trio.fail_after(60):
-        found = await findings(make_manager(1, messages=BOLT | {Even}))
+        found = await findings(make_manager(1, messages=BOLT | {Even}), patience=4)
     assert found["closes for an unknown even message"].verdict is Verdict.BREAKS
     assert found["closes for an unknown even message"].seen == "stays connected"
     assert found["answers query_channel_range"].verdict is Verdict.UNKNOWN
@@ -92,7 +92,7 @@ async def test_the_command_says_when_a_rule_is_broken() -> None:
         async with open_peer_nursery(make_manager(1, messages=BOLT | {Even})) as peers:
             address = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
             done = await trio.run_process(
-                [*CHECK, "--patience", "2", address], capture_stdout=True, capture_stderr=True, check=False
+                [*CHECK, "--patience", "4", address], capture_stdout=True, capture_stderr=True, check=False
             )
             assert done.returncode == 5
             assert b"breaks  BOLT 1  closes for an unknown even message: stays connected" in done.stdout
