@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -14,6 +15,7 @@ from triolight import (
     Allowance,
     ChannelMessageHandler,
     ConnectError,
+    CustomMessageHandler,
     DisconnectCode,
     DisconnectReason,
     NodeAddress,
@@ -27,9 +29,11 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, descriptor_of
+from triolight.keys import SecretKey
 from triolight.messages import GossipTimestampFilter, Message, Ping, QueryChannelRange, UnknownMessage, Warning
+from triolight.nursery import TURN_WORK
 from triolight.policy import COST_OF_QUERY
-from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork
+from triolight.testing import Conditions, ScriptedPeer, SimulatedHost, SimulatedNetwork, scripted_peer
 
 NOBODY = Population(strangers=0, strangers_of_source=0, peers=0, inbound_peers=0)
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
@@ -489,3 +493,53 @@ async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.M
         assert pair.far.statistics().received["warning"].messages == 1
         assert pair.far.statistics().disconnects == {"PEER_CLOSED": 1}
         assert pair.near.statistics().disconnects == {"REQUESTED": 1}
+
+
+async def test_a_flooder_takes_no_more_than_its_turn_from_fifty_others(autojump_clock: trio.testing.MockClock) -> None:
+    """Counted in messages: how many of the flooder's are handled between an honest one's sending and its handling."""
+    flooder = SecretKey(b"\x61" * 32).public_key
+
+    class Counts(CustomMessageHandler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.flood = 0
+            self.began, self.handled = trio.Event(), trio.Event()
+
+        def handle_custom_message(self, node_id: bytes, message: Message) -> None:
+            if node_id == flooder:
+                self.flood += 1
+                self.began.set()
+            else:
+                self.handled.set()
+
+    counts = Counts()
+    many = 20_000
+    async with (
+        open_peer_nursery(make_manager(1, custom=counts)) as peers,
+        trio.open_nursery() as nursery,
+        AsyncExitStack() as stack,
+    ):
+
+        async def script(number: int) -> ScriptedPeer:
+            ours, theirs = trio.testing.memory_stream_pair()
+            nursery.start_soon(peers.attach, theirs)
+            peer = await stack.enter_async_context(
+                scripted_peer(ours, identity(1), secret=bytes((number,)) * 32, ephemeral=bytes((number, 1)) * 16)
+            )
+            await peer.exchange_inits()
+            return peer
+
+        bad = await script(0x61)
+        honest = [await script(0x62 + number) for number in range(50)]
+        await until(lambda: len(peers.peers) == 51)
+        await bad.send_bytes(b"".join(bad.packet(Note(payload=b"x")) for _ in range(many)))
+        await counts.began.wait()
+        worst = 0
+        for peer in honest:
+            counts.handled, before = trio.Event(), counts.flood
+            await peer.send(Note(payload=b"y"))
+            await counts.handled.wait()
+            worst = max(worst, counts.flood - before)
+        assert counts.flood < many, "the flood was over before it could be compared"
+        # A turn for each task that the honest message passes on its way: its sender twice, our reader, the pump.
+        assert 0 < worst <= 10 * TURN_WORK
