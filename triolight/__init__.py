@@ -62,3 +62,8 @@ from triolight.policy import Allowance as Allowance
 from triolight.policy import Policy as Policy
 from triolight.policy import Population as Population
 from triolight.proxy import Proxy as Proxy
+from triolight.replay import Happening as Happening
+from triolight.replay import Replay as Replay
+from triolight.replay import TapeError as TapeError
+from triolight.replay import TapeMismatch as TapeMismatch
+from triolight.tape import Tape as Tape

@@ -57,6 +57,7 @@ from triolight import (
     RoutingMessageHandler,
     Side,
     StdlibLogger,
+    Tape,
     TriolightError,
     node_id,
     open_peer_nursery,
@@ -64,6 +65,7 @@ from triolight import (
 )
 from triolight.address import DEFAULT_PORT, IPv4Address, IPv6Address
 from triolight.cli_messages import decode, encode
+from triolight.cli_replay import replay
 from triolight.connection import LARGEST_PONG
 from triolight.messages import BOLT, Message, Ping, Registry, UnknownMessage, Warning, message
 from triolight.testing.conformance import PATIENCE_SECONDS, Verdict, check_peer
@@ -207,6 +209,37 @@ _verbose_option = click.option(
 )
 
 
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+
+def _tape_options(command: _C) -> _C:
+    """`--tape` and `--tape-with-secrets`."""
+    plain = click.option(
+        "--tape", type=_FILE, metavar="FILE", help="Record to a new FILE all that is said, in the clear: see replay."
+    )
+    full = click.option(
+        "--tape-with-secrets",
+        "secret_tape",
+        type=_FILE,
+        metavar="FILE",
+        help="Record the bytes of the wire, with the node secret and all keys for them.",
+    )
+    return plain(full(command))
+
+
+def _as_tape(tape: Path | None, secret_tape: Path | None) -> Tape | None:
+    if tape is not None and secret_tape is not None:
+        raise click.UsageError("--tape and --tape-with-secrets are two tapes")
+    path = tape or secret_tape
+    if path is None:
+        return None
+    if path.exists():
+        raise click.BadParameter(f"{path}: there is such a file already", param_hint="--tape")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise click.BadParameter(f"{path}: cannot be made", param_hint="--tape")
+    return Tape(path, kind="messages" if tape is not None else "with_secrets")
+
+
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -220,6 +253,7 @@ def cli() -> None:
 
 cli.add_command(decode)
 cli.add_command(encode)
+cli.add_command(replay)
 
 
 def main() -> None:
@@ -490,6 +524,7 @@ def histogram(seconds: list[float]) -> list[str]:
     show_default=True,
     help="For the whole connect: name, TCP, handshake, both Inits.",
 )
+@_tape_options
 @_secret_option
 @_json_option
 @_verbose_option
@@ -501,6 +536,8 @@ def ping_command(
     interval: float,
     size: int,
     timeout: float,
+    tape: Path | None,
+    secret_tape: Path | None,
     secret_file: Path | None,
     as_json: bool,
     verbose: int,
@@ -510,7 +547,7 @@ def ping_command(
     The time of one is from when the ping is queued to when its pong has been read. At the end, at Ctrl-C too, comes a
     summary; on a terminal, with a histogram.
     """
-    plan = _PingPlan(address, count, interval, size, timeout)
+    plan = _PingPlan(address, count, interval, size, timeout, _as_tape(tape, secret_tape))
     manager = _our_manager(secret_file, verbose)
     report = _PingReport(as_json)
     try:
@@ -529,12 +566,13 @@ class _PingPlan:
     interval: float
     size: int
     connect_seconds: float
+    tape: Tape | None = None
 
 
 async def _ping(manager: PeerManager, plan: _PingPlan, report: _PingReport) -> int:
     patience = plan.connect_seconds
     # Init gets what is left of it after the handshake: `_connect` sees to that.
-    async with open_peer_nursery(manager, handshake_deadline=patience, init_deadline=math.inf) as peers:
+    async with open_peer_nursery(manager, handshake_deadline=patience, init_deadline=math.inf, tape=plan.tape) as peers:
         _progress(f"dialling {plan.address} as {manager.our_node_id.hex()}")
         began = trio.current_time()
         try:
@@ -599,17 +637,28 @@ async def _ping_peer(peers: PeerNursery, peer: Peer, plan: _PingPlan, report: _P
     metavar="PORT",
     help="Serve http://127.0.0.1:PORT/metrics for Prometheus; 0 for any free port.",
 )
+@_tape_options
 @_secret_option
 @_json_option
 @_verbose_option
-def listen(host: str, port: int, metrics: int | None, secret_file: Path | None, as_json: bool, verbose: int) -> None:
+def listen(
+    host: str,
+    port: int,
+    metrics: int | None,
+    tape: Path | None,
+    secret_tape: Path | None,
+    secret_file: Path | None,
+    as_json: bool,
+    verbose: int,
+) -> None:
     """Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C.
 
     The first line is what others dial. Who does not get past the handshake shows in the log alone (-v).
     """
     if metrics is not None:
         _need("prometheus_client", "metrics")
-    _run(_listen, _our_manager(secret_file, verbose), host, port, metrics, as_json)
+    recorder = _as_tape(tape, secret_tape)
+    _run(_listen, _our_manager(secret_file, verbose), host, port, metrics, recorder, as_json)
 
 
 def _run(program: Callable[..., Awaitable[T]], *arguments: Any) -> T:
@@ -642,17 +691,25 @@ async def _serve_metrics(peers: PeerNursery, port: int, task_status: trio.TaskSt
     await trio.serve_listeners(serve_metrics(peers), listeners)
 
 
-async def _listen(manager: PeerManager, host: str, port: int, metrics: int | None, as_json: bool) -> None:
+async def _listen(
+    manager: PeerManager, host: str, port: int, metrics: int | None, tape: Tape | None, as_json: bool
+) -> None:
     async with trio.open_nursery() as nursery:
-        await _listen_and_tell(nursery, manager, host, port, metrics, as_json)
+        await _listen_and_tell(nursery, manager, host, port, metrics, tape, as_json)
 
 
 async def _listen_and_tell(
-    nursery: trio.Nursery, manager: PeerManager, host: str, port: int, metrics: int | None, as_json: bool
+    nursery: trio.Nursery,
+    manager: PeerManager,
+    host: str,
+    port: int,
+    metrics: int | None,
+    tape: Tape | None,
+    as_json: bool,
 ) -> None:
     guests = _Guests(as_json)
     try:
-        async with open_peer_nursery(manager) as peers, peers.events() as events:
+        async with open_peer_nursery(manager, tape=tape) as peers, peers.events() as events:
             try:
                 listeners = await peers.listen(port, host=host)
             except OSError as error:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import ClassVar, Final, TypeAlias
 
 from triolight.batch import MAX_BATCH
 from triolight.features import Features
@@ -150,6 +150,9 @@ HandlerResult: TypeAlias = ErrorAction | None
 class SendMessages:
     """Messages for one peer, written in a row with nothing between them. Dropped if it is not connected."""
 
+    caused: ClassVar[bool] = True
+    """Whether they count as the peer's doing: with too many of them unread it is not read from."""
+
     node_id: bytes
     messages: tuple[Message | UnknownMessage, ...]
 
@@ -168,6 +171,9 @@ class UpdateHtlcs:
 
     ValueError if a message belongs to another channel, or there are more commitment_signed than BOLT 2 allows (20).
     """
+
+    caused: ClassVar[bool] = False
+    """Changes of a channel are nobody's answer: two sides that send theirs at once must both go on reading."""
 
     node_id: bytes
     channel_id: bytes

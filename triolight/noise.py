@@ -53,6 +53,7 @@ class HandshakeFailed(Exception):
         super().__init__(f"act {('one', 'two', 'three')[act - 1]}: {detail}")
         self.act: Final = act
         self.fault: Final = fault
+        self.detail: Final = detail
 
     @property
     def bolt8_name(self) -> str:
@@ -354,17 +355,19 @@ class Handshake:
 class EphemeralKeys:
     """Ephemeral secret keys from a seed and a counter: SHA256(seed, counter as 8 bytes, little-endian), as LDK's."""
 
-    __slots__ = ("_counter", "_seed")
+    __slots__ = ("_seed", "used")
 
-    def __init__(self, seed: bytes) -> None:
-        """`seed` is 32 bytes of fresh system randomness: the same seed makes the same keys again."""
+    def __init__(self, seed: bytes, used: int = 0) -> None:
+        """`seed` is 32 bytes of fresh system randomness: the same seed makes the same keys again, after the `used`
+        first ones."""
         self._seed = seed
-        self._counter = 0
+        self.used = used
+        """Where the counter stands."""
 
     def next(self) -> SecretKey:
         while True:
-            secret = _sha256(self._seed + self._counter.to_bytes(8, "little"))
-            self._counter += 1
+            secret = _sha256(self._seed + self.used.to_bytes(8, "little"))
+            self.used += 1
             try:
                 return SecretKey(secret)
             except ValueError:  # pragma: no cover - one hash in 2**127 is no secret key

@@ -91,6 +91,7 @@ from triolight.peer_manager import (
 )
 from triolight.policy import Policy, Population
 from triolight.proxy import Proxy, ProxyError, check_extra, open_through
+from triolight.tape import Tape
 
 TURN_WORK: Final = 32
 """Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more."""
@@ -1184,16 +1185,19 @@ def _os_words(error: BaseException | None) -> str:
 class _OpenPeerNursery:
     """The context manager of `open_peer_nursery`."""
 
-    def __init__(self, manager: PeerManager, shell: PeerNursery) -> None:
+    def __init__(self, manager: PeerManager, shell: PeerNursery, tape: Tape | None) -> None:
         self._manager: Final = manager
         self._shell: Final = shell
+        self._tape: Final = tape
         self._opened = trio.open_nursery()
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> PeerNursery:
         shell = self._shell
         policy = shell.policy
-        self._manager.drive(shell, shell._post_work, lambda: shell._now, TURN_WORK, policy.allowance, policy.duplicates)
+        self._manager.drive(
+            shell, shell._post_work, lambda: shell._now, TURN_WORK, policy.allowance, policy.duplicates, self._tape
+        )
         try:
             nursery = await self._opened.__aenter__()
             shell._body_scope = nursery.cancel_scope
@@ -1236,6 +1240,7 @@ def open_peer_nursery(
     proxy: Proxy | None = None,
     dial: Dial | None = None,
     jitter: random.Random | None = None,
+    tape: Tape | None = None,
 ) -> AbstractAsyncContextManager[PeerNursery]:
     """``async with open_peer_nursery(manager) as peers``: drives `manager` while the block runs.
 
@@ -1256,6 +1261,7 @@ def open_peer_nursery(
     dial goes through it unless it brings its own; nothing is resolved here then, and each deadline but the last is
     three times as long. `dial` opens the streams of dials without a proxy in place of `trio.open_tcp_stream`: it gets
     host and port, and raises OSError if there is no connection. `jitter` is the randomness of `keep`'s waits.
+    `tape` records everything that the manager is told and answered; OSError if its file cannot be made.
     """
     if proxy is not None:
         check_extra()
@@ -1268,4 +1274,4 @@ def open_peer_nursery(
         goodbye=goodbye_deadline,
     )
     shell = PeerNursery(manager, deadlines, policy or Policy(), dial, proxy, jitter or random.Random())
-    return _OpenPeerNursery(manager, shell)
+    return _OpenPeerNursery(manager, shell, tape)

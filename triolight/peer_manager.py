@@ -60,7 +60,6 @@ from triolight.handlers import (
     RoutingMessageHandler,
     SendErrorMessage,
     SendWarningMessage,
-    UpdateHtlcs,
 )
 from triolight.keys import SecretKey
 from triolight.logger import Level, Logger, Record, wanted_level
@@ -188,6 +187,51 @@ class PeerObserver:
         """A pong, and the ping that it answers; None: it answers none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What else a manager's behaviour follows from, besides what it is told and what it asks."""
+
+    our_node_id: bytes
+    networks: tuple[bytes, ...]
+    messages: Registry
+    handler: MessageHandler
+    refuse_features: RefuseFeatures
+    duplicates: DuplicateRule
+    turn_work: int | None
+    allowance: Allowance | None
+    secrets: Callable[[], tuple[bytes, bytes, int]]
+    """Node secret, `ephemeral_random_data`, and how many keys were made from it so far."""
+
+
+class Seams:
+    """Everything that a manager asks while it is driven, at the place where it asks. As it stands: nothing between.
+
+    What a tape (``triolight.tape``) puts in between is called in place of what it was given.
+    """
+
+    def begin(self, manager: PeerManager, setup: Setup) -> None:
+        """The manager is driven from here on; it has no connection."""
+
+    def end(self, manager: PeerManager) -> None:
+        """The last call of `drive`'s counterpart: no connection is left."""
+
+    def handlers(self, handler: MessageHandler) -> MessageHandler:
+        return handler
+
+    def observer(self, observer: PeerObserver) -> PeerObserver:
+        return observer
+
+    def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
+        return clock
+
+    def handshake(self, descriptor: SocketDescriptor, handshake: Handshake) -> Handshake:
+        """A new connection's; its opener and sealer come from it."""
+        return handshake
+
+    def send_data(self, descriptor: SocketDescriptor) -> Callable[[bytes, bool], int]:
+        return descriptor.send_data
+
+
 _HELD_BY_DRIVER: Final = 1
 _HELD_PARKED: Final = 2
 _HELD_THROTTLED: Final = 4
@@ -216,15 +260,22 @@ class _Peer:
         "reading",
         "reason",
         "received_since_tick",
+        "send_data",
         "shown_id",
         "ticks",
         "unread",
     )
 
     def __init__(
-        self, descriptor: SocketDescriptor, connection: Connection, inbound: bool, address: Address | None
+        self,
+        descriptor: SocketDescriptor,
+        send_data: Callable[[bytes, bool], int],
+        connection: Connection,
+        inbound: bool,
+        address: Address | None,
     ) -> None:
         self.descriptor = descriptor
+        self.send_data = send_data
         self.connection = connection
         self.inbound = inbound
         self.address = address
@@ -311,18 +362,19 @@ class PeerManager:
             raise ValueError("a chain hash has 32 bytes")
         self._key: Final = SecretKey(our_node_secret)
         self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)
+        self._secrets: Final = lambda: (our_node_secret, ephemeral_random_data, self._ephemeral_keys.used)
         self._logger: Final = logger
         self._log_level = wanted_level(logger)
         self._messages: Final = messages
+        self._given_clock: Final = clock
         self._clock: Callable[[], float] = clock or time.monotonic
-        self._clock_given: Final = clock is not None
         self._unix_time: Final = unix_time
         self._last_announcement = 0
         self._on_work = on_work
         self._refuse: Final[RefuseFeatures] = refuse_features
         self._duplicates: DuplicateRule = duplicates
-        self._handler: Final = message_handler
-        self._handlers: tuple[BaseMessageHandler, ...] = message_handler.all
+        self._given_handler: Final = message_handler
+        self._seams = Seams()
         self._observer = PeerObserver()
         self._turn_work: int | None = None
         self._allowance: Allowance | None = None
@@ -341,13 +393,19 @@ class PeerManager:
         """Peers whose turn ended before their input did."""
         self._work = 0
         self._inside = 0
+        self._use(message_handler)
+        for handler in self._handlers:
+            handler.attach(self._handler_has_work)
+
+    def _use(self, handler: MessageHandler) -> None:
+        """These handlers are asked from now on."""
+        self._handler = handler
+        self._handlers: tuple[BaseMessageHandler, ...] = handler.all
         self._routes: dict[int, _Route] = self._make_routes()
-        chan = message_handler.chan_handler
+        chan = handler.chan_handler
         self._message_received: Callable[[bytes], None] | None = (
             chan.message_received if _overrides(chan, ChannelMessageHandler, "message_received") else None
         )
-        for handler in self._handlers:
-            handler.attach(self._handler_has_work)
 
     def __repr__(self) -> str:
         return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._by_node_id)} peers>"
@@ -377,31 +435,33 @@ class PeerManager:
 
         Raises ValueError if the node id is no point, or the descriptor is registered already.
         """
-        handshake = Handshake(self._key, self._ephemeral_keys.next(), their_node_id)
-        peer = self._register(descriptor, handshake, False, remote_address)
-        peer.shown_id = their_node_id
+        handshake = self._register(descriptor, their_node_id, remote_address)
+        self._peers[descriptor].shown_id = their_node_id
         return handshake.act_one()
 
     def new_inbound_connection(
         self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
     ) -> None:
         """Registers a connection that was accepted. Writes nothing. ValueError if it is registered already."""
-        self._register(descriptor, Handshake(self._key, self._ephemeral_keys.next(), None), True, remote_address)
+        self._register(descriptor, None, remote_address)
 
     def _register(
         self,
         descriptor: SocketDescriptor,
-        handshake: Handshake,
-        inbound: bool,
+        their_node_id: bytes | None,
         remote_address: Address | tuple[str, int] | None,
-    ) -> _Peer:
+    ) -> Handshake:
+        handshake = Handshake(self._key, self._ephemeral_keys.next(), their_node_id)
         if descriptor in self._peers:
             raise ValueError("this descriptor is a connection already")
         if isinstance(remote_address, tuple):
             remote_address = descriptor_of(*remote_address)
-        peer = _Peer(descriptor, Connection(handshake), inbound, remote_address)
-        self._peers[descriptor] = peer
-        return peer
+        handshake = self._seams.handshake(descriptor, handshake)
+        send_data = self._seams.send_data(descriptor)
+        self._peers[descriptor] = _Peer(
+            descriptor, send_data, Connection(handshake), their_node_id is None, remote_address
+        )
+        return handshake
 
     def read_event(self, descriptor: SocketDescriptor, data: bytes) -> bool:
         """Bytes from the peer, any number. Handles every message in them; never calls `send_data`.
@@ -645,21 +705,37 @@ class PeerManager:
         turn_work: int | None = None,
         allowance: Allowance | None = None,
         duplicates: DuplicateRule | None = None,
+        seams: Seams | None = None,
     ) -> None:
         """Takes the manager for one driver, until `release`. RuntimeError if it has one.
 
         `clock` counts unless one was given to the constructor. `turn_work` bounds how much one `read_event` or
         `continue_reading` handles, in work units (a message is one, and one more for each 4 KiB of it); what is left
         over is in `unfinished`. A peer that overdraws the `allowance` is not read from until `end_throttle`.
-        `duplicates` takes the place of the constructor's.
+        `duplicates` takes the place of the constructor's. `seams` stand between the manager and what it asks.
         """
         if self._driven:
             raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
+        seams = seams or Seams()
+        setup = Setup(
+            our_node_id=self.our_node_id,
+            networks=self._networks,
+            messages=self._messages,
+            handler=self._given_handler,
+            refuse_features=self._refuse,
+            duplicates=duplicates or self._given_duplicates,
+            turn_work=turn_work,
+            allowance=allowance,
+            secrets=self._secrets,
+        )
+        seams.begin(self, setup)
         self._driven = True
-        self._observer = observer
+        self._seams = seams
+        self._use(seams.handlers(self._given_handler))
+        self._observer = seams.observer(observer)
         self._turn_work = turn_work
         self._allowance = allowance
-        self._duplicates = duplicates or self._given_duplicates
+        self._duplicates = setup.duplicates
         given = self._on_work
 
         def both() -> None:
@@ -669,20 +745,21 @@ class PeerManager:
 
         self._released_on_work = given
         self._on_work = both
-        if not self._clock_given:
-            self._clock = clock
+        self._clock = seams.clock(self._given_clock or clock)
 
     def release(self) -> None:
         """Ends `drive`. Connections that are left are forgotten; their handlers hear of it."""
         for descriptor in list(self._peers):
             self.socket_disconnected(descriptor, _requested("the driver has gone"))
+        self._seams.end(self)
+        self._seams = Seams()
+        self._use(self._given_handler)
         self._driven = False
         self._observer = PeerObserver()
         self._turn_work = self._allowance = None
         self._duplicates = self._given_duplicates
         self._on_work = self._released_on_work
-        if not self._clock_given:
-            self._clock = time.monotonic
+        self._clock = self._given_clock or time.monotonic
 
     def abandon_handlers(self) -> None:
         """No handler is called again: one of them has raised. Control messages are answered, goodbyes go out."""
@@ -1142,8 +1219,7 @@ class PeerManager:
         if isinstance(event, HandleError):
             self._act(peer, event.action)
         else:
-            # Changes of a channel are nobody's answer: two sides that send theirs at once must both go on reading.
-            self._send_for_handler(peer, event.messages, caused=not isinstance(event, UpdateHtlcs))
+            self._send_for_handler(peer, event.messages, event.caused)
 
     def _send_for_handler(self, peer: _Peer, messages: Iterable[Message | UnknownMessage], caused: bool = True) -> None:
         """A handler's messages are never dropped alone: if they cannot go out, the connection ends."""
@@ -1232,7 +1308,7 @@ class PeerManager:
                 if not data:
                     break
                 peer.reading = peer.may_read
-                taken = descriptor.send_data(data, peer.reading)
+                taken = peer.send_data(data, peer.reading)
                 connection.took(taken)
                 peer.awaiting_space = taken < len(data)
             if not peer.unread or peer.held or peer.reason is not None or connection.over_budget:
@@ -1246,7 +1322,7 @@ class PeerManager:
                 self._forget_and_disconnect(peer)
         elif peer.reading != peer.may_read:
             peer.reading = peer.may_read
-            descriptor.send_data(b"", peer.reading)
+            peer.send_data(b"", peer.reading)
 
     # -- ending --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,124 @@
+"""``triolight replay``: shows what a tape tells, message by message, and holds the manager to it. No peer in sight."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import new_class
+from typing import Any, Final, cast
+
+import click
+
+from triolight import wire
+from triolight.as_json import to_json
+from triolight.cli_messages import MESSAGES, tree
+from triolight.errors import DecodeError, printable
+from triolight.messages import Message, Registry, UnknownMessage, message
+from triolight.replay import Happening, Replay, TapeError, TapeMismatch
+
+DIFFERENT: Final = 1
+NO_TAPE: Final = 2
+"""Exit codes."""
+_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command
+@click.argument("file", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout. Times in seconds.")
+@click.option("-v", "--verbose", is_flag=True, help="Each message with its fields.")
+@click.option(
+    "--no-compare", is_flag=True, help="Go on where the manager now does something else than when the tape was made."
+)
+@click.pass_context
+def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_compare: bool) -> None:
+    """Play back a tape: what came, what went, what handlers wanted, who left and why.
+
+    A tape is made by `listen --tape`, `ping --tape` or `open_peer_nursery(..., tape=Tape(FILE))`. What it holds is
+    private, and so is what this prints.
+
+    Exit code 1 if the PeerManager of this version does something else than the tape says, 2 if FILE is no tape.
+    """
+    try:
+        header = Replay(file).header
+        registry = _registry(header.get("messages", ()))
+        tape = Replay(file, messages=registry, compare=not no_compare)
+        click.echo(f"{header['private']}\nour node id: {header['our_node_id']}", err=True)
+        begin: float | None = None
+        for one in tape:
+            begin = one.at if begin is None else begin
+            if as_json:
+                click.echo(_as_json(one, begin, registry))
+            elif verbose or not (one.what == "call" and one.words.startswith("send_")):
+                # What was sent shows where it goes out.
+                click.echo(_line(one, begin, registry, verbose))
+    except TapeMismatch as error:
+        click.echo(f"different: {error}", err=True)
+        ctx.exit(DIFFERENT)
+    except (TapeError, OSError) as error:
+        click.echo(str(error), err=True)
+        ctx.exit(NO_TAPE)
+    except (KeyError, TypeError, ValueError) as error:
+        click.echo(f"{file}:1: {type(error).__name__}: {error}", err=True)
+        ctx.exit(NO_TAPE)
+    same = "not compared" if no_compare else "all of it as on the tape"
+    click.echo(f"{tape.calls} calls of the manager played back, {same}", err=True)
+    sys.stdout.flush()
+
+
+def _registry(types: Any) -> Registry:
+    """Messages that the tape's manager knew and nobody here does are shown as they are."""
+    opaque: list[type[Message]] = []
+    for type_ in types:
+        if MESSAGES.get(type_) is None:
+            cls = cast("type[Message]", new_class(f"Message{int(type_)}", (Message,), exec_body=_only_payload))
+            opaque.append(message(type_)(cls))
+    return MESSAGES | opaque
+
+
+def _only_payload(body: dict[str, Any]) -> None:
+    body["__annotations__"] = {"payload": wire.remainder}
+    body["__module__"] = __name__
+
+
+def _decoded(data: bytes, registry: Registry) -> Message | UnknownMessage | DecodeError:
+    try:
+        return registry.decode(data)
+    except DecodeError as error:
+        return error
+
+
+def _line(one: Happening, begin: float, registry: Registry, verbose: bool) -> str:
+    who = "" if one.connection is None else f"#{one.connection} "
+    when = f"{one.at - begin:12.6f}  {who}"
+    match one.what:
+        case "dialled" | "accepted":
+            node_id = one.node_id.hex() if one.node_id else "a stranger"
+            return f"{when}{one.what} {node_id} {one.words}".rstrip()
+        case "handshake" | "connected":
+            return f"{when}{one.what} {one.node_id.hex() if one.node_id else ''}"
+        case "received" | "sent":
+            sign = "<" if one.what == "received" else ">"
+            found = _decoded(one.message, registry)
+            if isinstance(found, DecodeError):
+                return f"{when}{sign} cannot be read: {found}"
+            if verbose:
+                return f"{when}{sign} {tree(found, len(one.message))}"
+            return f"{when}{sign} {found.name}, {len(one.message)} bytes"
+        case _:
+            return f"{when}{one.what}: {printable(one.words)}"
+
+
+def _as_json(one: Happening, begin: float, registry: Registry) -> str:
+    told: dict[str, Any] = {"at": one.at - begin, "event": one.what}
+    if one.connection is not None:
+        told["connection"] = one.connection
+    if one.node_id is not None:
+        told["node_id"] = one.node_id.hex()
+    if one.words:
+        told["words"] = one.words
+    if one.message:
+        told["hex"] = one.message.hex()
+        found = _decoded(one.message, registry)
+        told |= {"problem": str(found)} if isinstance(found, DecodeError) else {"message": to_json(found)}
+    return json.dumps(told)

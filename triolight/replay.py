@@ -1,0 +1,664 @@
+"""The replay: plays a tape back into a fresh PeerManager. No Trio, no socket, no clock but the tape's.
+
+The manager is told what it was told, at the same times, and gets the same answers. What it then writes and decides has
+to be what it wrote and decided when the tape was made: `TapeMismatch` says where it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
+
+from triolight.address import Address, read_addresses
+from triolight.errors import (
+    DecodeError,
+    DisconnectCode,
+    DisconnectReason,
+    PeerHandleError,
+    QueueFull,
+    Side,
+    TriolightError,
+    printable,
+)
+from triolight.features import Features
+from triolight.handlers import HandleError, MessageSendEvent
+from triolight.keys import SecretKey
+from triolight.logger import Level, NullLogger
+from triolight.messages import BOLT, Error, Init, Registry, UnknownMessage, Warning
+from triolight.noise import (
+    ACT_ONE_LENGTH,
+    MAX_LENGTH,
+    OVERHEAD,
+    EphemeralKeys,
+    Fault,
+    Handshake,
+    HandshakeFailed,
+    Opener,
+    PacketFailed,
+    Sealer,
+)
+from triolight.peer_manager import PeerDetails, PeerManager, PeerObserver, Seams, SocketDescriptor
+from triolight.policy import Allowance
+from triolight.tape import ACTIONS, EVENTS, FORMAT, PRIVATE, Json, WatchedHandshake, reason_to_json, stand_ins
+
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+"""A line of a tape. The longest are largest batches of messages."""
+
+What: TypeAlias = Literal[
+    "accepted", "answer", "call", "connected", "dialled", "ended", "handshake", "received", "sent", "tape"
+]
+
+
+class TapeError(TriolightError):
+    """The file is no tape, or a damaged one. `line` counts from 1."""
+
+    def __init__(self, path: Path, line: int, why: str) -> None:
+        super().__init__(f"{path}:{line}: {why}")
+        self.line: Final = line
+
+
+class TapeMismatch(TapeError):
+    """The manager does not do what it did when the tape was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One thing that a tape tells.
+
+    ``accepted``, ``dialled``: a connection began. ``handshake``: its acts are done. ``received``, ``sent``: a message,
+    type bytes included. ``connected``, ``ended``. ``call``: what the application wanted. ``answer``: what a handler
+    wanted. ``tape``: why the tape ends.
+    """
+
+    at: float
+    """Seconds of the clock that the tape was made by."""
+    what: What
+    connection: int | None = None
+    """Connections are counted from 1."""
+    node_id: bytes | None = None
+    message: bytes = b""
+    words: str = ""
+
+
+@dataclass(slots=True)
+class _Call:
+    line: int
+    name: str
+    fields: dict[str, Json]
+    answers: dict[tuple[str, int], Json] = field(default_factory=lambda: {})
+    nested: dict[tuple[str, int], list[_Call]] = field(default_factory=lambda: {})
+    outcome: list[tuple[int, Json]] = field(default_factory=lambda: [])
+    """What was written and decided, each with its line."""
+    whole: bool = True
+    """Whether all of it is on the tape."""
+
+
+MAX_SHOWN: Final = 300
+"""Characters of either side of a mismatch."""
+_NO_SECRET: Final = bytes(31) + b"\1"
+_NO_RANDOM_DATA: Final = b"\1" + bytes(31)
+"""In place of what a tape without secrets does not have. Nothing is encrypted then."""
+
+
+class _HandlerRaised(Exception):
+    """In place of whatever a handler raised."""
+
+
+_DAMAGE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, DecodeError)
+"""What comes of records that are not what a tape writes."""
+
+
+class Replay:
+    """A tape, played back as it is iterated over: ``for happening in Replay("incident.tape")``.
+
+    Raises OSError, TapeError, and TapeMismatch unless `compare` is False: for a manager that shall behave differently
+    now, because the incident is understood. `messages` is the registry that the manager had.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, messages: Registry = BOLT, compare: bool = True) -> None:
+        self.path: Final = Path(path)
+        self.calls = 0
+        """How often the manager was told something, so far."""
+        self.ended: str | None = None
+        """Why the tape ends; None while it is played, and for good if its process was stopped."""
+        self._messages: Final = messages
+        self._compare: Final = compare
+
+    @property
+    def header(self) -> dict[str, Json]:
+        """What the tape says about itself: its first line."""
+        with self.path.open("rb") as file:
+            header = self._record(1, file.readline(MAX_LINE_BYTES))
+        if header is None or header.get("triolight_tape") != FORMAT or header.get("kind") not in PRIVATE:
+            raise TapeError(self.path, 1, f"this is no tape of format {FORMAT}")
+        return header
+
+    def __iter__(self) -> Iterator[Happening]:
+        self.ended = None
+        self.calls = 0
+        header = self.header
+        with self.path.open("rb") as file:
+            file.readline(MAX_LINE_BYTES)
+            try:
+                unknown = set(header["messages"]) - {cls.type for cls in self._messages}
+                if unknown:
+                    raise ValueError(f"its manager knew messages that this registry does not: {sorted(unknown)[:4]}")
+                player = _Player(header, self._messages)
+            except _DAMAGE as error:
+                raise TapeError(self.path, 1, _told(error)) from None
+            for call in self._read(file):
+                self._play(player, call)
+                self.calls += 1
+                while player.happened:
+                    yield player.happened.popleft()
+        yield Happening(player.now, "tape", words=self.ended or "no end: its process was stopped")
+
+    def _record(self, line: int, data: bytes) -> dict[str, Json] | None:
+        """None: a line that is not whole, the last one of a process that was stopped."""
+        if not data.endswith(b"\n"):
+            if len(data) == MAX_LINE_BYTES:
+                raise TapeError(self.path, line, "the line is too long")
+            return None
+        try:
+            record = json.loads(data)
+        except ValueError as error:
+            raise TapeError(self.path, line, f"not JSON: {_told(error)}") from None
+        if not isinstance(record, dict):
+            raise TapeError(self.path, line, "not a JSON object")
+        return cast("dict[str, Json]", record)
+
+    def _read(self, file: BinaryIO) -> Iterator[_Call]:
+        """The calls, each with all that belongs to it."""
+        stack: list[_Call] = []
+        line = 1
+        while data := file.readline(MAX_LINE_BYTES):
+            line += 1
+            record = self._record(line, data)
+            if record is None:
+                break
+            try:
+                match record:
+                    case {"end": why}:
+                        self.ended = str(why)
+                        break
+                    case {"call": name, "during": during, "nth": nth}:
+                        call = _Call(line, name, record)
+                        stack[-1].nested.setdefault((during, nth), []).append(call)
+                        stack.append(call)
+                    case {"call": name}:
+                        if stack:
+                            yield stack[0]
+                        stack = [_Call(line, name, record)]
+                    case {"return": _} if len(stack) > 1:
+                        stack.pop()
+                    case {"answer": key, "nth": nth}:
+                        stack[-1].answers[key, nth] = record
+                    case {"out": _} | {"ended": _} | {"connected": _}:
+                        stack[0].outcome.append((line, record))
+                    case _:
+                        raise ValueError("no such record")
+            except _DAMAGE as error:
+                raise TapeError(self.path, line, _told(error)) from None
+        if stack:
+            stack[0].whole = self.ended is not None
+            yield stack[0]
+
+    def _play(self, player: _Player, call: _Call) -> None:
+        player.outcome.clear()
+        try:
+            player.play(call)
+        except _DAMAGE as error:
+            if call.whole:
+                raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
+        if not self._compare:
+            return
+        # Of a call in whose middle the process was stopped, the rest is missing.
+        now = player.outcome if call.whole else player.outcome[: len(call.outcome)]
+        for then, after in zip_longest(call.outcome, now):
+            line, before = then or (call.line, None)
+            if before != after:
+                words = f"{call.name}: on the tape {_shown(before)}, now {_shown(after)}"
+                raise TapeMismatch(self.path, line, words)
+
+
+class _Descriptor(SocketDescriptor):
+    """What it would answer is on the tape."""
+
+    def __init__(self, number: int, node_id: bytes | None) -> None:
+        self.number: Final = number
+        self.node_id = node_id
+        self.connected = False
+
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        return len(data)
+
+    def disconnect_socket(self) -> None:
+        pass
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
+
+
+class _Manager(PeerManager):
+    """Has a node id without having its secret."""
+
+    def __init__(self, our_node_id: bytes, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._our_node_id: Final = our_node_id
+
+    @property
+    def our_node_id(self) -> bytes:
+        return self._our_node_id
+
+
+class _Player(Seams, PeerObserver):
+    """The fresh manager, and all that it asks."""
+
+    def __init__(self, header: dict[str, Json], messages: Registry) -> None:
+        self.now = 0.0
+        self.happened: deque[Happening] = deque()
+        self.outcome: list[Json] = []
+        self._frames: list[tuple[_Call, dict[str, int]]] = []
+        """The calls under way, each with the count of what was asked in it by name."""
+        self._descriptors: dict[int, _Descriptor] = {}
+        self._key: SecretKey | None = None
+        secret, random_data = _NO_SECRET, _NO_RANDOM_DATA
+        if header["kind"] == "with_secrets":
+            secret, random_data = bytes.fromhex(header["secret"]), bytes.fromhex(header["ephemeral_random_data"])
+            self._key = SecretKey(secret)
+            self._keys = EphemeralKeys(random_data, header["ephemeral_keys"])
+        allowance = header["allowance"]
+        known = set(header["messages"])
+        self.manager: Final = _Manager(
+            bytes.fromhex(header["our_node_id"]),
+            stand_ins(header["handlers"], self._handler),
+            secret,
+            random_data,
+            NullLogger(),
+            messages=Registry(cls for cls in messages if cls.type in known),
+            networks=[bytes.fromhex(one) for one in header["networks"]],
+            refuse_features=header["refuse_features"],
+        )
+        self.manager.drive(
+            self,
+            _nobody_waits,
+            lambda: self.now,
+            header["turn_work"],
+            Allowance(**allowance) if allowance else None,
+            header["duplicates"],
+            self,
+        )
+
+    # -- what the manager is told --------------------------------------------------------------------------------------
+
+    def play(self, call: _Call) -> None:
+        self.now = call.fields["at"]
+        counts: dict[str, int] = {}
+        self._frames.append((call, counts))
+        try:
+            self._perform(call.name, call.fields)
+        except (PeerHandleError, QueueFull, _HandlerRaised):
+            pass  # the caller heard of it, then as now
+        finally:
+            self._frames.pop()
+        for key, nth in call.answers:
+            if nth > counts.get(key, -1):
+                self.outcome.append({"not_asked": key, "nth": nth})
+
+    def _perform(self, name: str, told: dict[str, Json]) -> None:
+        manager = self.manager
+        match name:
+            case "new_outbound_connection":
+                node_id = bytes.fromhex(told["node_id"])
+                descriptor = self._new("dialled", told, node_id)
+                act_one = manager.new_outbound_connection(node_id, descriptor, _address(told["address"]))
+                if self._key is not None:
+                    self.outcome.append({"out": told["of"], "data": act_one.hex()})
+            case "new_inbound_connection":
+                manager.new_inbound_connection(self._new("accepted", told, None), _address(told["address"]))
+            case "read_event":
+                data = bytes(told["size"]) if self._key is None else bytes.fromhex(told["data"])
+                manager.read_event(self._descriptor(told), data)
+            case "write_buffer_space_avail":
+                manager.write_buffer_space_avail(self._descriptor(told))
+            case "continue_reading":
+                manager.continue_reading(self._descriptor(told))
+            case "end_throttle":
+                manager.end_throttle(self._descriptor(told))
+            case "hold_reading":
+                manager.hold_reading(self._descriptor(told), told["held"])
+            case "process_events":
+                manager.process_events()
+            case "timer_tick_occurred":
+                manager.timer_tick_occurred()
+            case "socket_disconnected":
+                reason = _reason(told["reason"])
+                descriptor = self._descriptor(told)
+                manager.socket_disconnected(descriptor, reason if isinstance(reason, DisconnectReason) else None)
+                self._descriptors.pop(descriptor.number, None)
+            case _:
+                self._perform_for_application(name, told)
+
+    def _perform_for_application(self, name: str, told: dict[str, Json]) -> None:
+        manager = self.manager
+        words = name
+        match name:
+            case "send_message":
+                messages = [bytes.fromhex(one) for one in told["messages"]]
+                manager.send_message(bytes.fromhex(told["node_id"]), *map(_as_unknown, messages))
+                words = f"{name}: {len(messages)}"
+            case "send_encoded":
+                messages = [bytes.fromhex(one) for one in told["messages"]]
+                manager.send_encoded(self._descriptor(told), messages)
+                words = f"{name}: {len(messages)}"
+            case "broadcast_node_announcement":
+                message = bytes.fromhex(told["message"])
+                connected = {one.node_id: one for one in self._descriptors.values() if one.connected}
+                for details in manager.list_peers():
+                    manager.send_encoded(connected[details.node_id], (message,))
+            case "send_ping":
+                ignored = bytes.fromhex(told["ignored"])
+                manager.send_ping(self._descriptor(told), told["num_pong_bytes"], ignored)
+            case "disconnect":
+                manager.disconnect(self._descriptor(told), _reason(told["reason"]))
+            case "disconnect_by_node_id":
+                manager.disconnect_by_node_id(bytes.fromhex(told["node_id"]), _reason(told["reason"]))
+            case "disconnect_all_peers":
+                manager.disconnect_all_peers(_reason(told["reason"]))
+            case "abandon_handlers":
+                manager.abandon_handlers()
+            case _:
+                raise ValueError("a PeerManager has no such call")
+        self._happened("call", self._descriptors.get(told.get("of", 0)), words=words)
+
+    def _new(self, what: What, told: dict[str, Json], node_id: bytes | None) -> _Descriptor:
+        descriptor = self._descriptors[told["of"]] = _Descriptor(told["of"], node_id)
+        self._happened(what, descriptor, words=str(_address(told["address"]) or ""))
+        return descriptor
+
+    def _descriptor(self, told: dict[str, Json]) -> _Descriptor:
+        """One that the manager has forgotten is as good as one that it never knew."""
+        number = told["of"] or 0
+        return self._descriptors.get(number) or _Descriptor(number, None)
+
+    def _happened(
+        self, what: What, descriptor: SocketDescriptor | None = None, message: bytes = b"", words: str = ""
+    ) -> None:
+        one = cast("_Descriptor | None", descriptor)
+        number, node_id = (one.number, one.node_id) if one is not None else (None, None)
+        self.happened.append(Happening(self.now, what, number, node_id, message, words))
+
+    # -- what it asks --------------------------------------------------------------------------------------------------
+
+    def _ask(self, key: str, usual: Json = None) -> Json:
+        call, counts = self._frames[-1]
+        nth = counts[key] = counts.get(key, -1) + 1
+        for nested in call.nested.get((key, nth), ()):
+            self._frames.append((nested, {}))
+            try:
+                self._perform(nested.name, nested.fields)
+            except (PeerHandleError, QueueFull):
+                pass  # whoever was asked heard of it
+            finally:
+                self._frames.pop()
+        answer = call.answers.get((key, nth))
+        if answer is None:
+            return usual
+        if "raises" in answer:
+            raise _error(answer["raises"])
+        return answer["is"]
+
+    def _handler(self, place: str) -> Callable[..., Any]:
+        def call(method: str, *arguments: Any) -> Any:
+            key = f"{place}.{method}"
+            try:
+                answer = self._ask(key)
+            except _HandlerRaised as error:
+                self._happened("answer", words=f"{key}: raised {error}")
+                raise
+            if method.startswith("provided_"):
+                return Features.from_bytes(bytes.fromhex(answer or ""))
+            if method != EVENTS:
+                if isinstance(answer, dict):
+                    words = f"{key}: {cast('dict[str, Json]', answer)['action']}"
+                    self._happened("answer", words=words)
+                return _action(answer)
+            for event in answer or ():
+                words = f"{place}: an event for {event['node_id'][:16]}"
+                self._happened("answer", words=words)
+            return [_event(event) for event in answer or ()]
+
+        return call
+
+    def handshake(self, descriptor: SocketDescriptor, handshake: Handshake) -> Handshake:
+        one = cast("_Descriptor", descriptor)
+        if self._key is None:
+            inner: Handshake = _TapedHandshake(one.number, handshake.their_node_id, self._ask)
+        else:
+            inner = Handshake(self._key, self._keys.next(), handshake.their_node_id)
+
+        def receive(data: bytes) -> tuple[bytes, bytes]:
+            answer = inner.receive(data)
+            if inner.complete:
+                one.node_id = inner.their_node_id
+                self._happened("handshake", one)
+            return answer
+
+        def came(perform: Callable[[], bytes | None]) -> bytes | None:
+            message = perform()
+            if message is not None:
+                self._happened("received", one, message)
+            return message
+
+        def goes(message: bytes) -> None:
+            if self._key is None:
+                self.outcome.append({"out": one.number, "message": message.hex()})
+            self._happened("sent", one, message)
+
+        return WatchedHandshake(inner, receive, came, lambda perform: perform(), goes)
+
+    def send_data(self, descriptor: SocketDescriptor) -> Callable[[bytes, bool], int]:
+        number = cast("_Descriptor", descriptor).number
+
+        def send(data: bytes, resume_read: bool) -> int:
+            taken: int = self._ask(f"{number}.send_data", len(data))
+            if taken and self._key is not None:
+                self.outcome.append({"out": number, "data": data[:taken].hex()})
+            return taken
+
+        return send
+
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+        return cast("DisconnectReason | None", _reason(self._ask(f"{self._number(descriptor)}.may_connect")))
+
+    def message_received(self, descriptor: SocketDescriptor, message: object, size: int) -> None:
+        self._ask(f"{self._number(descriptor)}.message_received")
+
+    # -- what it decides -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _number(descriptor: SocketDescriptor) -> int:
+        return cast("_Descriptor", descriptor).number
+
+    def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
+        cast("_Descriptor", descriptor).connected = True
+        self.outcome.append({"connected": self._number(descriptor), "node_id": details.node_id.hex()})
+        self._happened("connected", descriptor)
+
+    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
+        cast("_Descriptor", descriptor).connected = False
+
+    def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
+        cast("_Descriptor", descriptor).connected = False
+        self.outcome.append({"ended": self._number(descriptor), "reason": reason_to_json(reason)})
+        self._happened("ended", descriptor, words=str(reason))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The noise, as a tape without secrets has it: its lengths
+
+
+class _TapedHandshake(Handshake):
+    """Acts of zeros; what became of them is on the tape."""
+
+    __slots__ = ("_ask", "_number")
+
+    def __init__(self, number: int, their_node_id: bytes | None, ask: Callable[..., Json]) -> None:
+        self._number = number
+        self._ask = ask
+        self._expects = 1 if their_node_id is None else 2
+        self.their_node_id = their_node_id
+        self.opener = None
+        self.sealer = None
+
+    def act_one(self) -> bytes:
+        return bytes(ACT_ONE_LENGTH)
+
+    def receive(self, data: bytes) -> tuple[bytes, bytes]:
+        unknown: Json = {"took": len(data), "wrote": 0, "act": self.act, "node_id": None}
+        told = self._ask(f"{self._number}.act", unknown)
+        self._expects = told["act"]
+        if told["node_id"] is not None:
+            self.their_node_id = bytes.fromhex(told["node_id"])
+            self.opener = _TapedOpener(self._number, self._ask)
+            self.sealer = _TapedSealer()
+        return bytes(told["wrote"]), data[told["took"] :]
+
+
+class _TapedOpener(Opener):
+    __slots__ = ("_ask", "_number", "_size")
+
+    def __init__(self, number: int, ask: Callable[..., Json]) -> None:
+        self._number = number
+        self._ask = ask
+        self._size = 0
+
+    @property
+    def buffered(self) -> int:
+        size: int = self._ask(f"{self._number}.buffered", self._size)
+        return size
+
+    def feed(self, data: bytes) -> None:
+        self._size += len(data)
+
+    def next_message(self) -> bytes | None:
+        told = self._ask(f"{self._number}.in")
+        if told is None:
+            return None
+        message = bytes.fromhex(told)
+        self._size -= len(message) + OVERHEAD
+        return message
+
+
+class _TapedSealer(Sealer):
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        pass
+
+    def seal(self, message: bytes) -> bytes:
+        if len(message) > MAX_LENGTH:
+            raise ValueError(f"a message has at most {MAX_LENGTH} bytes, not {len(message)}")
+        return bytes(len(message) + OVERHEAD)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Values
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """In place of the SendMessages or UpdateHtlcs that a handler pushed."""
+
+    node_id: bytes
+    messages: tuple[Any, ...]
+    caused: bool
+
+
+class _Unencodable:
+    """In place of a message that could not be encoded."""
+
+    data = b""
+
+    def __init__(self, words: str) -> None:
+        self._words: Final = words
+
+    def encode(self) -> bytes:
+        raise ValueError(self._words)
+
+
+def _nobody_waits() -> None:
+    pass
+
+
+def _told(error: BaseException) -> str:
+    return printable(f"{type(error).__name__}: {error}")
+
+
+def _shown(outcome: Json) -> str:
+    if outcome is None:
+        return "nothing"
+    text = json.dumps(outcome)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+
+
+def _address(told: Json) -> Address | None:
+    return read_addresses(bytes.fromhex(told))[0] if told else None
+
+
+def _reason(told: Json) -> DisconnectReason | str | None:
+    if isinstance(told, dict):
+        parts = cast("dict[str, str]", told)
+        return DisconnectReason(DisconnectCode(parts["code"]), Side(parts["by"]), parts["message"])
+    return cast("str | None", told)
+
+
+def _error(told: dict[str, Json]) -> Exception:
+    if "act" in told:
+        return HandshakeFailed(told["act"], Fault(told["fault"]), told["detail"])
+    if "packet" in told:
+        return PacketFailed(told["packet"])
+    return _HandlerRaised(f"{told['name']}: {told['words']}")
+
+
+def _as_unknown(data: bytes) -> UnknownMessage:
+    """A message that encodes to these bytes, whatever it is."""
+    return UnknownMessage(int.from_bytes(data[:2], "big"), data[2:])
+
+
+def _message(told: Json, read: Callable[[bytes], Any]) -> Any:
+    return read(bytes.fromhex(told)) if isinstance(told, str) else _Unencodable(told["cannot_be_encoded"])
+
+
+def _words(data: bytes) -> Error | Warning:
+    return Error.decode(data) if data[:2] == Error.type.to_bytes(2, "big") else Warning.decode(data)
+
+
+def _action(told: Json) -> Any:
+    """An ErrorAction, a bool or None."""
+    if not isinstance(told, dict):
+        return told
+    parts = cast("dict[str, Json]", told)
+    named = {name: value for name, value in parts.items() if name != "action"}
+    if named.get("message") is not None:
+        named["message"] = _message(named["message"], _words)
+    if "level" in named:
+        named["level"] = Level(named["level"])
+    return ACTIONS[parts["action"]](**named)
+
+
+def _event(told: dict[str, Json]) -> MessageSendEvent:
+    node_id = bytes.fromhex(told["node_id"])
+    if "action" in told:
+        return HandleError(node_id, _action(told["action"]))
+    messages = tuple(_message(one, _as_unknown) for one in told["messages"])
+    return cast("MessageSendEvent", _Event(node_id, messages, told["caused"]))
