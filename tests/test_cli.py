@@ -184,6 +184,30 @@ def test_ping_in_words() -> None:
         assert json.loads(listener.line("connected"))["features"] == "08a0002a0aa222"
 
 
+def test_a_tape_of_either_kind(tmp_path: Path) -> None:
+    heard, secret = tmp_path / "heard", tmp_path / "secret"
+    with listening("--tape", heard) as (listener, address):
+        code, _, errors = run("ping", address, "--count", "2", "--interval", "0", "--tape-with-secrets", secret)
+        assert code == 0
+        listener.line("disconnected")
+        code, _, errors = run("ping", address, "--tape", heard)
+        assert (code, "there is such a file already" in errors) == (2, True)
+        code, _, errors = run("ping", address, "--tape", tmp_path / "nowhere" / "tape")
+        assert (code, "cannot be made" in errors) == (2, True)
+        code, _, errors = run("ping", address, "--tape", tmp_path / "a", "--tape-with-secrets", tmp_path / "b")
+        assert (code, "two tapes" in errors) == (2, True)
+        listener.interrupt()
+        assert listener.finish()[0] == 130
+    for tape, sign in ((heard, "<"), (secret, ">")):
+        assert tape.stat().st_mode & 0o777 == 0o600
+        code, lines, errors = run("replay", tape)
+        assert code == 0, errors
+        assert sum(f"{sign} ping, 6 bytes" in line for line in lines) == 2
+        assert "all of it as on the tape" in errors
+        assert ("SECRET: holds the node secret" in errors) == (tape is secret)
+        assert lines[-1].endswith("tape: the block was left")
+
+
 def test_json_lines() -> None:
     with listening() as (listener, address):
         code, lines, _ = run("ping", address, "--json", "--count", "2", "--interval", "0.001")

@@ -95,8 +95,6 @@ class _Call:
     nested: dict[tuple[str, int], list[_Call]] = field(default_factory=lambda: {})
     outcome: list[tuple[int, Json]] = field(default_factory=lambda: [])
     """What was written and decided, each with its line."""
-    whole: bool = True
-    """Whether all of it is on the tape."""
 
 
 MAX_SHOWN: Final = 300
@@ -127,6 +125,7 @@ class Replay:
         """How often the manager was told something, so far."""
         self.ended: str | None = None
         """Why the tape ends; None while it is played, and for good if its process was stopped."""
+        self._stopped = ""
         self._messages: Final = messages
         self._compare: Final = compare
 
@@ -157,7 +156,7 @@ class Replay:
                 self.calls += 1
                 while player.happened:
                     yield player.happened.popleft()
-        yield Happening(player.now, "tape", words=self.ended or "no end: its process was stopped")
+        yield Happening(player.now, "tape", words=self.ended or self._stopped)
 
     def _record(self, line: int, data: bytes) -> dict[str, Json] | None:
         """None: a line that is not whole, the last one of a process that was stopped."""
@@ -174,8 +173,9 @@ class Replay:
         return cast("dict[str, Json]", record)
 
     def _read(self, file: BinaryIO) -> Iterator[_Call]:
-        """The calls, each with all that belongs to it."""
+        """The calls, each with all that belongs to it. Without the one in whose middle the process was stopped."""
         stack: list[_Call] = []
+        whole = True
         line = 1
         while data := file.readline(MAX_LINE_BYTES):
             line += 1
@@ -186,6 +186,7 @@ class Replay:
                 match record:
                     case {"end": why}:
                         self.ended = str(why)
+                        whole = True
                         break
                     case {"call": name, "during": during, "nth": nth}:
                         call = _Call(line, name, record)
@@ -195,8 +196,10 @@ class Replay:
                         if stack:
                             yield stack[0]
                         stack = [_Call(line, name, record)]
-                    case {"return": _} if len(stack) > 1:
-                        stack.pop()
+                        whole = False
+                    case {"return": _}:
+                        whole = len(stack) == 1
+                        del stack[max(1, len(stack) - 1) :]
                     case {"answer": key, "nth": nth}:
                         stack[-1].answers[key, nth] = record
                     case {"out": _} | {"ended": _} | {"connected": _}:
@@ -205,22 +208,21 @@ class Replay:
                         raise ValueError("no such record")
             except _DAMAGE as error:
                 raise TapeError(self.path, line, _told(error)) from None
-        if stack:
-            stack[0].whole = self.ended is not None
+        if stack and whole:
             yield stack[0]
+        if self.ended is None:
+            where = "" if whole else f" in {stack[0].name}"
+            self._stopped = f"no end: its process was stopped{where}"
 
     def _play(self, player: _Player, call: _Call) -> None:
         player.outcome.clear()
         try:
             player.play(call)
         except _DAMAGE as error:
-            if call.whole:
-                raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
+            raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
         if not self._compare:
             return
-        # Of a call in whose middle the process was stopped, the rest is missing.
-        now = player.outcome if call.whole else player.outcome[: len(call.outcome)]
-        for then, after in zip_longest(call.outcome, now):
+        for then, after in zip_longest(call.outcome, player.outcome):
             line, before = then or (call.line, None)
             if before != after:
                 words = f"{call.name}: on the tape {_shown(before)}, now {_shown(after)}"

@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from io import BufferedWriter
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
@@ -52,6 +52,8 @@ from triolight.peer_manager import (
 )
 
 FORMAT: Final = 1
+UNWRITTEN_BYTES: Final = 64 * 1024
+"""What gathers within a turn before it is written."""
 LIMIT_BYTES: Final = 1024 * 1024 * 1024
 """Where a tape ends by itself: what runs for a year shall not fill the disk. A message's byte takes two of them."""
 PRIVATE: Final = {
@@ -131,7 +133,8 @@ class Tape(Seams):
         self.fault: str | None = None
         """Why it ended before its block did; None if it did not."""
         self._limit: Final = limit_bytes
-        self._file: BufferedWriter | None = None
+        self._file: FileIO | None = None
+        self._unwritten = bytearray()
         self._size = 0
         self._now = 0.0
         self._clock: Callable[[], float] = float
@@ -149,13 +152,15 @@ class Tape(Seams):
 
     def begin(self, manager: PeerManager, setup: Setup) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        self._file = os.fdopen(handle, "wb")
+        self._file = FileIO(handle, "wb")
+        self._unwritten.clear()
         self.fault = None
         self._size = self._connections = 0
         self._frames.clear()
         self._log = lambda words: manager.logger.log(Record(Level.WARN, words, "tape", None, {}))
         self._described_handlers = _describe_handlers(setup.handler)
         self._write(self._header(setup))
+        self._flush()
         for name in CALLS:
             # Beside the method, where whoever calls it finds it first: the shell, a handler, the application.
             vars(manager)[name] = self._recorder(manager, name)
@@ -186,42 +191,34 @@ class Tape(Seams):
         return header
 
     def _stop(self, why: str) -> None:
-        if self._file is not None:
-            self._write({"end": why})
-        if self._file is not None:
-            self._close()
+        self._write({"end": why})
+        self._flush()
+        self._close()
 
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            try:
-                file.close()
-            except OSError as error:
-                self._failed(error)
-
-    def _failed(self, error: OSError) -> None:
-        self.fault = f"{self.path}: {error.strerror or error}"
-        self._log(f"the tape ends: {printable(self.fault)}")
+            file.close()
 
     def _write(self, record: Json) -> None:
-        """Writes a line; for None, what has gathered goes to the system: no more than a turn is lost with us."""
         if self._file is None:
             return
-        line = json.dumps(record, separators=(",", ":")).encode() + b"\n" if record is not None else b""
-        try:
-            if line:
-                self._file.write(line)
-            else:
-                self._file.flush()
-        except OSError as error:
-            file, self._file = self._file, None
-            self._failed(error)
-            try:
-                file.detach().close()  # without what is buffered: writing it is what has failed
-            except OSError:
-                pass
-            return
+        line = json.dumps(record, separators=(",", ":")).encode() + b"\n"
         self._size += len(line)
+        self._unwritten += line
+        if len(self._unwritten) >= UNWRITTEN_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._file is None:
+            return
+        try:
+            while self._unwritten:
+                del self._unwritten[: self._file.write(self._unwritten)]
+        except OSError as error:
+            self.fault = f"{self.path}: {error.strerror or error}"
+            self._log(f"the tape ends: {printable(self.fault)}")
+            self._close()
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -288,7 +285,9 @@ class Tape(Seams):
         if asked is not None:
             self._write({"return": name})
         elif name == "process_events":
-            self._write(None)
+            # No more than a turn is lost with us.
+            self._write({"return": name})
+            self._flush()
         return result
 
     def number(self, descriptor: SocketDescriptor) -> int | None:

@@ -16,6 +16,7 @@ from triolight.testing.network import SimulatedListener as SimulatedListener
 from triolight.testing.network import SimulatedNetwork as SimulatedNetwork
 from triolight.testing.network import SimulatedStream as SimulatedStream
 from triolight.testing.network import Transmission as Transmission
+from triolight.testing.scripted import Deed as Deed
 from triolight.testing.scripted import ScriptedPeer as ScriptedPeer
 from triolight.testing.scripted import ScriptFailed as ScriptFailed
 from triolight.testing.scripted import scripted_peer as scripted_peer

@@ -11,6 +11,7 @@ import math
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
 import trio
@@ -32,6 +33,22 @@ M = TypeVar("M", bound=Message | UnknownMessage)
 AnyMessage = Message | UnknownMessage
 Corruption = Literal["length", "length tag", "body", "body tag"]
 """Which part of a packet has a bit flipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One thing that a peer does, good or bad: for `ScriptedPeer.do`.
+
+    ``message``: `data` as a message, whatever it is. ``corrupt``: the same with a bit of its packet flipped. ``half``:
+    the first half of its packet; nothing can follow. ``dribble``: its packet byte by byte, `seconds` apart. ``bytes``:
+    `data` on the wire, as it is; nothing can follow. ``wait``: nothing, for `seconds`. ``read``: what has come, for
+    `seconds`. ``hang_up``: the connection is closed without a word.
+    """
+
+    what: Literal["message", "corrupt", "half", "dribble", "bytes", "wait", "read", "hang_up"]
+    data: bytes = b""
+    seconds: float = 0.0
+    corruption: Corruption = "body tag"
 
 
 class ScriptFailed(AssertionError):
@@ -153,6 +170,46 @@ class ScriptedPeer:
         for message in messages:
             self._history.append(f"sent {len(message)} bytes: {message[:40].hex()}")
         await self.send_bytes(b"".join(map(self.packet, messages)))
+
+    # -- deeds ---------------------------------------------------------------------------------------------------------
+
+    async def do(self, *deeds: Deed) -> bool:
+        """Does one after the other. False if the node closed the connection before the last of them was done.
+
+        No expectation: whatever the node does is fine.
+        """
+        for deed in deeds:
+            self._history.append(f"did {deed.what} {deed.data[:40].hex()}")
+            try:
+                await self._do(deed)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return False
+        return True
+
+    async def _do(self, deed: Deed) -> None:
+        match deed.what:
+            case "message":
+                await self.stream.send_all(self.packet(deed.data))
+            case "corrupt":
+                await self.stream.send_all(self.packet(deed.data, deed.corruption))
+            case "half":
+                packet = self.packet(deed.data)
+                await self.stream.send_all(packet[: len(packet) // 2])
+            case "dribble":
+                for byte in self.packet(deed.data):
+                    await self.stream.send_all(bytes((byte,)))
+                    await trio.sleep(deed.seconds)
+            case "bytes":
+                await self.stream.send_all(deed.data)
+            case "wait":
+                await trio.sleep(deed.seconds)
+            case "read":
+                with trio.move_on_after(deed.seconds):
+                    while await self.stream.receive_some(65536):
+                        pass
+                    raise trio.BrokenResourceError
+            case "hang_up":
+                await trio.aclose_forcefully(self.stream)
 
     # -- messages in ---------------------------------------------------------------------------------------------------
 

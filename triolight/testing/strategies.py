@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, get_args
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
@@ -32,13 +32,16 @@ from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
     Field,
+    Init,
     Message,
     NodeAnnouncement,
+    Ping,
     Registry,
     Structure,
     TlvStream,
     UnknownMessage,
 )
+from triolight.testing.scripted import Corruption, Deed
 from triolight.wire import MAX_MESSAGE_LENGTH, Codec, ShortChannelId, TlvRecord
 
 _M = TypeVar("_M", bound=Message)
@@ -190,6 +193,64 @@ def encoded_messages(registry: Registry = BOLT) -> SearchStrategy[bytes]:
 def streams(registry: Registry = BOLT, *, max_size: int = 16) -> SearchStrategy[list[Message | UnknownMessage]]:
     """What a peer sends one after the other."""
     return st.lists(st.one_of(messages(registry), unknown_messages(registry)), max_size=max_size)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Peers that misbehave
+
+
+def deeds(registry: Registry = BOLT) -> SearchStrategy[Deed]:
+    """One thing that a peer may do after its Init: valid messages, cut and lengthened ones, of types that nobody knows,
+    a second Init, pings of every size, packets with a flipped bit, dribbles, silence of up to ten minutes, garbage."""
+
+    def ping(asked: int, ignored: int) -> bytes:
+        return Ping(num_pong_bytes=asked, ignored=bytes(ignored)).encode()
+
+    def cut(data: bytes, kept: int) -> bytes:
+        return data[: kept % (len(data) + 1)]
+
+    def said(data: bytes) -> Deed:
+        return Deed("message", data)
+
+    def corrupted(data: bytes, where: Corruption) -> Deed:
+        return Deed("corrupt", data or bytes(2), corruption=where)
+
+    def dribbled(data: bytes, pause: float) -> Deed:
+        return Deed("dribble", data[:_SOME_BYTES], pause)
+
+    encoded = encoded_messages(registry)
+    pings = st.builds(
+        ping, st.sampled_from((0, 1, 65531, 65532, 0xFFFF)), st.sampled_from((0, 1, 64, MAX_MESSAGE_LENGTH - 6))
+    )
+    garbage = st.binary(min_size=1, max_size=_SOME_BYTES)
+    cut_off = st.builds(cut, encoded, st.integers(0, MAX_MESSAGE_LENGTH))
+    anything = st.one_of(encoded, pings, cut_off, garbage)
+    places: list[Corruption] = list(get_args(Corruption))
+    seconds = st.sampled_from((0.0, 0.001, 1.0, 20.0, 600.0))
+    return st.one_of(
+        anything.map(said),
+        anything.map(said),
+        st.builds(corrupted, encoded, st.sampled_from(places)),
+        st.builds(dribbled, encoded, st.sampled_from((0.0, 0.1))),
+        st.builds(Deed, st.just("half"), encoded),
+        st.builds(Deed, st.just("bytes"), garbage),
+        st.builds(Deed, st.sampled_from(("wait", "read")), seconds=seconds),
+        st.just(Deed("hang_up")),
+    )
+
+
+def misbehaviour(registry: Registry = BOLT, *, max_size: int = 8) -> SearchStrategy[list[Deed]]:
+    """What a peer does from its handshake on, for `ScriptedPeer.do`: most begin with an Init, and then do anything."""
+
+    def init(message: Init) -> list[Deed]:
+        return [Deed("message", message.encode())]
+
+    def both(first: list[Deed], then: list[Deed]) -> list[Deed]:
+        return first + then
+
+    nothing = st.just(list[Deed]())
+    begin = st.one_of(st.just(init(Init())), messages_of(Init).map(init), nothing)
+    return st.builds(both, begin, st.lists(deeds(registry), max_size=max_size))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
