@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def missing(what: str) -> None:
 
 
 class JsonNode:
-    """A program of this folder's in a process of its own, by its JSON lines: an LDK PeerManager, or lnmessage."""
+    """A program of this folder's in a process of its own, by its JSON lines."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
@@ -81,17 +81,9 @@ class JsonNode:
 
 
 @asynccontextmanager
-async def open_node(folder: str, package: str, *options: str) -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
-    """Runs `node.mjs` of a folder; what it says of itself when it is ready comes with it."""
-    if shutil.which("node") is None:
-        missing("node (Node.js 20 or later)")
-    if not (HERE / folder / "node_modules" / package).is_dir():
-        missing(f"the npm package {package}: run `npm ci` in interop/{folder}")
-    process = await trio.lowlevel.open_process(
-        ["node", str(HERE / folder / "node.mjs"), *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+async def open_program(*command: str) -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
+    """Runs a program; what it says of itself when it is ready comes with it."""
+    process = await trio.lowlevel.open_process(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         node = JsonNode(process)
         with trio.fail_after(60):
@@ -106,11 +98,35 @@ async def open_node(folder: str, package: str, *options: str) -> AsyncIterator[t
                     await stream.aclose()
 
 
+def open_node(folder: str, package: str, *options: str) -> AbstractAsyncContextManager[tuple[JsonNode, dict[str, Any]]]:
+    """Runs `node.mjs` of a folder."""
+    if shutil.which("node") is None:
+        missing("node (Node.js 20 or later)")
+    if not (HERE / folder / "node_modules" / package).is_dir():
+        missing(f"the npm package {package}: run `npm ci` in interop/{folder}")
+    return open_program("node", str(HERE / folder / "node.mjs"), *options)
+
+
 @asynccontextmanager
-async def open_ldk(*options: str) -> AsyncIterator[JsonNode]:
+async def open_ldk_wasm(*options: str) -> AsyncIterator[JsonNode]:
     async with open_node("ldk", "lightningdevkit", *options) as (node, ready):
         node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
         yield node
+
+
+@asynccontextmanager
+async def open_ldk_native(*options: str) -> AsyncIterator[JsonNode]:
+    program = HERE / "ldk_native" / ".build" / "release" / "ldk-node"
+    if not program.is_file():
+        where = "" if shutil.which("cargo") else "Rust 1.75 or later, and "
+        missing(f"{where}LDK: run `cargo build --release --locked --target-dir .build` in interop/ldk_native")
+    async with open_program(str(program), *options) as (node, ready):
+        node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
+        yield node
+
+
+OpenLdk = Callable[..., AbstractAsyncContextManager[JsonNode]]
+LDKS: dict[str, OpenLdk] = {"wasm": open_ldk_wasm, "native": open_ldk_native}
 
 
 @asynccontextmanager
@@ -227,6 +243,6 @@ async def open_lnd(*options: str) -> AsyncIterator[LndNode]:
                 await process.wait()
 
 
-@pytest.fixture
-def ldk() -> Callable[..., Any]:
-    return open_ldk
+@pytest.fixture(params=LDKS)
+def open_ldk(request: pytest.FixtureRequest) -> OpenLdk:
+    return LDKS[request.param]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import trio
 
-from interop.conftest import open_lnd
+from interop.conftest import OpenLdk, open_lnd
 from triolight import NodeAddress
 from triolight.testing import Finding, Verdict, check_peer
 
@@ -21,8 +20,8 @@ def broken(found: list[Finding]) -> dict[str, str]:
     return {one.rule: one.seen for one in found if one.verdict is Verdict.BREAKS}
 
 
-async def test_ldk(ldk: Callable[..., Any]) -> None:
-    async with ldk() as node:
+async def test_ldk(open_ldk: OpenLdk) -> None:
+    async with open_ldk() as node:
         found = await findings(node)
     # It reads the words of a warning as UTF-8, and closes where they are not.
     assert broken(found) == {"does nothing for a warning, whatever its bytes": "closed"}

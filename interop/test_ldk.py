@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 
-from interop.conftest import JsonNode, open_ldk
+from interop.conftest import JsonNode, OpenLdk, free_ports
 from triolight import (
     ChannelMessageHandler,
+    ConnectError,
     DisconnectCode,
+    KeptPeer,
     MessageHandler,
     NodeAddress,
     NullLogger,
@@ -20,10 +23,11 @@ from triolight import (
     PeerNursery,
     RoutingMessageHandler,
     Side,
+    node_id,
     open_peer_nursery,
     wire,
 )
-from triolight.messages import BOLT, Error, Message, OpenChannel, Ping, UnknownMessage, message
+from triolight.messages import ALL_CHANNELS, BOLT, Error, Message, OpenChannel, Ping, UnknownMessage, Warning, message
 
 ODD, EVEN = 43001, 43002
 
@@ -59,22 +63,24 @@ async def be_dialled(peers: PeerNursery, ldk: JsonNode) -> Peer:
     return event.peer
 
 
+Meet = Callable[[PeerNursery, JsonNode], Awaitable[Peer]]
 DIRECTIONS = pytest.mark.parametrize("meet", [dial, be_dialled])
 
 
 @DIRECTIONS
-async def test_inits_and_who_is_there(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_inits_and_who_is_there(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
-            assert peer.init.features.hex() == "08a0000a0aa222"
+            # The WASM one is version 0.1.2, the native one 0.2.7.
+            assert peer.init.features.hex() in ("08a0000a0aa222", "08a0002a0aa222")
             (seen,) = (await ldk.command("peers"))["peers"]
             assert seen["node_id"] == peers.manager.our_node_id.hex()
             assert seen["features"].endswith("08a0002a0aa222")
 
 
 @DIRECTIONS
-async def test_pings_of_all_sizes(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_pings_of_all_sizes(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -87,7 +93,7 @@ async def test_pings_of_all_sizes(meet) -> None:  # type: ignore[no-untyped-def]
 
 
 @DIRECTIONS
-async def test_its_keepalive_is_answered(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_its_keepalive_is_answered(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -101,7 +107,7 @@ async def test_its_keepalive_is_answered(meet) -> None:  # type: ignore[no-untyp
 
 
 @DIRECTIONS
-async def test_three_rotations(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_three_rotations(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(120):
         async with open_ldk("--custom-type", str(ODD)) as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -118,7 +124,7 @@ async def test_three_rotations(meet) -> None:  # type: ignore[no-untyped-def]
 
 
 @DIRECTIONS
-async def test_a_flood_of_large_pongs(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_a_flood_of_large_pongs(meet: Meet, open_ldk: OpenLdk) -> None:
     """200 pongs of 65,531 bytes, asked for 30 at a time: nothing stops for ever after the first full buffer."""
     with trio.fail_after(120):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
@@ -129,7 +135,7 @@ async def test_a_flood_of_large_pongs(meet) -> None:  # type: ignore[no-untyped-
 
 
 @DIRECTIONS
-async def test_custom_messages_both_ways(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_custom_messages_both_ways(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk("--custom-type", str(ODD)) as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -143,7 +149,7 @@ async def test_custom_messages_both_ways(meet) -> None:  # type: ignore[no-untyp
 
 
 @DIRECTIONS
-async def test_it_ignores_an_unknown_odd_message_and_closes_on_an_even_one(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_it_ignores_an_unknown_odd_message_and_closes_on_an_even_one(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -156,7 +162,7 @@ async def test_it_ignores_an_unknown_odd_message_and_closes_on_an_even_one(meet)
 
 
 @DIRECTIONS
-async def test_we_ignore_an_unknown_odd_message_and_close_on_an_even_one(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_we_ignore_an_unknown_odd_message_and_close_on_an_even_one(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -170,7 +176,7 @@ async def test_we_ignore_an_unknown_odd_message_and_close_on_an_even_one(meet) -
 
 
 @DIRECTIONS
-async def test_it_leaves(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_it_leaves(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -182,7 +188,7 @@ async def test_it_leaves(meet) -> None:  # type: ignore[no-untyped-def]
 
 
 @DIRECTIONS
-async def test_we_leave(meet) -> None:  # type: ignore[no-untyped-def]
+async def test_we_leave(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await meet(peers, ldk)
@@ -192,7 +198,7 @@ async def test_we_leave(meet) -> None:  # type: ignore[no-untyped-def]
             await (await peers.connect(NodeAddress(ldk.node_id, "127.0.0.1", ldk.port))).ping()
 
 
-async def test_leaving_the_block_is_seen() -> None:
+async def test_leaving_the_block_is_seen(open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk:
             async with open_peer_nursery(make_manager()) as peers:
@@ -201,7 +207,7 @@ async def test_leaving_the_block_is_seen() -> None:
             await ldk.event("socket_closed")
 
 
-async def test_it_answers_a_channel_message_with_an_error() -> None:
+async def test_it_answers_a_channel_message_with_an_error(open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
             peer = await dial(peers, ldk)
@@ -232,3 +238,123 @@ async def test_it_answers_a_channel_message_with_an_error() -> None:
                 answer = await errors.__anext__()
                 assert answer.channel_id == b"\x55" * 32
             await peer.ping()
+
+
+@DIRECTIONS
+async def test_two_thousand_messages_each_way_at_once(meet: Meet, open_ldk: OpenLdk) -> None:
+    """Both sending keys rotate, and not in step: ours after pings that are answered, too."""
+    with trio.fail_after(120):
+        async with open_ldk("--custom-type", str(ODD)) as ldk, open_peer_nursery(make_manager()) as peers:
+            peer = await meet(peers, ldk)
+            our_id = peers.manager.our_node_id.hex()
+
+            async def send() -> None:
+                for number in range(2000):
+                    await peer.send(Odd(payload=b"%d" % number))
+                    if number % 7 == 0:
+                        await peer.ping(number)
+
+            async def hear() -> None:
+                for number in range(2000):
+                    assert bytes.fromhex((await ldk.event("custom"))["payload"]) == b"%d" % number
+
+            async with peer.subscribe(Odd) as inbox, trio.open_nursery() as nursery:
+                await ldk.command("custom", node_id=our_id, type=ODD, payload="aa", count=2000)
+                nursery.start_soon(send)
+                nursery.start_soon(hear)
+                for _ in range(2000):
+                    assert await anext(inbox) == Odd(payload=b"\xaa")
+            assert peer.statistics().messages_received >= 2000 + 286
+
+
+@DIRECTIONS
+async def test_words_of_both_kinds(meet: Meet, open_ldk: OpenLdk) -> None:
+    with trio.fail_after(60):
+        async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
+            peer = await meet(peers, ldk)
+            await peer.send(Warning(data=b"a warning"), Error(channel_id=b"\x01" * 32, data=b"no such channel"))
+            await peer.ping()
+            # An error for all channels: LDK leaves.
+            await peer.send(Error(channel_id=ALL_CHANNELS, data=b"all of them"))
+            assert (await peer.wait_closed()).code in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)
+
+
+async def test_a_wrong_node_id_fails_in_act_one(open_ldk: OpenLdk) -> None:
+    with trio.fail_after(60):
+        async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
+            with pytest.raises(ConnectError) as caught:
+                await peers.connect(NodeAddress(node_id(os.urandom(32)), "127.0.0.1", ldk.port))
+            assert caught.value.reason.code is DisconnectCode.CLOSED_IN_HANDSHAKE
+            listeners = await peers.listen(0, host="127.0.0.1")
+            port = listeners[0].socket.getsockname()[1]
+            await ldk.command("connect", node_id=node_id(os.urandom(32)).hex(), port=port)
+            await ldk.event("socket_closed")
+            await ldk.event("socket_closed")
+            assert peers.statistics().handshake_failures == {"CLOSED_IN_HANDSHAKE": 1, "ACT_ONE_FAILED": 1}
+            await (await dial(peers, ldk)).ping()
+
+
+async def test_what_it_does_with_a_duplicate(open_ldk: OpenLdk) -> None:
+    """Its rule is the older one, whoever dialled: the newcomer is closed after act three, before its Init."""
+    secret = os.urandom(32)
+
+    def same_key() -> PeerManager:
+        handlers = MessageHandler(ChannelMessageHandler(), RoutingMessageHandler())
+        return PeerManager(handlers, secret, os.urandom(32), NullLogger())
+
+    with trio.fail_after(60):
+        async with open_ldk() as ldk, open_peer_nursery(same_key()) as first, open_peer_nursery(same_key()) as second:
+            peer = await dial(first, ldk)
+            with pytest.raises(ConnectError) as caught:
+                await second.connect(NodeAddress(ldk.node_id, "127.0.0.1", ldk.port))
+            assert caught.value.reason.code is DisconnectCode.CLOSED_BEFORE_INIT
+            assert await peer.ping() > 0
+            # It dials the node that it has: by our rule it is the newest, and by its own it is not.
+            listeners = await first.listen(0, host="127.0.0.1")
+            port = listeners[0].socket.getsockname()[1]
+            await ldk.command("connect", node_id=first.manager.our_node_id.hex(), port=port)
+            await ldk.event("socket_closed")
+            (peer,) = first.peers.values()
+            assert await peer.ping() > 0
+            assert len((await ldk.command("peers"))["peers"]) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_crossing_dials_end_with_one(seed: int, open_ldk: OpenLdk) -> None:
+    """Its rule is the older one, ours the smaller node id's: whichever it is, one is left, the same at both ends."""
+    with trio.fail_after(60):
+        async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
+            listeners = await peers.listen(0, host="127.0.0.1")
+            port = listeners[0].socket.getsockname()[1]
+
+            async def our_dial() -> None:
+                await trio.sleep(seed * 0.001)  # who is first is what varies here
+                try:
+                    await peers.connect(NodeAddress(ldk.node_id, "127.0.0.1", ldk.port))
+                except ConnectError as error:
+                    assert error.reason.code is DisconnectCode.CLOSED_BEFORE_INIT  # noqa: PT017
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(our_dial)
+                await ldk.command("connect", node_id=peers.manager.our_node_id.hex(), port=port)
+            await trio.sleep(2.5)  # what was parked has ended
+            (peer,) = peers.peers.values()
+            assert await peer.ping() > 0
+            (seen,) = (await ldk.command("peers"))["peers"]
+            assert seen["inbound"] is not peer.inbound
+
+
+async def test_it_is_killed_and_comes_back(open_ldk: OpenLdk) -> None:
+    seed = os.urandom(32).hex()
+    (port,) = free_ports(1)
+    with trio.fail_after(60):
+        async with open_peer_nursery(make_manager()) as peers:
+            kept: KeptPeer | None = None
+            for _ in range(3):
+                async with open_ldk("--seed", seed, "--port", str(port)) as ldk:
+                    kept = kept or peers.keep(NodeAddress(ldk.node_id, "127.0.0.1", ldk.port))
+                    peer = await kept.wait_connected()
+                    assert peer is not None
+                    assert await peer.ping() > 0
+                reason = await peer.wait_closed()
+                assert reason.code in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)

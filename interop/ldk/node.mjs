@@ -3,7 +3,7 @@
 // This file is a harness: it may move bytes between sockets and LDK, pass commands in and events out, and nothing else.
 // It decides nothing about the protocol. It talks to loopback only, and ends when its standard input ends.
 //
-//   node node.mjs [--seed HEX] [--custom-type N]... [--verbose]
+//   node node.mjs [--seed HEX] [--port N] [--custom-type N]... [--verbose]
 //
 // Commands (one JSON object a line, each answered by {"event":"reply","id":...}):
 //   {"id":1,"cmd":"connect","node_id":"02..","port":9735}     {"id":2,"cmd":"tick"}            {"id":3,"cmd":"peers"}
@@ -20,10 +20,11 @@ import readline from "node:readline";
 import * as ldk from "lightningdevkit";
 
 const READ_SLICE = 4096; // what LDK advises to feed at once
-const options = { seed: null, customTypes: new Set(), verbose: false };
+const options = { seed: null, port: 0, customTypes: new Set(), verbose: false };
 for (let at = 2; at < process.argv.length; at++) {
   const name = process.argv[at];
   if (name === "--seed") options.seed = Buffer.from(process.argv[++at], "hex");
+  else if (name === "--port") options.port = Number(process.argv[++at]);
   else if (name === "--custom-type") options.customTypes.add(Number(process.argv[++at]));
   else if (name === "--verbose") options.verbose = true;
   else throw new Error(`unknown option ${name}`);
@@ -209,7 +210,7 @@ const commands = {
   quit: () => setImmediate(() => process.exit(0)),
 };
 
-server.listen(0, "127.0.0.1", () => emit({ event: "ready", node_id: hex(nodeId), port: server.address().port }));
+server.listen(options.port, "127.0.0.1", () => emit({ event: "ready", node_id: hex(nodeId), port: server.address().port }));
 const lines = readline.createInterface({ input: process.stdin });
 lines.on("line", (line) => {
   const command = JSON.parse(line);
