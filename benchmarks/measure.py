@@ -5,26 +5,46 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measured thing beside its floor. Microseconds for each operation, process time."""
+    """One measured thing beside another one of the same run: its floor, or somebody else's."""
 
     what: str
-    microseconds: float
-    floor: str
-    floor_microseconds: float
-    ratio: float
+    value: float
+    unit: str
+    beside: str
+    beside_value: float
     bound: float | None = None
+    """Of the ratio. None: for the record."""
+    at_least: bool = False
+    """What the bound is; False: at most."""
+
+    @property
+    def ratio(self) -> float:
+        return self.value / self.beside_value if self.beside_value else float("nan")
+
+    @property
+    def held(self) -> bool:
+        if self.bound is None:
+            return True
+        return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
+
+    def as_dict(self) -> dict[str, object]:
+        return {**asdict(self), "ratio": self.ratio, "held": self.held}
 
     def __str__(self) -> str:
-        bound = "" if self.bound is None else f"  (bound {self.bound:g})"
+        bound = ""
+        if self.bound is not None:
+            bound = f"  ({'at least' if self.at_least else 'at most'} {self.bound:g})" + (
+                "" if self.held else "  MISSED"
+            )
         return (
-            f"{self.what:<44}{self.microseconds:>10.2f} us{self.floor_microseconds:>10.2f} us  "
-            f"{self.ratio:>6.2f} x {self.floor}{bound}"
+            f"{self.what:<58}{self.value:>11.4g} {self.unit:<9}{self.ratio:>8.3g} x {self.beside_value:.4g} of "
+            f"{self.beside}{bound}"
         )
 
 
@@ -37,7 +57,8 @@ def compare(
     bound: float | None = None,
     rounds: int = 7,
 ) -> Row:
-    """Both in turn, `rounds` times; each returns how many operations it did. The best counts: noise only adds."""
+    """Both in turn, `rounds` times; each returns how many operations it did. The best counts: noise only adds.
+    Microseconds of process time for each operation."""
     best = best_floor = float("inf")
     for _ in range(rounds):
         for one in (run_floor, run):
@@ -48,9 +69,10 @@ def compare(
                 best = min(best, each)
             else:
                 best_floor = min(best_floor, each)
-    return Row(what, best, floor, best_floor, best / best_floor, bound)
+    return Row(what, best, "us", floor, best_floor, bound)
 
 
-def report(rows: list[Row]) -> None:
+def report(rows: Iterable[Row]) -> None:
+    """Prints each row as it comes."""
     for row in rows:
-        print(json.dumps(asdict(row)) if "--json" in sys.argv else row)
+        print(json.dumps(row.as_dict()) if "--json" in sys.argv else row, flush=True)

@@ -1071,8 +1071,6 @@ class PeerNursery(PeerObserver):
         self._link_ended(link, reason, init)
 
     def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
-        if not self._board.inboxes:
-            return
         link = self._link_of(descriptor)
         subscribers = self._board.matching(link, type(message))
         if not subscribers:
@@ -1199,6 +1197,7 @@ class _OpenPeerNursery:
             shell, shell._post_work, lambda: shell._now, TURN_WORK, policy.allowance, policy.duplicates, self._tape
         )
         try:
+            self._manager.observe_messages(False)
             nursery = await self._opened.__aenter__()
             shell._body_scope = nursery.cancel_scope
             with trio.CancelScope(shield=True):

@@ -538,14 +538,19 @@ class Switchboard:
 
     def join(self, inbox: Inbox[Any]) -> None:
         self.inboxes.append(inbox)
-        self._version += 1
+        self._joined_or_left()
         link = inbox.link
         if self.ended or (link is not None and link.reason is not None):
             inbox.end()
 
     def leave(self, inbox: Inbox[Any]) -> None:
         self.inboxes.remove(inbox)
+        self._joined_or_left()
+
+    def _joined_or_left(self) -> None:
         self._version += 1
+        if not self.ended:  # after that the manager is somebody else's
+            self.manager.observe_messages(bool(self.inboxes))
 
     def matching(self, link: Link, kind: type) -> tuple[Inbox[Any], ...]:
         """Who wants this peer's messages of this type. Remembered until somebody joins or leaves."""

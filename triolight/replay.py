@@ -108,7 +108,7 @@ class _HandlerRaised(Exception):
     """In place of whatever a handler raised."""
 
 
-_DAMAGE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, DecodeError)
+_DAMAGE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, DecodeError)
 """What comes of records that are not what a tape writes."""
 
 
@@ -328,7 +328,7 @@ class _Player(Seams, PeerObserver):
             case "new_inbound_connection":
                 manager.new_inbound_connection(self._new("accepted", told, None), _address(told["address"]))
             case "read_event":
-                data = bytes(told["size"]) if self._key is None else bytes.fromhex(told["data"])
+                data = _zeros(told["size"]) if self._key is None else bytes.fromhex(told["data"])
                 manager.read_event(self._descriptor(told), data)
             case "write_buffer_space_avail":
                 manager.write_buffer_space_avail(self._descriptor(told))
@@ -338,6 +338,8 @@ class _Player(Seams, PeerObserver):
                 manager.end_throttle(self._descriptor(told))
             case "hold_reading":
                 manager.hold_reading(self._descriptor(told), told["held"])
+            case "observe_messages":
+                manager.observe_messages(told["wanted"])
             case "process_events":
                 manager.process_events()
             case "timer_tick_occurred":
@@ -533,7 +535,7 @@ class _TapedHandshake(Handshake):
             self.their_node_id = bytes.fromhex(told["node_id"])
             self.opener = _TapedOpener(self._number, self._ask)
             self.sealer = _TapedSealer()
-        return bytes(told["wrote"]), data[told["took"] :]
+        return _zeros(told["wrote"]), data[told["took"] :]
 
 
 class _TapedOpener(Opener):
@@ -600,6 +602,13 @@ class _Unencodable:
 
 def _nobody_waits() -> None:
     pass
+
+
+def _zeros(size: int) -> bytes:
+    """Something of this length. A damaged tape shall not ask for all our memory."""
+    if not 0 <= size <= MAX_LINE_BYTES:
+        raise ValueError(f"{size} bytes at once")
+    return bytes(size)
 
 
 def _told(error: BaseException) -> str:

@@ -82,6 +82,7 @@ CALLS: Final = frozenset(
         "hold_reading",
         "new_inbound_connection",
         "new_outbound_connection",
+        "observe_messages",
         "process_events",
         "read_event",
         "send_encoded",
@@ -329,6 +330,9 @@ class Tape(Seams):
 
     def _hold_reading(self, descriptor: SocketDescriptor, held: bool) -> dict[str, Json]:
         return {"of": self.number(descriptor), "held": held}
+
+    def _observe_messages(self, wanted: bool) -> dict[str, Json]:
+        return {"wanted": wanted}
 
     def _socket_disconnected(
         self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None

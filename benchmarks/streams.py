@@ -1,0 +1,157 @@
+"""Streams over loopback TCP between two processes, ours and native LDK, in every pairing and at four sizes.
+
+CPU for each message at either end, messages and bytes a second; beside the bare AEAD calls, and for the largest messages
+beside two programs of blocking sockets that make the same calls and nothing else.
+
+    python -m benchmarks.streams [--json]
+
+138 bytes are channel_updates, decoded, to a handler; the others are messages of a custom type, to a handler as well.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from benchmarks import nodes
+from benchmarks.floods import UPDATE
+from benchmarks.measure import Row, report
+from triolight.noise import Opener, Sealer
+
+CUSTOM: Final = 43001
+ACK: Final = 43003
+SIZES: Final = {138: 200_000, 430: 100_000, 1_400: 60_000, 65_000: 3_000}
+"""Bytes of a message, and how many are sent."""
+ROUNDS: Final = 3
+
+
+@dataclass
+class Stream:
+    """Microseconds of CPU for each message, and seconds for all, the best of several rounds."""
+
+    sender: float = float("inf")
+    receiver: float = float("inf")
+    seconds: float = float("inf")
+
+
+def payload(size: int) -> tuple[int, bytes]:
+    """Message type, and what follows its two bytes."""
+    update = UPDATE.encode()
+    return (258, update[2:]) if size == len(update) else (CUSTOM, bytes(size - 2))
+
+
+def measure(one: nodes.Node, other: nodes.Node, size: int, best: Stream) -> None:
+    type_, content = payload(size)
+    count = SIZES[size]
+    before = other.command("counts")
+    one.command("flood", node_id=other.node_id, type=type_, payload=content.hex(), count=count)
+    flooded = one.event("flooded")
+    while (after := other.command("counts"))["messages"] - before["messages"] < count:
+        time.sleep(0.005)
+    best.sender = min(best.sender, flooded["cpu"] / count * 1e6)
+    best.receiver = min(best.receiver, (after["cpu"] - before["cpu"]) / count * 1e6)
+    best.seconds = min(best.seconds, flooded["seconds"])
+
+
+def aead_floor(size: int) -> float:
+    """Microseconds of CPU of the two calls that a message costs either end."""
+    aead, nonce = ChaCha20Poly1305(bytes(32)), bytes(12)
+    sealed_length, sealed = aead.encrypt(nonce, b"\0\1", None), aead.encrypt(nonce, bytes(size), None)
+    count = max(1000, SIZES[size] // 4)
+    best = float("inf")
+    for _ in range(3):
+        began = time.process_time()
+        for _ in range(count):
+            aead.decrypt(nonce, sealed_length, None)
+            aead.decrypt(nonce, sealed, None)
+        best = min(best, (time.process_time() - began) / count * 1e6)
+    return best
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The floor of large messages
+
+
+def bare_send(port: int, size: int) -> None:
+    sealer, message = Sealer(bytes(32), bytes(32)), bytes(size)
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        for _ in range(SIZES[size]):
+            sock.sendall(sealer.seal(message))
+
+
+def bare(size: int) -> float:
+    """Seconds of blocking sockets, no Trio, and our packets."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            sender = subprocess.Popen([sys.executable, "-m", "benchmarks.streams", "--bare", str(port), str(size)])
+            sock, _ = server.accept()
+            opener, count = Opener(bytes(32), bytes(32)), 0
+            began = 0.0
+            with sock:
+                while data := sock.recv(65_536):
+                    began = began or time.perf_counter()
+                    opener.feed(data)
+                    while opener.next_message() is not None:
+                        count += 1
+            best = min(best, time.perf_counter() - began)
+            sender.wait()
+            if count != SIZES[size]:
+                raise RuntimeError(f"{count} of {SIZES[size]} messages arrived")
+    return best
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows
+
+
+def rows() -> Iterator[Row]:
+    pairs = [("triolight", "triolight"), ("triolight", "LDK"), ("LDK", "triolight"), ("LDK", "LDK")]
+    if not nodes.LDK.is_file():
+        print("native LDK is not built (interop/ldk_native): only ourselves", file=sys.stderr)
+        pairs = pairs[:1]
+    found = {(pair, size): Stream() for size in SIZES for pair in pairs}
+    floors = {size: aead_floor(size) for size in SIZES}
+    options = ("--count-type", str(CUSTOM), "--ack-type", str(ACK))
+    for pair in pairs:
+        with nodes.joined(*pair, *options) as (one, other):
+            for size in SIZES:
+                for _ in range(ROUNDS):
+                    measure(one, other, size, found[pair, size])
+    for size, count in SIZES.items():
+        floors[size] = min(floors[size], aead_floor(size))
+        for pair in pairs:
+            stream = found[pair, size]
+            for role, cpu in (("sender", stream.sender), ("receiver", stream.receiver)):
+                bound = 4 if (size, role, pair) == (138, "receiver", pairs[0]) else None
+                what = f"{size} B, {' to '.join(pair)}: {role}'s CPU a message"
+                yield Row(what, cpu, "us", "two AEAD calls", floors[size], bound)
+            rate = count / stream.seconds
+            base = count / found[pairs[-1], size].seconds
+            yield Row(f"{size} B, {' to '.join(pair)}: messages a second", rate, "/s", "LDK to LDK", base)
+        if len(pairs) > 1:
+            ours, theirs = found[pairs[0], size].receiver, found[pairs[1], size].receiver
+            bound = 4 if size == 138 else None
+            yield Row(f"{size} B: our receiver's CPU beside LDK's, same sender", ours, "us", "LDK", theirs, bound)
+    size, count = 65_000, SIZES[65_000]
+    rate = count * size / found[pairs[0], size].seconds / 1e6
+    floor = count * size / bare(size) / 1e6
+    yield Row("65,000 B: our bytes a second", rate, "MB/s", "blocking sockets with the same AEAD", floor, 0.5, True)
+    if len(pairs) > 1:
+        base = count * size / found[pairs[-1], size].seconds / 1e6
+        yield Row("65,000 B: our bytes a second", rate, "MB/s", "LDK to LDK", base, 3, True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--bare"]:
+        bare_send(int(sys.argv[2]), int(sys.argv[3]))
+    else:
+        report(rows())
