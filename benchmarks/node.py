@@ -38,7 +38,7 @@ from triolight import (
 from triolight.messages import BOLT, ChannelUpdate, Message, UnknownMessage, message
 
 ACK_EVERY: Final = 256
-BATCH_BYTES: Final = 64 * 1024
+BATCH_BYTES: Final = 256 * 1024
 
 
 class Counts(RoutingMessageHandler, CustomMessageHandler):

@@ -688,7 +688,11 @@ class PeerNursery(PeerObserver):
     @trio.lowlevel.enable_ki_protection
     async def _run_writer(self, link: Link, task_scope: trio.CancelScope) -> None:
         async def report(count: int) -> None:
-            await self._events_in.send(SpaceToWrite(link, count))
+            event = SpaceToWrite(link, count)
+            try:
+                self._events_in.send_nowait(event)
+            except trio.WouldBlock:
+                await self._events_in.send(event)
 
         with link.descriptor.writer_scope:
             await link.descriptor.write_out(report)
