@@ -1,6 +1,6 @@
 """Streams over loopback TCP between two processes, ours and native LDK, in every pairing and at four sizes.
 
-CPU for each message at either end, messages and bytes a second; beside the bare AEAD calls, and for the largest messages
+CPU for each message at either end, messages and bytes a second; beside the bare AEAD calls, and for the largest ones
 beside two programs of blocking sockets that make the same calls and nothing else.
 
     python -m benchmarks.streams [--json]

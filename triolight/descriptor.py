@@ -11,13 +11,13 @@ from typing import Final
 
 import trio
 
-from triolight.connection import BATCH_BYTES
+from triolight.noise import MAX_LENGTH, OVERHEAD
 from triolight.peer_manager import SocketDescriptor
 
-OUTBOX_BYTES: Final = 48 * 1024
-"""Room for encrypted bytes between the manager and the socket. The manager hands over BATCH_BYTES and at most one
-message at a time, so that 64 KiB and one message wait here at the most."""
-OUTBOX_ITEMS: Final = (OUTBOX_BYTES + BATCH_BYTES) // 36 + 1
+OUTBOX_BYTES: Final = 64 * 1024 + MAX_LENGTH + OVERHEAD
+"""Encrypted bytes between the manager and the socket: 64 KiB and one message, so that two of the largest are on their
+way at once, and neither the writer nor the pump waits for the other after each."""
+OUTBOX_ITEMS: Final = OUTBOX_BYTES // 36 + 2
 """The smallest packet has 36 bytes; the bytes are what limits the outbox, never this."""
 REPORT_BYTES: Final = 16 * 1024
 """Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
@@ -61,7 +61,7 @@ class StreamDescriptor(SocketDescriptor):
     # -- what the PeerManager calls ------------------------------------------------------------------------------------
 
     def send_data(self, data: bytes, resume_read: bool) -> int:
-        """Takes all of `data` as long as there is room for any of it, and nothing otherwise.
+        """Takes as much of `data` as there is room for.
 
         Room comes back with `made_room` alone, never because the writer happens to have been quick: what is answered
         here depends on what the pump has seen, and on nothing else.
@@ -72,9 +72,11 @@ class StreamDescriptor(SocketDescriptor):
             return 0
         if self._closing:
             return len(data)  # nobody will write it, and nobody shall wait for it
-        if self._room <= 0:
+        if len(data) > self._room:
             self._starved = True
-            return 0
+            data = data[: self._room]
+            if not data:
+                return 0
         self._room -= len(data)
         self._outbox_in.send_nowait(data)
         return len(data)

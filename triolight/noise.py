@@ -28,6 +28,8 @@ OVERHEAD: Final = HEADER_LENGTH + TAG_LENGTH
 """Bytes that a packet has more than its message."""
 ROTATION: Final = 1000
 """A key encrypts this many times (500 messages: length and body each count), then both sides rotate it."""
+LARGE_BODY: Final = 4096
+"""Bytes from which on a body is decrypted where it lies."""
 MAX_LENGTH: Final = 65535
 
 _VERSION: Final = b"\x00"
@@ -145,7 +147,7 @@ class Opener:
             self._parts_size += len(data)
 
     def _gather(self) -> None:
-        self._buffer = b"".join((self._buffer[self._at :], *self._parts))
+        self._buffer = b"".join((memoryview(self._buffer)[self._at :], *self._parts))
         self._at = 0
         self._parts.clear()
         self._parts_size = 0
@@ -180,7 +182,8 @@ class Opener:
                 return None
             self._gather()
             at, stop = 0, length
-        body = self._buffer[at:stop]
+        # No copy of a large body; of a small one it is cheaper than a view.
+        body = self._buffer[at:stop] if length < LARGE_BODY else memoryview(self._buffer)[at:stop]
         nonce = self._nonce
         try:
             message = self._decrypt(_NONCES[nonce], body, None)
