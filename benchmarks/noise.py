@@ -1,16 +1,23 @@
-"""Noise in memory: packets against the bare AEAD calls they cost, handshakes against their bare curve operations."""
+"""Noise in memory: packets against the bare AEAD calls they cost, handshakes against their bare curve operations; and
+both beside LND's `brontide.Machine` where it is built (interop/lnd)."""
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 
 from coincurve import PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from benchmarks import nodes
 from benchmarks.measure import Row, compare, report
 from triolight.keys import SecretKey
 from triolight.noise import Handshake, Opener, Sealer
 
+SIZES = (140, 430, 1_400, 65_000)
 COUNT = 20_000
 CHUNK = 64 * 1024
 
@@ -83,5 +90,28 @@ def handshake() -> Row:
     return compare("handshake, both ends", whole, "2 key generations, 6 ECDH", floor, bound=1.3)
 
 
+def brontide() -> dict[tuple[str, int], float]:
+    """Microseconds by what and size; empty if it is not built."""
+    if not nodes.BRONTIDE.is_file():
+        print("brontide is not built (interop/lnd): only ourselves", file=sys.stderr)
+        return {}
+    told = subprocess.run([str(nodes.BRONTIDE)], capture_output=True, check=True).stdout.splitlines()
+    return {(one["what"], one["size"]): one["microseconds"] for one in map(json.loads, told)}
+
+
+def rows() -> Iterator[Row]:
+    theirs = brontide()
+    for size in SIZES:
+        for what, row in zip(("encrypt", "decrypt"), packets(size), strict=True):
+            yield row
+            if theirs:
+                yield Row(f"{what} {size} B, beside LND", row.value, "us", "brontide.Machine", theirs[what, size])
+    ours = handshake()
+    yield ours
+    if theirs:
+        what = "handshake, both ends, beside LND"
+        yield Row(what, ours.value, "us", "brontide.Machine", theirs["handshake", 0], 1)
+
+
 if __name__ == "__main__":
-    report([row for size in (140, 430, 1_400, 65_000) for row in packets(size)] + [handshake()])
+    report(rows())

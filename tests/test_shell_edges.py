@@ -26,6 +26,7 @@ from triolight import (
     ConnectError,
     DisconnectCode,
     NodeAddress,
+    Peer,
     PeerClosed,
     PeerConnected,
     PeerDisconnected,
@@ -452,3 +453,38 @@ async def test_a_stream_without_half_close_says_that_it_ends(autojump_clock: tri
     late = _WithoutHalfClose()
     await StreamDescriptor(late).close(trio.current_time(), polite=True)
     assert not late.said
+
+
+async def test_what_is_written_at_once_and_what_the_writer_writes_stay_in_order() -> None:
+    """Small messages go to an idle socket directly, the others through the writer; here the socket is mostly full."""
+    async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+        listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+        listener.socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
+        stream = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 4096)
+        found: list[Peer] = []
+
+        async def accept() -> None:
+            found.append(await far.attach(await listener.accept()))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            to_far = await near.attach(stream, identity(2))
+        rng = random.Random(1)
+        sizes = [rng.choice((0, 1, 300, 3_000, 5_000, 20_000, 65_000)) for _ in range(400)]
+
+        async def send() -> None:
+            for number, size in enumerate(sizes):
+                await to_far.send(Note(payload=number.to_bytes(4, "big") + bytes(size)))
+                if rng.random() < 0.3:
+                    await trio.lowlevel.checkpoint()
+
+        with trio.fail_after(60):
+            async with found[0].subscribe(Note) as notes, trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                for number, size in enumerate(sizes):
+                    note = await anext(notes)
+                    assert (int.from_bytes(note.payload[:4], "big"), len(note.payload)) == (number, size + 4)
+                    if rng.random() < 0.2:
+                        await found[0].ping(rng.choice((0, 5_000)))
+        await listener.aclose()

@@ -6,8 +6,9 @@ the tasks of one peer run: `receive` in the reader, `write_out` in the writer, `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -19,6 +20,9 @@ OUTBOX_BYTES: Final = 64 * 1024 + MAX_LENGTH + OVERHEAD
 way at once, and neither the writer nor the pump waits for the other after each."""
 OUTBOX_ITEMS: Final = OUTBOX_BYTES // 36 + 2
 """The smallest packet has 36 bytes; the bytes are what limits the outbox, never this."""
+DIRECT_BYTES: Final = 4 * 1024
+"""Up to so many bytes are written to an idle socket at once, without the writer: a ping, a pong, a message or two. More
+go through the writer, which joins what has gathered."""
 REPORT_BYTES: Final = 16 * 1024
 """Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
 DRAIN_SECONDS: Final = 0.5
@@ -44,6 +48,14 @@ class StreamDescriptor(SocketDescriptor):
         self._outbox_in, self._outbox = trio.open_memory_channel[bytes](OUTBOX_ITEMS)
         self._room = OUTBOX_BYTES
         self._starved = False
+        self._unreported = 0
+        """Written, and not reported as room yet."""
+        self._busy = False
+        """Whether the writer has anything to write."""
+        on_posix = isinstance(stream, trio.SocketStream) and os.name == "posix"
+        self._socket: trio.socket.SocketType | None = cast("trio.SocketStream", stream).socket if on_posix else None
+        self._drained = False
+        """Whether the last read has taken all there was."""
         self._may_read = trio.Event()
         self._may_read.set()
         self._closing = False
@@ -78,8 +90,24 @@ class StreamDescriptor(SocketDescriptor):
             if not data:
                 return 0
         self._room -= len(data)
-        self._outbox_in.send_nowait(data)
+        rest = data if self._busy or len(data) > DIRECT_BYTES else self._write_now(data)
+        if rest or self._unreported >= REPORT_BYTES:
+            self._busy = True
+            self._outbox_in.send_nowait(rest)
         return len(data)
+
+    def _write_now(self, data: bytes) -> bytes:
+        """Nothing waits to be written: a few bytes need no turn of the writer's. Returns what the socket did not take.
+
+        What has gone wrong, if anything, the writer will find."""
+        if self._socket is None:
+            return data
+        try:
+            written = os.write(self._socket.fileno(), data)
+        except OSError:
+            return data
+        self._unreported += written
+        return data[written:]
 
     def disconnect_socket(self) -> None:
         """No more is taken or read; what was taken is still written, until the writer's deadline."""
@@ -112,9 +140,25 @@ class StreamDescriptor(SocketDescriptor):
         Raises trio.BrokenResourceError if the connection broke. Cancellation loses nothing.
         """
         await self._may_read.wait()
-        data = await self.stream.receive_some(max_bytes)
+        data = await self._receive_next(max_bytes) if self._drained else None
+        if data is None:
+            data = bytes(await self.stream.receive_some(max_bytes))
+        self._drained = self._socket is not None and len(data) < max_bytes
         self._may_read = trio.Event()
-        return bytes(data)
+        return data
+
+    async def _receive_next(self, max_bytes: int) -> bytes | None:
+        """The last read has taken all there was, so the next bytes are waited for: to try first costs a call, an error
+        and a turn. None: nothing came, after all."""
+        if self._socket is None:
+            return None
+        await trio.lowlevel.wait_readable(self._socket)
+        try:
+            return os.read(self._socket.fileno(), max_bytes)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
 
     async def write_out(self, report: Callable[[int], Awaitable[None]]) -> None:
         """Writes what is in the outbox until it is closed and empty, and reports how many bytes have left it.
@@ -124,8 +168,17 @@ class StreamDescriptor(SocketDescriptor):
         A stream that breaks is not the end yet: what the other side said before may still be there to be read, and the
         reader will see its end. Until then what was to be written is thrown away.
         """
-        unreported = 0
-        async for first in self._outbox:
+        while True:
+            try:
+                first = self._outbox.receive_nowait()
+            except trio.WouldBlock:
+                self._busy = False
+                try:
+                    first = await self._outbox.receive()
+                except trio.EndOfChannel:
+                    return
+            except trio.EndOfChannel:
+                return
             packets = [first]
             size = len(first)
             while size < OUTBOX_BYTES:
@@ -135,17 +188,17 @@ class StreamDescriptor(SocketDescriptor):
                     break
                 packets.append(more)
                 size += len(more)
-            if not self._broken:
+            if size and not self._broken:
                 self.write_began = trio.current_time()
                 try:
                     await self.stream.send_all(packets[0] if len(packets) == 1 else b"".join(packets))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     self._broken = True
                 self.write_began = None
-            unreported += size
-            if unreported >= REPORT_BYTES or self._starved:
+            self._unreported += size
+            if self._unreported >= REPORT_BYTES or self._starved:
+                unreported, self._unreported = self._unreported, 0
                 await report(unreported)
-                unreported = 0
 
     async def close(self, deadline: float, polite: bool) -> None:
         """Ends the stream, in any case, at `deadline` (in the clock's seconds) at the latest.

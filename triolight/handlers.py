@@ -263,7 +263,10 @@ class BaseMessageHandler:
 
     def get_and_clear_pending_msg_events(self) -> Iterable[MessageSendEvent]:
         """The events since the last call, in order. Called whenever the manager processes events."""
-        pending = self._pending()
+        try:
+            pending = self._events
+        except AttributeError:
+            pending = self._pending()
         if not pending:
             return ()
         events = list(pending)

@@ -4,6 +4,7 @@
 //! decides nothing about the protocol. It talks to loopback only, on one thread, and ends when its standard input ends.
 //!
 //!   ldk-node [--seed HEX] [--port N] [--custom-type N]... [--count-type N]... [--ack-type N]
+//!            [--quiet yes]
 //!
 //! Commands (one JSON object a line, each answered by {"event":"reply","id":...}):
 //!   {"id":1,"cmd":"connect","node_id":"02..","port":9735}     {"id":2,"cmd":"tick"}            {"id":3,"cmd":"peers"}
@@ -19,7 +20,7 @@
 use std::collections::HashSet;
 use std::io::{BufRead, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -47,6 +48,15 @@ fn emit(event: Value) {
 	let mut out = std::io::stdout().lock();
 	writeln!(out, "{}", event).expect("standard output");
 	out.flush().expect("standard output");
+}
+
+/// Whether peers come and go without an event: for whoever does not read them.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+fn tell(event: Value) {
+	if !QUIET.load(Relaxed) {
+		emit(event);
+	}
 }
 
 fn to_hex(bytes: &[u8]) -> String {
@@ -140,11 +150,11 @@ impl CustomMessageHandler for Handler {
 		std::mem::take(&mut *self.pending.lock().unwrap())
 	}
 	fn peer_disconnected(&self, them: PublicKey) {
-		emit(json!({"event": "peer_disconnected", "node_id": to_hex(&them.serialize())}));
+		tell(json!({"event": "peer_disconnected", "node_id": to_hex(&them.serialize())}));
 		self.progress.notify_one();
 	}
 	fn peer_connected(&self, them: PublicKey, _init: &Init, inbound: bool) -> Result<(), ()> {
-		emit(json!({"event": "peer_connected", "node_id": to_hex(&them.serialize()), "inbound": inbound}));
+		tell(json!({"event": "peer_connected", "node_id": to_hex(&them.serialize()), "inbound": inbound}));
 		Ok(())
 	}
 	fn provided_node_features(&self) -> NodeFeatures {
@@ -280,6 +290,7 @@ async fn run() {
 			"--custom-type" => drop(custom_types.insert(number())),
 			"--count-type" => drop(count_types.insert(number())),
 			"--ack-type" => ack_type = Some(number()),
+			"--quiet" => QUIET.store(value == "yes", Relaxed),
 			_ => panic!("unknown option {}", name),
 		}
 	}
@@ -315,7 +326,7 @@ async fn run() {
 			let closed = lightning_net_tokio::setup_inbound(Arc::clone(&accepting), stream);
 			tokio::spawn(async move {
 				closed.await;
-				emit(json!({"event": "socket_closed"}));
+				tell(json!({"event": "socket_closed"}));
 			});
 		}
 	});
@@ -347,7 +358,7 @@ async fn run() {
 					if let Some(closed) = lightning_net_tokio::connect_outbound(manager, them, address).await {
 						closed.await;
 					}
-					emit(json!({"event": "socket_closed"}));
+					tell(json!({"event": "socket_closed"}));
 				});
 			},
 			"tick" => {

@@ -1,0 +1,105 @@
+"""A ping's round trip between two processes over loopback, beside an echo of the same bytes by Trio alone.
+
+    python -m benchmarks.echo [--json]
+
+A ping's packet has 40 bytes and its pong's 38. Medians of PINGS each, in turn; the best of ROUNDS.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import trio
+
+from benchmarks.measure import Row, report
+from benchmarks.node import Counts
+from triolight import (
+    ChannelMessageHandler,
+    MessageHandler,
+    NullLogger,
+    PeerManager,
+    open_peer_nursery,
+)
+
+PINGS: Final = 3000
+ROUNDS: Final = 5
+PING_BYTES, PONG_BYTES = 40, 38
+
+
+def make_manager(number: int) -> PeerManager:
+    handlers = MessageHandler(ChannelMessageHandler(), Counts(None))
+    return PeerManager(handlers, bytes([number]) * 32, bytes([number + 2]) * 32, NullLogger())
+
+
+async def echo(stream: trio.SocketStream) -> None:
+    while await receive(stream, PING_BYTES):
+        await stream.send_all(bytes(PONG_BYTES))
+
+
+async def receive(stream: trio.SocketStream, count: int) -> bool:
+    while count:
+        data = await stream.receive_some(count)
+        if not data:
+            return False
+        count -= len(data)
+    return True
+
+
+async def serve() -> None:
+    async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
+        (ours,) = await peers.listen(0, host="127.0.0.1")
+        (bare,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, echo, [bare])
+        print(ours.socket.getsockname()[1], bare.socket.getsockname()[1], flush=True)
+        await trio.sleep_forever()
+
+
+async def median(once: Callable[[], Awaitable[object]]) -> float:
+    """Microseconds."""
+    seconds: list[float] = []
+    for _ in range(PINGS):
+        began = time.perf_counter()
+        await once()
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds) * 1e6
+
+
+async def measure(ours: int, bare: int) -> Row:
+    stream = await trio.open_tcp_stream("127.0.0.1", bare)
+
+    async def bare_ping() -> None:
+        await stream.send_all(bytes(PING_BYTES))
+        await receive(stream, PONG_BYTES)
+
+    best = floor = float("inf")
+    node_id = make_manager(1).our_node_id.hex()
+    async with open_peer_nursery(make_manager(2)) as peers:
+        peer = await peers.connect(f"{node_id}@127.0.0.1:{ours}")
+        for _ in range(ROUNDS):
+            floor = min(floor, await median(bare_ping))
+            best = min(best, await median(peer.ping))
+    return Row("ping between two processes, median", best, "us", "an echo by Trio alone", floor, 2.5)
+
+
+def main() -> None:
+    server = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", "--serve"], stdout=subprocess.PIPE, text=True)
+    try:
+        if server.stdout is None:
+            raise RuntimeError("its output is not ours to read")
+        ours, bare = server.stdout.readline().split()
+        report([trio.run(measure, int(ours), int(bare))])
+    finally:
+        server.kill()
+        server.wait()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        trio.run(serve)
+    else:
+        main()
