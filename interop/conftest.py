@@ -32,7 +32,7 @@ def missing(what: str) -> None:
 
 
 class JsonNode:
-    """A program of this folder's in a process of its own, by its JSON lines: an LDK PeerManager, or lnmessage."""
+    """A program of this folder's in a process of its own, by its JSON lines: LDK, lnmessage and others."""
 
     def __init__(self, process: trio.Process) -> None:
         self._process = process
@@ -87,11 +87,14 @@ async def open_node(folder: str, package: str, *options: str) -> AsyncIterator[t
         missing("node (Node.js 20 or later)")
     if not (HERE / folder / "node_modules" / package).is_dir():
         missing(f"the npm package {package}: run `npm ci` in interop/{folder}")
-    process = await trio.lowlevel.open_process(
-        ["node", str(HERE / folder / "node.mjs"), *options],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
+    async with run_json("node", str(HERE / folder / "node.mjs"), *options) as found:
+        yield found
+
+
+@asynccontextmanager
+async def run_json(*command: str) -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
+    """Runs a program that speaks JSON lines; leaving the block kills it, without a word to anybody."""
+    process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         node = JsonNode(process)
         with trio.fail_after(60):
@@ -117,6 +120,18 @@ async def open_ldk(*options: str) -> AsyncIterator[JsonNode]:
 async def open_lnmessage() -> AsyncIterator[JsonNode]:
     """lnmessage and ws, which wait for commands."""
     async with open_node("lnmessage", "lnmessage") as (node, _):
+        yield node
+
+
+@asynccontextmanager
+async def open_pyln(*options: str) -> AsyncIterator[JsonNode]:
+    """pyln-proto, which listens, and dials when it is told to."""
+    venv = HERE / "pyln" / ".venv"
+    if not any(venv.glob("lib/python*/site-packages/pyln/proto")):
+        how = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+        missing(f"pyln-proto: run `{how}` in interop/pyln")
+    async with run_json(str(venv / "bin" / "python"), str(HERE / "pyln" / "node.py"), *options) as (node, ready):
+        node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
         yield node
 
 
