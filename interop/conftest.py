@@ -124,6 +124,13 @@ async def open_lnmessage() -> AsyncIterator[JsonNode]:
 
 
 @asynccontextmanager
+async def open_lnsocket() -> AsyncIterator[JsonNode]:
+    """lnsocket, which only dials, and waits for commands."""
+    async with open_node("lnsocket", "lnsocket") as (node, _):
+        yield node
+
+
+@asynccontextmanager
 async def open_pyln(*options: str) -> AsyncIterator[JsonNode]:
     """pyln-proto, which listens, and dials when it is told to."""
     venv = HERE / "pyln" / ".venv"
