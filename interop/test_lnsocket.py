@@ -143,7 +143,7 @@ async def test_thousands_of_messages_each_way_at_once() -> None:
         async with open_lnsocket() as there, open_peer_nursery(make_manager()) as peers:
             peer = await be_dialled(peers, there, await port_of(peers))
             await there.command("follow")
-            # Theirs is one message ahead: the two directions' keys are not rotated in step.
+            # One message more than ours, which wants no pong: the two directions' keys are not rotated in step.
             await there.command("send", message=Ping(num_pong_bytes=65_532).encode().hex())
             async with peer.subscribe(Parcel) as inbox, trio.open_nursery() as nursery:
 

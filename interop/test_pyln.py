@@ -109,7 +109,7 @@ async def test_inits_and_pings(meet: Meeting) -> None:
 
 @DIRECTIONS
 async def test_thousands_of_messages_each_way_at_once(meet: Meeting) -> None:
-    """Each key is rotated four times, the two directions' not in step: its pong is one more than we have sent it."""
+    """Each key is rotated four times, the two directions' not in step: it sends a ping first that wants no pong."""
     with trio.fail_after(120):
         async with open_pyln() as pyln, open_peer_nursery(make_manager()) as peers, peers.subscribe(Parcel) as inbox:
             peer = await met(meet, peers, pyln)

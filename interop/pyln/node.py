@@ -68,6 +68,7 @@ class WholeReads:
     """A socket whose `recv` gives as many bytes as it is asked for, unless the stream ends.
 
     pyln asks once for the 18 bytes of a header, and takes fewer for the end of the connection. TCP may cut anywhere.
+    Acts it reads in the same way, but then its connection is not ours to mend yet.
     """
 
     def __init__(self, inner: socket.socket) -> None:
