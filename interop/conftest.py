@@ -82,7 +82,8 @@ class JsonNode:
 
 @asynccontextmanager
 async def open_program(*command: str) -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
-    """Runs a program; what it says of itself when it is ready comes with it."""
+    """Runs a program that speaks JSON lines; what it says of itself when it is ready comes with it. Leaving the block
+    kills it, without a word to anybody."""
     process = await trio.lowlevel.open_process(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         node = JsonNode(process)
@@ -133,6 +134,25 @@ LDKS: dict[str, OpenLdk] = {"wasm": open_ldk_wasm, "native": open_ldk_native}
 async def open_lnmessage() -> AsyncIterator[JsonNode]:
     """lnmessage and ws, which wait for commands."""
     async with open_node("lnmessage", "lnmessage") as (node, _):
+        yield node
+
+
+@asynccontextmanager
+async def open_lnsocket() -> AsyncIterator[JsonNode]:
+    """lnsocket, which only dials, and waits for commands."""
+    async with open_node("lnsocket", "lnsocket") as (node, _):
+        yield node
+
+
+@asynccontextmanager
+async def open_pyln(*options: str) -> AsyncIterator[JsonNode]:
+    """pyln-proto, which listens, and dials when it is told to."""
+    venv = HERE / "pyln" / ".venv"
+    if not any(venv.glob("lib/python*/site-packages/pyln/proto")):
+        how = "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"
+        missing(f"pyln-proto: run `{how}` in interop/pyln")
+    async with open_program(str(venv / "bin" / "python"), str(HERE / "pyln" / "node.py"), *options) as (node, ready):
+        node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
         yield node
 
 
