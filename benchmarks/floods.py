@@ -1,29 +1,32 @@
 """What an honest peer notices of an attack: its median round trip beside the idle one, and our memory.
 
-    python -m benchmarks.floods
+    python -m benchmarks.floods [--json]
 
 Three processes over loopback: the node, the attackers, and the honest peer (this one). Each scenario has an idle
-measurement of its own just before it. The bounds are design.md's; medians of 2,000 pings, times are real.
+measurement of its own just before it. Two of the attacks are made on native LDK and LND as well, where they are built
+(interop). Medians of 2,000 pings, or of LONGEST seconds; times are real.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import secrets
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import trio
 
-from benchmarks import raw
+from benchmarks import nodes, raw
+from benchmarks.measure import Row, report
 from benchmarks.raw import INIT, RawPeer
+from interop.conftest import open_lnd
 from triolight import (
     ChannelMessageHandler,
     MessageHandler,
@@ -37,7 +40,8 @@ from triolight.keys import SecretKey
 from triolight.messages import ChannelUpdate, Message, Ping, Pong, QueryChannelRange
 from triolight.wire import ShortChannelId
 
-PINGS = 2000
+PINGS: Final = 2000
+LONGEST: Final = 60.0
 OURS = SecretKey(b"\x11" * 32)
 HONEST = SecretKey(b"\x22" * 32)
 PING = Ping(num_pong_bytes=4).encode()
@@ -76,15 +80,15 @@ def raise_file_limit() -> None:
 # The attackers
 
 
-async def attack(kind: str, count: int, port: int) -> None:
+async def attack(kind: str, count: int, port: int, node_id: bytes) -> None:
     raise_file_limit()
     async with trio.open_nursery() as nursery:
         for number in range(count):
-            await nursery.start(ATTACKS[kind], number, port)
+            await nursery.start(ATTACKS[kind], number, port, node_id)
         print("ready", flush=True)
 
 
-async def half_open(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
+async def half_open(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
     stream = await raw.dial(port, source=f"127.0.{1 + number // 200}.{1 + number % 200}")
     task_status.started()
     try:
@@ -94,35 +98,35 @@ async def half_open(number: int, port: int, task_status: trio.TaskStatus[None]) 
         await trio.sleep_forever()
 
 
-async def meet(number: int, port: int) -> RawPeer:
-    peer = await raw.connect(port, OURS.public_key, SecretKey((1000 + number).to_bytes(32, "big")))
+async def meet(number: int, port: int, node_id: bytes) -> RawPeer:
+    peer = await raw.connect(port, node_id, SecretKey((1000 + number).to_bytes(32, "big")))
     await peer.send(INIT)
     return peer
 
 
-async def pings_read(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
-    await flood(await meet(number, port), Ping(num_pong_bytes=0).encode(), True, task_status)
+async def pings_read(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
+    await flood(await meet(number, port, node_id), Ping(num_pong_bytes=0).encode(), True, task_status)
 
 
-async def pongs_unread(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
-    await flood(await meet(number, port), Ping(num_pong_bytes=65_531).encode(), False, task_status)
+async def pongs_unread(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
+    await flood(await meet(number, port, node_id), Ping(num_pong_bytes=65_531).encode(), False, task_status)
 
 
-async def unknown(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
-    await flood(await meet(number, port), b"\xff\xff", False, task_status)
+async def unknown(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
+    await flood(await meet(number, port, node_id), b"\xff\xff", False, task_status)
 
 
-async def queries(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
+async def queries(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
     query = QueryChannelRange(chain_hash=bytes(32), first_blocknum=0, number_of_blocks=1)
-    await flood(await meet(number, port), query.encode(), False, task_status)
+    await flood(await meet(number, port, node_id), query.encode(), False, task_status)
 
 
-async def largest(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
-    await flood(await meet(number, port), b"\xff\xff" + bytes(65_533), False, task_status)
+async def largest(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
+    await flood(await meet(number, port, node_id), b"\xff\xff" + bytes(65_533), False, task_status)
 
 
-async def dribble(number: int, port: int, task_status: trio.TaskStatus[None]) -> None:
-    peer = await meet(number, port)
+async def dribble(number: int, port: int, node_id: bytes, task_status: trio.TaskStatus[None]) -> None:
+    peer = await meet(number, port, node_id)
     task_status.started()
     while True:
         for byte in peer.sealed(PING):
@@ -147,34 +151,21 @@ ATTACKS = {one.__name__: one for one in (half_open, pings_read, pongs_unread, un
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The honest peer
+# The targets
 
 
-@dataclass
-class Result:
-    """Round trips in milliseconds, memory of the node in MiB."""
+@dataclass(frozen=True)
+class Target:
+    """A running node under attack."""
 
-    attack: str
-    attackers: int
-    idle_ms: float
-    attacked_ms: float
-    ratio: float
-    bound: float
-    rss_before: float
-    rss_under: float
-
-    def __str__(self) -> str:
-        held = "" if self.ratio <= self.bound else "   MISSED"
-        each = (self.rss_under - self.rss_before) * 1024 / self.attackers
-        return (
-            f"{self.attackers:>5} x {self.attack:<26}{self.idle_ms:>7.3f} ms ->{self.attacked_ms:>7.3f} ms "
-            f"{self.ratio:>6.2f} x (bound {self.bound:g}){held}   "
-            f"RSS {self.rss_before:.1f} -> {self.rss_under:.1f} MiB, {each:.0f} KiB each"
-        )
+    pid: int
+    node_id: bytes
+    port: int
 
 
-def rss_of(process: trio.Process) -> float:
-    return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+def rss_of(pid: int) -> int:
+    """Bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 @asynccontextmanager
@@ -192,6 +183,50 @@ async def running(*arguments: str) -> AsyncIterator[tuple[trio.Process, str]]:
             await process.wait()
 
 
+@asynccontextmanager
+async def open_triolight(max_strangers: int = 0) -> AsyncIterator[Target]:
+    async with running("--serve", str(max_strangers)) as (process, port):
+        yield Target(process.pid, OURS.public_key, int(port))
+
+
+@asynccontextmanager
+async def open_native_ldk() -> AsyncIterator[Target]:
+    with nodes.ldk("--quiet", "yes") as node:
+        yield Target(node.process.pid, bytes.fromhex(node.node_id), node.port)
+
+
+@asynccontextmanager
+async def open_whole_lnd() -> AsyncIterator[Target]:
+    async with open_lnd() as node:
+        yield Target(node.pid, node.node_id, node.port)
+
+
+OPENERS: Final = {"triolight": open_triolight, "LDK": open_native_ldk, "LND": open_whole_lnd}
+
+
+def others() -> list[str]:
+    """The other implementations that are built here."""
+    built = {"LDK": nodes.LDK.is_file(), "LND": nodes.LND.is_file()}
+    for name, there in built.items():
+        if not there:
+            print(f"{name} is not built (interop): left out", file=sys.stderr)
+    return [name for name, there in built.items() if there]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The honest peer
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What an honest peer of a target saw. Round trips in milliseconds, memory of the target in bytes."""
+
+    idle: float
+    attacked: float
+    memory: int
+    """Growth since before the attack."""
+
+
 async def median_rtt(peer: RawPeer, pings: int = PINGS) -> float:
     """Milliseconds."""
     rtts: list[float] = []
@@ -201,21 +236,24 @@ async def median_rtt(peer: RawPeer, pings: int = PINGS) -> float:
         if await peer.receive_type(Pong.type) is None:
             raise RuntimeError("the honest peer was disconnected")
         rtts.append(time.perf_counter() - began)
+        if sum(rtts) > LONGEST:
+            break
     return statistics.median(rtts) * 1e3
 
 
-async def scenario(kind: str, count: int, bound: float, max_strangers: int = 0) -> Result:
-    async with running("--serve", str(max_strangers)) as (node, port):
-        honest = await raw.connect(int(port), OURS.public_key, HONEST)
+async def scenario(open_target: AbstractAsyncContextManager[Target], kind: str, count: int) -> Scenario:
+    async with open_target as target:
+        honest = await raw.connect(target.port, target.node_id, HONEST)
         await honest.send(INIT)
         await median_rtt(honest, 300)
-        before = rss_of(node)
+        before = rss_of(target.pid)
         idle = await median_rtt(honest)
-        async with running("--attack", kind, str(count), port):
+        async with running("--attack", kind, str(count), str(target.port), target.node_id.hex()) as (attackers, _):
             attacked = await median_rtt(honest)
-            under = rss_of(node)
-        name = kind + (f" ({max_strangers} allowed)" if max_strangers else "")
-        return Result(name, count, idle, attacked, attacked / idle, bound, before, under)
+            memory = rss_of(target.pid) - before
+            if attackers.poll() is not None:
+                raise RuntimeError("the attackers were disconnected")
+        return Scenario(idle, attacked, memory)
 
 
 UPDATE = ChannelUpdate(
@@ -233,13 +271,13 @@ UPDATE = ChannelUpdate(
 )
 
 
-async def dump(megabytes: int = 60) -> None:
+async def dump(megabytes: int = 60) -> Row:
     """A whole gossip, with and without the default allowance: the same speed."""
     message: Message = UPDATE
     encoded = message.encode()
     count = megabytes * 1_000_000 // len(encoded)
     seconds: dict[str, float] = {}
-    for name, policy in (("default policy", Policy()), ("no allowance", Policy(allowance=None))) * 2:
+    for name, policy in (("default policy", Policy()), ("no allowance", Policy(allowance=None))) * 3:
         gossip = Gossip()
         handlers = MessageHandler(ChannelMessageHandler(), gossip)
         manager = PeerManager(handlers, b"\x11" * 32, secrets.token_bytes(32), NullLogger())
@@ -257,37 +295,57 @@ async def dump(megabytes: int = 60) -> None:
             seconds[name] = min(took, seconds.get(name, took))
             if gossip.count != len(packets) * 500 or peers.statistics().throttled:
                 raise RuntimeError("not all of it came through, or it was slowed down")
-    for name, took in seconds.items():
-        print(f"gossip dump of {megabytes} MB, {name}: {took:.2f} s, {megabytes / took:.0f} MB/s, never slowed down")
+    rates = {name: megabytes / took for name, took in seconds.items()}
+    what = f"a gossip dump of {megabytes} MB, default policy"
+    return Row(what, rates["default policy"], "MB/s", "no allowance", rates["no allowance"], 0.9, True)
 
 
-async def main(as_json: bool) -> None:
+OWN: Final = (
+    ("half_open", 5000, 2, 0),
+    ("half_open", 5000, None, 10_000),
+    ("pings_read", 1, 10, 0),
+    ("unknown", 10, 10, 0),
+    ("queries", 10, 10, 0),
+    ("largest", 10, 10, 0),
+    ("dribble", 10, 10, 0),
+)
+"""Attack, attackers, bound, and strangers allowed if not the default policy's."""
+
+
+def rows() -> Iterator[Row]:
     raise_file_limit()
-    for kind, count, bound, allowed in (
-        ("half_open", 5000, 2, 0),
-        ("half_open", 5000, 2, 10_000),
-        ("pings_read", 1, 10, 0),
-        ("pings_read", 10, 10, 0),
-        ("pongs_unread", 10, 3, 0),
-        ("unknown", 10, 10, 0),
-        ("queries", 10, 10, 0),
-        ("largest", 10, 10, 0),
-        ("dribble", 10, 10, 0),
-    ):
-        result = await scenario(kind, count, bound, allowed)
-        print(json.dumps(asdict(result)) if as_json else result, flush=True)
-    await dump()
+    # The two that others are asked to stand, too.
+    for kind, bound in (("pongs_unread", 3), ("pings_read", 10)):
+        found: dict[str, Scenario] = {}
+        for name in ("triolight", *others()):
+            found[name] = one = trio.run(scenario, OPENERS[name](), kind, 10)
+            limit = bound if name == "triolight" else None
+            yield Row(f"10 x {kind}, {name}: honest RTT", one.attacked, "ms", "idle", one.idle, limit)
+            if kind == "pongs_unread":
+                limit = 1 if name == "triolight" else None
+                yield Row(f"10 x {kind}, {name}: memory of each", one.memory / 10 / 1024, "KiB", "1 MiB", 1024, limit)
+        ours = found["triolight"].attacked
+        for name in found.keys() - {"triolight"}:
+            limit = 1 if (kind, name) == ("pings_read", "LDK") else None
+            yield Row(f"10 x {kind}: honest RTT beside {name}'s", ours, "ms", name, found[name].attacked, limit)
+    for kind, count, own_bound, allowed in OWN:
+        one = trio.run(scenario, open_triolight(allowed), kind, count)
+        what = f"{count} x {kind}" + (f" ({allowed} allowed)" if allowed else "")
+        yield Row(f"{what}: honest RTT", one.attacked, "ms", "idle", one.idle, own_bound)
+        yield Row(f"{what}: memory of each", one.memory / count / 1024, "KiB", "1 MiB", 1024, 1)
+    yield trio.run(dump)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", metavar="STRANGERS", help=argparse.SUPPRESS)
-    parser.add_argument("--attack", nargs=3, metavar=("KIND", "COUNT", "PORT"), help=argparse.SUPPRESS)
+    parser.add_argument("--attack", nargs=4, metavar=("KIND", "COUNT", "PORT", "NODE_ID"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.serve is not None:
         trio.run(serve, int(given.serve))
     elif given.attack:
-        trio.run(attack, given.attack[0], int(given.attack[1]), int(given.attack[2]))
+        kind, count, port, node_id = given.attack
+        trio.run(attack, kind, int(count), int(port), bytes.fromhex(node_id))
     else:
-        trio.run(main, given.json)
+        report(rows())

@@ -168,6 +168,7 @@ class LndNode:
         self._context = ssl.create_default_context(cafile=str(certificate))
         self.node_id = b""
         self.port = 0
+        self.pid = 0
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
@@ -249,7 +250,7 @@ async def open_lnd(*options: str) -> AsyncIterator[LndNode]:
                         if (await node.call("GET", "/v1/state"))["state"] != "SERVER_ACTIVE":
                             continue
                         node.node_id = bytes.fromhex((await node.info())["identity_pubkey"])
-                node.port = listen
+                node.port, node.pid = listen, process.pid
                 # Its peer port opens last.
                 while True:
                     with suppress(OSError):
