@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
+from benchmarks.floods import UPDATE
 from benchmarks.measure import Row, compare, report
 from benchmarks.worst import inputs
 from triolight.address import DnsAddress, IPv4Address, IPv6Address, write_address
 from triolight.errors import DecodeError
 from triolight.keys import SecretKey, is_point
-from triolight.messages import BOLT, ChannelUpdate, NodeAnnouncement
-from triolight.wire import ShortChannelId
+from triolight.messages import BOLT, NodeAnnouncement
 
 COUNT = 20_000
 POINT = SecretKey(b"\x01" * 32).public_key
-UPDATE = ChannelUpdate(
-    signature=bytes(64),
-    chain_hash=bytes(32),
-    short_channel_id=ShortChannelId.of(400_000, 42, 0),
-    timestamp=1_700_000_000,
-    message_flags=1,
-    channel_flags=0,
-    cltv_expiry_delta=40,
-    htlc_minimum_msat=1,
-    fee_base_msat=1000,
-    fee_proportional_millionths=100,
-    htlc_maximum_msat=10**9,
-)
 NODE = NodeAnnouncement(
     signature=bytes(64),
     features=bytes(7),
@@ -91,9 +78,9 @@ def slowest() -> list[tuple[float, str, int]]:
     return sorted(found, reverse=True)
 
 
-if __name__ == "__main__":
+def rows() -> Iterator[Row]:
     update, node = UPDATE.encode(), NODE.encode()
-    rows = [
+    yield from (
         compare(
             f"channel_update, decode + encode, {len(update)} B",
             both_ways(update),
@@ -109,12 +96,15 @@ if __name__ == "__main__":
             bound=NODE_BOUND,
         ),
         compare("  of it, twice: whether node_id is a point", point_checks, "an AEAD call", aead_call(len(node))),
-    ]
+    )
     for milliseconds, name, size in slowest()[:3]:
         whole = aead_call(size)
         began = time.process_time()
         count = whole()
         each = (time.process_time() - began) / count * 1e3
         bound = WORST_BOUND_MS / each
-        rows.append(Row(name, milliseconds * 1e3, "us", "an AEAD call as long", each * 1e3, bound))
-    report(rows)
+        yield Row(name, milliseconds * 1e3, "us", "an AEAD call as long", each * 1e3, bound)
+
+
+if __name__ == "__main__":
+    report(rows())

@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
 import trio
@@ -86,13 +86,13 @@ async def measure(ours: int, bare: int) -> Row:
     return Row("ping between two processes, median", best, "us", "an echo by Trio alone", floor, 2.5)
 
 
-def main() -> None:
+def rows() -> Iterator[Row]:
     server = subprocess.Popen([sys.executable, "-m", "benchmarks.echo", "--serve"], stdout=subprocess.PIPE, text=True)
     try:
         if server.stdout is None:
             raise RuntimeError("its output is not ours to read")
         ours, bare = server.stdout.readline().split()
-        report([trio.run(measure, int(ours), int(bare))])
+        yield trio.run(measure, int(ours), int(bare))
     finally:
         server.kill()
         server.wait()
@@ -102,4 +102,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
         trio.run(serve)
     else:
-        main()
+        report(rows())

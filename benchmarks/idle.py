@@ -171,13 +171,16 @@ def rows(numbers: list[int]) -> Iterator[Row]:
         first = first or {"kib": kib, "message": message, "ping": ping}
         few = f"{numbers[0]} peers"
         bound = 40 / first["kib"] if peers == 10_000 else None
-        yield Row(f"{peers} idle peers: memory of each", kib, "KiB", few, first["kib"], bound)
-        yield Row(f"{peers} idle peers: a ping and its pong, CPU", ping, "us", few, first["ping"])
+        yield Row(f"{peers} idle peers: memory of each", kib, "KiB", few, first["kib"], bound, False, "KiB", peers)
+        yield Row(
+            f"{peers} idle peers: a ping and its pong, CPU", ping, "us", few, first["ping"], None, False, "ping", peers
+        )
         whole = ping * peers / 1e6
         yield Row(
             f"{peers} idle peers: a round of pings, CPU", whole, "s", "2 seconds", 2, 1 if peers == 10_000 else None
         )
-        yield Row(f"{peers} idle peers: a channel_update of another one, CPU", message, "us", few, first["message"])
+        what = f"{peers} idle peers: a channel_update of another one, CPU"
+        yield Row(what, message, "us", few, first["message"], None, False, "message", peers)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,10 @@ class Row:
     """Of the ratio. None: for the record."""
     at_least: bool = False
     """What the bound is; False: at most."""
+    curve: str = ""
+    """Of a plot that this is a point of: what a curve of it shows."""
+    at: float = 0
+    """Where on the plot's axis: peers, bytes."""
 
     @property
     def ratio(self) -> float:
@@ -33,15 +37,16 @@ class Row:
             return True
         return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
 
+    @property
+    def limit(self) -> str:
+        """The bound in words; empty without one."""
+        return "" if self.bound is None else f"{'at least' if self.at_least else 'at most'} {self.bound:.3g}"
+
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "ratio": self.ratio, "held": self.held}
 
     def __str__(self) -> str:
-        bound = ""
-        if self.bound is not None:
-            bound = f"  ({'at least' if self.at_least else 'at most'} {self.bound:g})" + (
-                "" if self.held else "  MISSED"
-            )
+        bound = f"  ({self.limit}){'' if self.held else '  MISSED'}" if self.limit else ""
         return (
             f"{self.what:<58}{self.value:>11.4g} {self.unit:<9}{self.ratio:>8.3g} x {self.beside_value:.4g} of "
             f"{self.beside}{bound}"

@@ -8,12 +8,12 @@ Wall time, of one run each; the flood runs twice, the second time in another pro
 from __future__ import annotations
 
 import gc
-import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 
+from benchmarks.measure import Row, report
 from tests.simulations import flood, keep_alive
 from triolight.testing import run_seeded
 
@@ -24,21 +24,7 @@ SEED = 1
 BOUND_SECONDS = 60
 
 
-@dataclass(frozen=True)
-class Row:
-    what: str
-    seconds: float
-    bound: float
-    events: int
-    """Messages or writes that crossed the network."""
-    notes: str
-
-    def __str__(self) -> str:
-        each = self.seconds / self.events * 1e6
-        return f"{self.what:<52}{self.seconds:>8.1f} s (bound {self.bound:g}){each:>8.0f} us each  {self.notes}"
-
-
-def flooding() -> Row:
+def flooding() -> Iterator[Row]:
     began = time.perf_counter()
     done = run_seeded(SEED, flood, SEED, NODES)
     seconds = time.perf_counter() - began
@@ -47,28 +33,33 @@ def flooding() -> Row:
     if again != done.transcript:
         raise SystemExit("the same seed did something else in another process")
     before = sum(at < done.healed_at for at in done.heard_at)
-    notes = (
-        f"{before} heard within {max(at for at in done.heard_at if at < done.healed_at) - done.told_at:.2f} s of the "
-        f"telling, {NODES - before} within {max(done.heard_at) - done.healed_at:.2f} s of the healing; "
-        f"the same in another process ({done.transcript[:16]})"
+    what = f"{NODES} nodes, {done.connections} connections, one rumour"
+    yield Row(what, seconds, "s", "60 seconds", BOUND_SECONDS, 1)
+    yield Row("  each of its messages and writes", seconds / done.sent * 1e6, "us", "one", 1)
+    told = max(at for at in done.heard_at if at < done.healed_at) - done.told_at
+    yield Row(
+        f"  until {before} had heard it, simulated time",
+        told,
+        "s",
+        "the rest, after the healing",
+        max(done.heard_at) - done.healed_at,
     )
-    return Row(f"{NODES} nodes, {done.connections} connections, one rumour", seconds, BOUND_SECONDS, done.sent, notes)
 
 
-def a_day() -> Row:
+def a_day() -> Iterator[Row]:
     gc.freeze()
     began = time.perf_counter()
     done = run_seeded(SEED, keep_alive, SEED, CONNECTIONS, HOURS)
     seconds = time.perf_counter() - began
     what = f"{done.connections} connections kept alive for {HOURS} hours"
-    return Row(what, seconds, BOUND_SECONDS, done.pings, f"{done.pings} pings, each with its pong")
+    yield Row(what, seconds, "s", "60 seconds", BOUND_SECONDS, 1)
+    yield Row("  each of its pings with its pong", seconds / done.pings * 1e6, "us", "one", 1)
 
 
-def main() -> None:
-    for measure in (a_day, flooding):
-        row = measure()
-        print(json.dumps(asdict(row)) if "--json" in sys.argv else row, flush=True)
+def rows() -> Iterator[Row]:
+    yield from a_day()
+    yield from flooding()
 
 
 if __name__ == "__main__":
-    main()
+    report(rows())

@@ -6,10 +6,12 @@ beside two programs of blocking sockets that make the same calls and nothing els
     python -m benchmarks.streams [--json]
 
 138 bytes are channel_updates, decoded, to a handler; the others are messages of a custom type, to a handler as well.
+The channel_updates are decrypted, and nothing else, by pyln-proto too.
 """
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -27,7 +29,7 @@ from triolight.noise import Opener, Sealer
 
 CUSTOM: Final = 43001
 ACK: Final = 43003
-SIZES: Final = {138: 200_000, 430: 100_000, 1_400: 60_000, 65_000: 3_000}
+SIZES: Final = {138: 200_000, 140: 100_000, 430: 100_000, 1_400: 60_000, 65_000: 3_000}
 """Bytes of a message, and how many are sent."""
 ROUNDS: Final = 3
 
@@ -109,6 +111,21 @@ def bare(size: int) -> float:
     return best
 
 
+def pyln() -> float | None:
+    """Microseconds of CPU in which pyln-proto decrypts a channel_update; None without it."""
+    if not nodes.PYLN.is_file():
+        print("pyln-proto is not installed (interop/pyln): left out", file=sys.stderr)
+        return None
+    sealer, update = Sealer(bytes(32), bytes(32)), UPDATE.encode()
+    packets = b"".join(sealer.seal(update) for _ in range(50_000))
+    command = [str(nodes.PYLN), str(nodes.ROOT / "benchmarks" / "pyln_decrypting.py")]
+    best = float("inf")
+    for _ in range(ROUNDS):
+        told = subprocess.run(command, input=packets, capture_output=True, check=True).stdout
+        best = min(best, float(json.loads(told)["microseconds"]))
+    return best
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Rows
 
@@ -133,7 +150,9 @@ def rows() -> Iterator[Row]:
             for role, cpu in (("sender", stream.sender), ("receiver", stream.receiver)):
                 bound = 4 if (size, role, pair) == (138, "receiver", pairs[0]) else None
                 what = f"{size} B, {' to '.join(pair)}: {role}'s CPU a message"
-                yield Row(what, cpu, "us", "two AEAD calls", floors[size], bound)
+                yield Row(
+                    what, cpu, "us", "two AEAD calls", floors[size], bound, False, f"{role}, {' to '.join(pair)}", size
+                )
             rate = count / stream.seconds
             base = count / found[pairs[-1], size].seconds
             yield Row(f"{size} B, {' to '.join(pair)}: messages a second", rate, "/s", "LDK to LDK", base)
@@ -141,6 +160,10 @@ def rows() -> Iterator[Row]:
             ours, theirs = found[pairs[0], size].receiver, found[pairs[1], size].receiver
             bound = 4 if size == 138 else None
             yield Row(f"{size} B: our receiver's CPU beside LDK's, same sender", ours, "us", "LDK", theirs, bound)
+    theirs_decrypting = pyln()
+    if theirs_decrypting is not None:
+        ours = found[pairs[0], 138].receiver
+        yield Row("138 B: our receiver's CPU", ours, "us", "pyln-proto only decrypting", theirs_decrypting, 1)
     size, count = 65_000, SIZES[65_000]
     rate = count * size / found[pairs[0], size].seconds / 1e6
     floor = count * size / bare(size) / 1e6
