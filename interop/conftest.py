@@ -13,7 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,41 @@ from typing import Any
 import pytest
 import trio
 
+from interop import page
+
 HERE = Path(__file__).parent
+COLLECTED = pytest.StashKey[page.Collected]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-docs", action="store_true", help="write docs/interop.md from this run")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in (
+        "node(name): the real node of a test, where no parameter says it",
+        "shows(*capabilities): rows of docs/interop.md that a test is counted in",
+        "differs(theirs, ours): what a test asserts of the node, and what we do instead",
+    ):
+        config.addinivalue_line("markers", marker)
+    config.stash[COLLECTED] = page.Collected()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped:
+        item.config.stash[COLLECTED].skipped += 1
+    elif report.when == "call" and report.passed:
+        item.config.stash[COLLECTED].passed(item, report.user_properties)
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if session.config.getoption("--write-docs"):
+        print("\n" + page.finish(session.config.stash[COLLECTED], session, exitstatus))
 
 
 def missing(what: str) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
+import pytest
 import trio
 
 from interop.conftest import OpenLdk, open_lnd
 from triolight import NodeAddress
 from triolight.testing import Finding, Verdict, check_peer
+
+Record: TypeAlias = Callable[[str, object], None]
 
 
 async def findings(node: Any) -> list[Finding]:
@@ -20,16 +24,26 @@ def broken(found: list[Finding]) -> dict[str, str]:
     return {one.rule: one.seen for one in found if one.verdict is Verdict.BREAKS}
 
 
-async def test_ldk(open_ldk: OpenLdk) -> None:
+@pytest.mark.shows("check")
+@pytest.mark.differs("a warning that is not UTF-8 ends the connection", "show it sanitised; nothing ends")
+async def test_ldk(open_ldk: OpenLdk, record_property: Record) -> None:
     async with open_ldk() as node:
         found = await findings(node)
+    record_property("broken", "\n".join(broken(found)))
     # It reads the words of a warning as UTF-8, and closes where they are not.
     assert broken(found) == {"does nothing for a warning, whatever its bytes": "closed"}
 
 
-async def test_lnd() -> None:
+@pytest.mark.node("LND")
+@pytest.mark.shows("check", "unknown")
+@pytest.mark.differs(
+    "takes even types from 32,768 on for its users' own", "close for an even type that nobody registered"
+)
+@pytest.mark.differs("takes an Init with an unknown even record", "refuse it")
+async def test_lnd(record_property: Record) -> None:
     async with open_lnd() as node:
         found = await findings(node)
+    record_property("broken", "\n".join(broken(found)))
     # Types from 32768 on it takes for its users' own, even ones too.
     assert broken(found).keys() == {
         "refuses an unknown even record in Init",

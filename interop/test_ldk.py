@@ -67,6 +67,7 @@ Meet = Callable[[PeerNursery, JsonNode], Awaitable[Peer]]
 DIRECTIONS = pytest.mark.parametrize("meet", [dial, be_dialled])
 
 
+@pytest.mark.shows("init")
 @DIRECTIONS
 async def test_inits_and_who_is_there(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -79,6 +80,7 @@ async def test_inits_and_who_is_there(meet: Meet, open_ldk: OpenLdk) -> None:
             assert seen["features"].endswith("08a0002a0aa222")
 
 
+@pytest.mark.shows("pings")
 @DIRECTIONS
 async def test_pings_of_all_sizes(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -92,6 +94,7 @@ async def test_pings_of_all_sizes(meet: Meet, open_ldk: OpenLdk) -> None:
             assert await peer.ping() > 0
 
 
+@pytest.mark.shows("keepalive")
 @DIRECTIONS
 async def test_its_keepalive_is_answered(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -106,6 +109,7 @@ async def test_its_keepalive_is_answered(meet: Meet, open_ldk: OpenLdk) -> None:
             assert len((await ldk.command("peers"))["peers"]) == 1
 
 
+@pytest.mark.shows("stream")
 @DIRECTIONS
 async def test_three_rotations(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(120):
@@ -123,6 +127,7 @@ async def test_three_rotations(meet: Meet, open_ldk: OpenLdk) -> None:
             assert statistics.messages_received >= 1665 + 700
 
 
+@pytest.mark.shows("largest")
 @DIRECTIONS
 async def test_a_flood_of_large_pongs(meet: Meet, open_ldk: OpenLdk) -> None:
     """200 pongs of 65,531 bytes, asked for 30 at a time: nothing stops for ever after the first full buffer."""
@@ -134,6 +139,7 @@ async def test_a_flood_of_large_pongs(meet: Meet, open_ldk: OpenLdk) -> None:
                     nursery.start_soon(peer.ping, 65_531)
 
 
+@pytest.mark.shows("custom", "largest")
 @DIRECTIONS
 async def test_custom_messages_both_ways(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -148,6 +154,7 @@ async def test_custom_messages_both_ways(meet: Meet, open_ldk: OpenLdk) -> None:
                     assert await inbox.__anext__() == Odd(payload=payload)
 
 
+@pytest.mark.shows("unknown")
 @DIRECTIONS
 async def test_it_ignores_an_unknown_odd_message_and_closes_on_an_even_one(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -161,6 +168,7 @@ async def test_it_ignores_an_unknown_odd_message_and_closes_on_an_even_one(meet:
             await ldk.event("peer_disconnected")
 
 
+@pytest.mark.shows("unknown")
 @DIRECTIONS
 async def test_we_ignore_an_unknown_odd_message_and_close_on_an_even_one(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -175,6 +183,7 @@ async def test_we_ignore_an_unknown_odd_message_and_close_on_an_even_one(meet: M
             await ldk.event("peer_disconnected")
 
 
+@pytest.mark.shows("ends")
 @DIRECTIONS
 async def test_it_leaves(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -187,6 +196,7 @@ async def test_it_leaves(meet: Meet, open_ldk: OpenLdk) -> None:
             await again.ping()
 
 
+@pytest.mark.shows("ends")
 @DIRECTIONS
 async def test_we_leave(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -198,6 +208,7 @@ async def test_we_leave(meet: Meet, open_ldk: OpenLdk) -> None:
             await (await peers.connect(NodeAddress(ldk.node_id, "127.0.0.1", ldk.port))).ping()
 
 
+@pytest.mark.shows("ends")
 async def test_leaving_the_block_is_seen(open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk:
@@ -240,6 +251,7 @@ async def test_it_answers_a_channel_message_with_an_error(open_ldk: OpenLdk) -> 
             await peer.ping()
 
 
+@pytest.mark.shows("stream")
 @DIRECTIONS
 async def test_two_thousand_messages_each_way_at_once(meet: Meet, open_ldk: OpenLdk) -> None:
     """Both sending keys rotate, and not in step: ours after pings that are answered, too."""
@@ -267,6 +279,7 @@ async def test_two_thousand_messages_each_way_at_once(meet: Meet, open_ldk: Open
             assert peer.statistics().messages_received >= 2000 + 286
 
 
+@pytest.mark.shows("words")
 @DIRECTIONS
 async def test_words_of_both_kinds(meet: Meet, open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
@@ -279,6 +292,7 @@ async def test_words_of_both_kinds(meet: Meet, open_ldk: OpenLdk) -> None:
             assert (await peer.wait_closed()).code in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)
 
 
+@pytest.mark.shows("wrong_id")
 async def test_a_wrong_node_id_fails_in_act_one(open_ldk: OpenLdk) -> None:
     with trio.fail_after(60):
         async with open_ldk() as ldk, open_peer_nursery(make_manager()) as peers:
@@ -294,6 +308,11 @@ async def test_a_wrong_node_id_fails_in_act_one(open_ldk: OpenLdk) -> None:
             await (await dial(peers, ldk)).ping()
 
 
+@pytest.mark.shows("duplicates")
+@pytest.mark.differs(
+    "keeps the older of two connections, whoever dialled; closes the newcomer after act three, before its Init",
+    "keep the newest of one direction, and of crossing dials the one that the smaller node id has dialled",
+)
 async def test_what_it_does_with_a_duplicate(open_ldk: OpenLdk) -> None:
     """Its rule is the older one, whoever dialled: the newcomer is closed after act three, before its Init."""
     secret = os.urandom(32)
@@ -319,6 +338,7 @@ async def test_what_it_does_with_a_duplicate(open_ldk: OpenLdk) -> None:
             assert len((await ldk.command("peers"))["peers"]) == 1
 
 
+@pytest.mark.shows("crossing")
 @pytest.mark.parametrize("seed", range(4))
 async def test_crossing_dials_end_with_one(seed: int, open_ldk: OpenLdk) -> None:
     """Its rule is the older one, ours the smaller node id's: whichever it is, one is left, the same at both ends."""
@@ -344,6 +364,7 @@ async def test_crossing_dials_end_with_one(seed: int, open_ldk: OpenLdk) -> None
             assert seen["inbound"] is not peer.inbound
 
 
+@pytest.mark.shows("killed")
 async def test_it_is_killed_and_comes_back(open_ldk: OpenLdk) -> None:
     seed = os.urandom(32).hex()
     (port,) = free_ports(1)

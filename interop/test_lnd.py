@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import pytest
@@ -25,6 +26,8 @@ from triolight import (
     PeerManager,
     PeerNursery,
     RoutingMessageHandler,
+    Side,
+    node_id,
     open_peer_nursery,
     wire,
 )
@@ -46,6 +49,8 @@ from triolight.messages import (
 
 REGTEST = bytes.fromhex("06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f")
 ODD = 43001
+
+pytestmark = pytest.mark.node("LND")
 
 
 @message(ODD)
@@ -107,6 +112,7 @@ async def lnd() -> AsyncIterator[LndNode]:
             yield node
 
 
+@pytest.mark.shows("init", "pings")
 @DIRECTIONS
 async def test_inits_pings_and_its_view_of_us(meet: Meeting, lnd: LndNode) -> None:
     async with open_peer_nursery(make_manager()) as peers:
@@ -123,6 +129,7 @@ async def test_inits_pings_and_its_view_of_us(meet: Meeting, lnd: LndNode) -> No
         assert seen["errors"] == []
 
 
+@pytest.mark.shows("stream")
 @DIRECTIONS
 async def test_two_thousand_messages_each_way_at_once(meet: Meeting, lnd: LndNode) -> None:
     """Both sending keys rotate four times, and not in step: LND's pongs are fewer packets than our pings and notes."""
@@ -142,6 +149,7 @@ async def test_two_thousand_messages_each_way_at_once(meet: Meeting, lnd: LndNod
         assert statistics.messages_received >= 2001
 
 
+@pytest.mark.shows("custom", "largest")
 @DIRECTIONS
 async def test_custom_messages_and_the_largest_ones(meet: Meeting, lnd: LndNode) -> None:
     async with open_peer_nursery(make_manager()) as peers:
@@ -159,6 +167,19 @@ async def test_custom_messages_and_the_largest_ones(meet: Meeting, lnd: LndNode)
         await peer.ping()
 
 
+@pytest.mark.shows("keepalive")
+async def test_its_keepalive_is_answered(lnd: LndNode) -> None:
+    """A ping each minute, and it would end the connection if no pong came within half a minute: it lives on."""
+    async with open_peer_nursery(make_manager()) as dialling, open_peer_nursery(make_manager()) as dialled:
+        for peer in (await dial(dialling, lnd), await be_dialled(dialled, lnd)):
+            async with peer.subscribe(Ping) as pings:
+                print(trio.current_time(), await anext(pings))
+                assert await peer.ping() > 0
+        assert len(await lnd.peers()) == 2
+
+
+@pytest.mark.shows("words", "ends")
+@pytest.mark.differs("goes on after an error for all channels", "end the connection after it")
 @DIRECTIONS
 async def test_words_of_both_kinds_and_who_leaves(meet: Meeting, lnd: LndNode) -> None:
     async with open_peer_nursery(make_manager()) as peers:
@@ -177,6 +198,41 @@ async def test_words_of_both_kinds_and_who_leaves(meet: Meeting, lnd: LndNode) -
         assert (await again.wait_closed()).code is DisconnectCode.REQUESTED
 
 
+@pytest.mark.shows("wrong_id")
+async def test_a_wrong_node_id_fails_in_act_one(lnd: LndNode) -> None:
+    async with open_peer_nursery(make_manager()) as peers:
+        with pytest.raises(ConnectError) as caught:
+            await peers.connect(NodeAddress(node_id(os.urandom(32)), "127.0.0.1", lnd.port))
+        assert caught.value.reason.code is DisconnectCode.CLOSED_IN_HANDSHAKE
+        listeners = await peers.listen(0, host="127.0.0.1")
+        with pytest.raises(LndRefuses):
+            await lnd.dial(node_id(os.urandom(32)), listeners[0].socket.getsockname()[1])
+        assert peers.statistics().handshake_failures == {"CLOSED_IN_HANDSHAKE": 1, "ACT_ONE_FAILED": 1}
+        assert await (await dial(peers, lnd)).ping() > 0
+
+
+class OffersNothing(ChannelMessageHandler):
+    def provided_init_features(self, node_id: bytes) -> Features:
+        return Features()
+
+
+@pytest.mark.shows("init")
+@pytest.mark.differs("closes, and says nothing, if we lack option_data_loss_protect", "ask for nothing; handlers may")
+async def test_it_wants_data_loss_protect(lnd: LndNode) -> None:
+    """BOLT 9 wants it of all; it closes after the Inits, before it lists us among its peers."""
+    handlers = MessageHandler(OffersNothing(), RoutingMessageHandler())
+    manager = PeerManager(handlers, os.urandom(32), os.urandom(32), NullLogger())
+    async with open_peer_nursery(manager) as peers, peers.events() as events:
+        with suppress(ConnectError):
+            await dial(peers, lnd)
+        while not isinstance(event := await anext(events), PeerDisconnected):
+            assert isinstance(event, PeerConnected)
+        assert event.reason.by is Side.PEER
+        assert event.reason.code in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)
+        assert await lnd.peers() == []
+
+
+@pytest.mark.shows("duplicates")
 async def test_what_it_does_with_a_duplicate(lnd: LndNode) -> None:
     """In one direction the newest, by its rule and ours: its own second dial finds us connected, and there is one."""
     secret = os.urandom(32)
@@ -196,6 +252,7 @@ async def test_what_it_does_with_a_duplicate(lnd: LndNode) -> None:
             assert len(await lnd.peers()) == 1
 
 
+@pytest.mark.shows("crossing")
 @pytest.mark.parametrize("seed", range(4))
 async def test_crossing_dials_end_with_one(seed: int, lnd: LndNode) -> None:
     """Its rule is its older one, ours the smaller node id's: whichever it is, one is left, the same at both ends."""
@@ -228,6 +285,7 @@ async def test_crossing_dials_end_with_one(seed: int, lnd: LndNode) -> None:
         assert seen["inbound"] is not peer.inbound
 
 
+@pytest.mark.shows("killed")
 @DIRECTIONS
 async def test_it_is_killed_and_comes_back(meet: Meeting) -> None:
     with trio.fail_after(120):
@@ -240,6 +298,8 @@ async def test_it_is_killed_and_comes_back(meet: Meeting) -> None:
                 assert reason.code in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)
 
 
+@pytest.mark.shows("pings")
+@pytest.mark.differs("closes for a ping that asks for 65,532 bytes or more", "ignore it")
 async def test_a_ping_that_wants_no_pong_ends_it(lnd: LndNode) -> None:
     """BOLT 1 wants it ignored; LND closes, and says nothing. So we never send it of our own accord."""
     async with open_peer_nursery(make_manager()) as peers:
@@ -253,6 +313,7 @@ async def test_a_ping_that_wants_no_pong_ends_it(lnd: LndNode) -> None:
 # gossip_queries: it asks the first peer that offers them, and waits
 
 
+@pytest.mark.shows("queries")
 async def test_without_the_offer_it_asks_nothing(lnd: LndNode) -> None:
     async with open_peer_nursery(make_manager()) as peers, peers.subscribe(QueryChannelRange) as queries:
         peer = await dial(peers, lnd)
@@ -270,6 +331,11 @@ async def _until_closed(peer: Peer, inbox: Any) -> AsyncIterator[Any]:
             yield one
 
 
+@pytest.mark.shows("queries")
+@pytest.mark.differs(
+    "asks the first peer that offers gossip_queries, and waits for its answer",
+    "answer for a handler that offers them and stays silent; wait for nobody",
+)
 async def test_it_waits_for_the_first_peer_that_offers_them(lnd: LndNode) -> None:
     """A handler that stays silent holds it up; the manager's answer lets it go on."""
     async with (
@@ -296,6 +362,7 @@ async def test_it_waits_for_the_first_peer_that_offers_them(lnd: LndNode) -> Non
             await peer.ping()
 
 
+@pytest.mark.shows("queries")
 @DIRECTIONS
 async def test_it_answers_our_queries(meet: Meeting, lnd: LndNode) -> None:
     async with open_peer_nursery(make_manager(Offers())) as peers:

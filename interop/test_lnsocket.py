@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 import trio
 
 from interop.conftest import JsonNode, open_lnsocket
@@ -34,6 +35,8 @@ LOOPBACK = "127.0.0.1"
 COUNT = 2000
 ENDS = (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)
 """Of a peer that closes, or is killed: with bytes of ours unread, its system resets the connection."""
+
+pytestmark = [pytest.mark.node("lnsocket"), pytest.mark.shows("it_dials")]
 
 
 @message(40007)
@@ -102,6 +105,10 @@ async def heard(there: JsonNode) -> Message | UnknownMessage:
     return MESSAGES.decode(bytes.fromhex((await there.event("message"))["hex"]))
 
 
+@pytest.mark.shows("init", "keepalive")
+@pytest.mark.differs(
+    "offers nothing, in features of two and of five zero bytes", "write features without leading zeros"
+)
 async def test_its_init_and_its_own_ping() -> None:
     async with dialled(follow=False) as (there, _, peer):
         # All features zero, in both fields. It sends it only after it has read ours.
@@ -112,6 +119,7 @@ async def test_its_init_and_its_own_ping() -> None:
             assert await anext(pings) == Ping(num_pong_bytes=1, ignored=b"\x00")
 
 
+@pytest.mark.shows("pings")
 async def test_pings_of_all_sizes() -> None:
     async with dialled() as (there, _, peer):
         for size in (0, 1, 65_531):
@@ -122,6 +130,7 @@ async def test_pings_of_all_sizes() -> None:
             assert await heard(there) == Pong(ignored=bytes(size))
 
 
+@pytest.mark.shows("custom")
 async def test_commando_both_ways() -> None:
     async with dialled(follow=False) as (there, _, peer), peer.subscribe(CommandoRequest) as requests:
         for size in (1, 3_000):
@@ -137,6 +146,7 @@ async def test_commando_both_ways() -> None:
             assert (await there.event("answer"))["answer"]["result"] == {"echo": ["a" * size]}
 
 
+@pytest.mark.shows("stream")
 async def test_thousands_of_messages_each_way_at_once() -> None:
     """Each key is rotated four times. It looks for what has come every 5 ms, and twice for a message: 20 seconds."""
     with trio.fail_after(240):
@@ -163,6 +173,7 @@ async def test_thousands_of_messages_each_way_at_once() -> None:
             assert await peer.ping() > 0
 
 
+@pytest.mark.shows("largest")
 async def test_the_longest_messages() -> None:
     async with dialled() as (there, _, peer), peer.subscribe(Parcel) as inbox:
         parcel = Parcel(payload=os.urandom(65_533))
@@ -173,6 +184,8 @@ async def test_the_longest_messages() -> None:
             assert await anext(inbox) == parcel
 
 
+@pytest.mark.shows("words")
+@pytest.mark.differs("leaves an error for all channels to its user", "end the connection after it")
 async def test_words_of_both_kinds_both_ways() -> None:
     async with dialled() as (there, _, peer):
         for words in (
@@ -194,6 +207,22 @@ async def test_words_of_both_kinds_both_ways() -> None:
         await there.event("closed")
 
 
+@pytest.mark.shows("unknown")
+@pytest.mark.differs("leaves an even message that it does not know to its user", "close for it")
+async def test_unknown_messages() -> None:
+    async with dialled() as (there, _, peer):
+        unknown = UnknownMessage(43002, b"even")
+        await peer.send(unknown)
+        assert await heard(there) == unknown
+        await there.command("send", message="a7fb00")  # 43003
+        assert await peer.ping() > 0
+        await there.command("send", message="a7fa00")  # 43002
+        reason = await peer.wait_closed()
+        assert (reason.code, reason.by) == (DisconnectCode.UNKNOWN_EVEN_MESSAGE, Side.US)
+        await there.event("closed")
+
+
+@pytest.mark.shows("ends")
 async def test_we_leave() -> None:
     """With a warning, which it never reads: before it looks at what has come it looks whether it is still connected."""
     async with dialled() as (there, _, peer):
@@ -201,6 +230,7 @@ async def test_we_leave() -> None:
         await there.event("closed")
 
 
+@pytest.mark.shows("ends")
 async def test_it_leaves() -> None:
     async with dialled() as (there, _, peer):
         await there.command("disconnect")
@@ -208,6 +238,7 @@ async def test_it_leaves() -> None:
         await there.event("closed")
 
 
+@pytest.mark.shows("killed")
 async def test_it_is_killed_and_comes_back() -> None:
     with trio.fail_after(60):
         secret = os.urandom(32)
@@ -221,6 +252,8 @@ async def test_it_is_killed_and_comes_back() -> None:
                 assert (await peer.wait_closed()).code in ENDS
 
 
+@pytest.mark.shows("wrong_id")
+@pytest.mark.differs("rejects a failed handshake with `undefined`", "name the act and the cause")
 async def test_it_dials_a_node_that_we_are_not() -> None:
     with trio.fail_after(60):
         log = ListLogger()
@@ -233,6 +266,7 @@ async def test_it_dials_a_node_that_we_are_not() -> None:
             assert not peers.peers
 
 
+@pytest.mark.shows("duplicates")
 async def test_of_two_connections_with_one_key_the_newest_is_left() -> None:
     with trio.fail_after(60):
         secret = os.urandom(32)

@@ -36,6 +36,8 @@ COUNT = 2000
 ENDS = (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST)
 """Of a peer that closes, or is killed: with bytes of ours unread, its system resets the connection."""
 
+pytestmark = pytest.mark.node("pyln-proto")
+
 
 @message(40007)
 class Parcel(Message):
@@ -89,6 +91,7 @@ async def met(meet: Meeting, peers: PeerNursery, pyln: JsonNode) -> Peer:
     return peer
 
 
+@pytest.mark.shows("init", "pings")
 @DIRECTIONS
 async def test_inits_and_pings(meet: Meeting) -> None:
     with trio.fail_after(60):
@@ -107,6 +110,7 @@ async def test_inits_and_pings(meet: Meeting) -> None:
             assert await heard(pyln) == Pong(ignored=bytes(2))
 
 
+@pytest.mark.shows("stream", "custom")
 @DIRECTIONS
 async def test_thousands_of_messages_each_way_at_once(meet: Meeting) -> None:
     """Each key is rotated four times, the two directions' not in step: it sends a ping first that wants no pong."""
@@ -132,6 +136,7 @@ async def test_thousands_of_messages_each_way_at_once(meet: Meeting) -> None:
             assert await peer.ping() > 0
 
 
+@pytest.mark.shows("largest")
 @DIRECTIONS
 async def test_the_longest_messages(meet: Meeting) -> None:
     with trio.fail_after(60):
@@ -145,6 +150,8 @@ async def test_the_longest_messages(meet: Meeting) -> None:
                 assert (await anext(inbox))[1] == parcel
 
 
+@pytest.mark.shows("words")
+@pytest.mark.differs("leaves an error for all channels to its user", "end the connection after it")
 @DIRECTIONS
 async def test_words_of_both_kinds_both_ways(meet: Meeting) -> None:
     with trio.fail_after(60):
@@ -170,6 +177,7 @@ async def test_words_of_both_kinds_both_ways(meet: Meeting) -> None:
             await pyln.event("closed")
 
 
+@pytest.mark.shows("ends", "unknown")
 @DIRECTIONS
 async def test_we_leave(meet: Meeting) -> None:
     with trio.fail_after(60):
@@ -186,6 +194,7 @@ async def test_we_leave(meet: Meeting) -> None:
             await pyln.event("closed")
 
 
+@pytest.mark.shows("ends")
 @DIRECTIONS
 async def test_it_leaves(meet: Meeting) -> None:
     with trio.fail_after(60):
@@ -196,6 +205,7 @@ async def test_it_leaves(meet: Meeting) -> None:
             await (await met(meet, peers, pyln)).ping()
 
 
+@pytest.mark.shows("killed")
 async def test_it_is_killed_and_we_come_back_to_it() -> None:
     with trio.fail_after(60):
         secret = os.urandom(32)
@@ -214,6 +224,7 @@ async def test_it_is_killed_and_we_come_back_to_it() -> None:
                 await second.ping()
 
 
+@pytest.mark.shows("killed")
 async def test_it_is_killed_and_comes_back_to_us() -> None:
     with trio.fail_after(60):
         secret = os.urandom(32)
@@ -226,6 +237,7 @@ async def test_it_is_killed_and_comes_back_to_us() -> None:
                 assert (await peer.wait_closed()).code in ENDS
 
 
+@pytest.mark.shows("wrong_id")
 async def test_it_dials_a_node_that_we_are_not() -> None:
     with trio.fail_after(60):
         log = ListLogger()
@@ -239,6 +251,8 @@ async def test_it_dials_a_node_that_we_are_not() -> None:
             assert not peers.peers
 
 
+@pytest.mark.shows("wrong_id")
+@pytest.mark.differs("answers an act one for another node id with an act two", "end the handshake there")
 async def test_we_dial_a_node_that_it_is_not() -> None:
     """Act one's tag does not fit, and it answers: it makes that error and does not raise it. Its act two stops us."""
     with trio.fail_after(60):
@@ -250,6 +264,8 @@ async def test_we_dial_a_node_that_it_is_not() -> None:
             await (await met(dial, peers, pyln)).ping()
 
 
+@pytest.mark.shows("duplicates", "crossing")
+@pytest.mark.differs("has no rule for duplicates", "close one of them")
 @DIRECTIONS
 async def test_of_two_connections_with_one_key_one_is_left(meet: Meeting) -> None:
     """It dials us a second time: in the same direction the newest stays, when dials cross the smaller node id's. It has

@@ -1,0 +1,156 @@
+"""docs/interop.md from a run of these tests: which node holds what, and where it differs from us.
+
+A test says what it shows by markers; the page has only what was run and has passed, and nothing else. Nothing is
+measured or typed in here, so that two runs make the same page. Where a node cannot be asked something, CANNOT says why:
+a gap without a reason is an error.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from interop.versions import versions
+
+PAGE: Final = Path(__file__).parent.parent / "docs" / "interop.md"
+LDKS: Final = {"native": "LDK native", "wasm": "LDK WASM"}
+
+CAPABILITIES: Final = {
+    "we_dial": "handshake, we dial",
+    "it_dials": "handshake, it dials",
+    "init": "Init of both sides",
+    "pings": "pings of sizes up to 65,531 bytes",
+    "stream": "2,000 messages each way at once, the two directions' keys rotating out of step",
+    "largest": "messages of 65,535 bytes",
+    "custom": "custom messages, both ways",
+    "unknown": "unknown odd and even messages",
+    "words": "errors and warnings",
+    "wrong_id": "a wrong node id",
+    "duplicates": "duplicate connections: one is left",
+    "crossing": "crossing dials: one is left",
+    "ends": "one side leaves, the other sees it",
+    "killed": "it is killed, and comes back",
+    "keepalive": "its own keepalive is answered",
+    "queries": "gossip queries, both ways",
+    "check": "`triolight check`",
+}
+
+_CLIENT: Final = "a client: it does not listen"
+_NO_GOSSIP: Final = "it has no gossip"
+_LIBRARY: Final = "only packets: messages are its user's"
+CANNOT: Final = {
+    ("LDK native", "queries"): "it has no gossip to ask for here",
+    ("LDK WASM", "queries"): "it has no gossip to ask for here",
+    ("pyln-proto", "keepalive"): _LIBRARY,
+    ("pyln-proto", "queries"): _NO_GOSSIP,
+    ("pyln-proto", "check"): _LIBRARY,
+    **{(name, what): _CLIENT for name in ("lnmessage", "lnsocket") for what in ("we_dial", "crossing", "check")},
+    **{(name, "queries"): _NO_GOSSIP for name in ("lnmessage", "lnsocket")},
+}
+
+
+class Collected:
+    """What the tests of this run have shown."""
+
+    def __init__(self) -> None:
+        self.tests: Counter[tuple[str, str]] = Counter()
+        self.differences: dict[tuple[str, str], tuple[str, str]] = {}
+        """Ours, and the test, by node and theirs."""
+        self.broken: dict[str, list[str]] = {}
+        self.skipped = 0
+
+    def passed(self, item: pytest.Item, properties: list[tuple[str, object]]) -> None:
+        node = node_of(item)
+        for marker in item.iter_markers("shows"):
+            for what in marker.args:
+                self.tests[node, what] += 1
+        meet = getattr(item, "callspec", None) and item.callspec.params.get("meet")  # type: ignore[attr-defined]
+        if meet is not None:
+            self.tests[node, "we_dial" if meet.__name__ == "dial" else "it_dials"] += 1
+        for marker in item.iter_markers("differs"):
+            theirs, ours = marker.args
+            self.differences.setdefault((node, theirs), (ours, f"{item.path.name}: {item.originalname}"))  # type: ignore[attr-defined]
+        for name, value in properties:
+            if name == "broken":
+                self.broken[node] = sorted(str(value).splitlines())
+
+
+def node_of(item: pytest.Item) -> str:
+    """A test's node: named by its marker, or one of the two LDKs by its parameter."""
+    marker = item.get_closest_marker("node")
+    if marker is not None:
+        return str(marker.args[0])
+    callspec: Any = getattr(item, "callspec", None)
+    if callspec is None or "open_ldk" not in callspec.params:
+        raise pytest.UsageError(f"{item.nodeid}: no node is named")
+    return LDKS[callspec.params["open_ldk"]]
+
+
+def page(collected: Collected) -> str:
+    """ValueError where a node and a capability have neither a test nor a reason."""
+    nodes = versions()
+    lines = [
+        "# Real nodes",
+        "",
+        "Made by a run of the tests in `interop/` (`python -m pytest interop --write-docs`); do not edit. It has only",
+        "what was run and has passed. All nodes run on loopback, in processes of their own.",
+        "",
+        "| node | version |",
+        "| --- | --- |",
+        *(f"| {name} | {version} |" for name, version in nodes.items()),
+        "",
+        "lnmessage is run over TCP and over WebSocket, the others over TCP.",
+        "",
+        "## What holds",
+        "",
+        "The number of tests; a letter where a node cannot be asked.",
+        "",
+        f"| | {' | '.join(nodes)} |",
+        f"| --- |{' ---: |' * len(nodes)}",
+    ]
+    reasons: list[str] = []
+    for what, text in CAPABILITIES.items():
+        cells: list[str] = []
+        for name in nodes:
+            count, reason = collected.tests[name, what], CANNOT.get((name, what))
+            if (count > 0) is (reason is not None):
+                raise ValueError(f"{name}, {text}: {count} tests, and why there could be none: {reason}")
+            if reason is None:
+                cells.append(str(count))
+                continue
+            if reason not in reasons:
+                reasons.append(reason)
+            cells.append("abcdefgh"[reasons.index(reason)])
+        lines.append(f"| {text} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {letter}: {reason}" for letter, reason in zip("abcdefgh", reasons, strict=False)), ""]
+    lines += ["## What they do differently", ""]
+    for name, version in nodes.items():
+        rows = [(theirs, *told) for (node, theirs), told in collected.differences.items() if node == name]
+        lines += [f"### {name} {version}", ""]
+        if rows:
+            lines += ["| it | we | seen by |", "| --- | --- | --- |"]
+            lines += [f"| {theirs} | {ours} | `{test}` |" for theirs, ours, test in sorted(rows)]
+        else:
+            lines += ["Nothing that these tests have seen."]
+        lines += [""]
+    lines += [
+        "## What `triolight check` finds",
+        "",
+        "Rules of the BOLTs that a node breaks; all others that could be asked it keeps.",
+        "",
+    ]
+    lines += ["| node | rule |", "| --- | --- |"]
+    for name in nodes:
+        lines += [f"| {name} | {rule} |" for rule in collected.broken.get(name, ())]
+    return "\n".join(lines) + "\n"
+
+
+def finish(collected: Collected, session: pytest.Session, exitstatus: int) -> str:
+    """Writes the page, or says why not."""
+    if exitstatus or collected.skipped or session.testscollected == 0:
+        return "docs/interop.md is not written: not all tests were run and have passed"
+    PAGE.write_text(page(collected))
+    return "docs/interop.md is written"
