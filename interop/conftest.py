@@ -224,8 +224,8 @@ class LndNode:
         found: list[dict[str, Any]] = (await self.call("GET", "/v1/peers"))["peers"]
         return found
 
-    async def dial(self, node_id: bytes, port: int) -> None:
-        address = {"pubkey": node_id.hex(), "host": f"127.0.0.1:{port}"}
+    async def dial(self, node_id: bytes, port: int, host: str = "127.0.0.1") -> None:
+        address = {"pubkey": node_id.hex(), "host": f"{host}:{port}"}
         await self.call("POST", "/v1/peers", {"addr": address, "perm": False})
 
     async def hang_up(self, node_id: bytes) -> None:

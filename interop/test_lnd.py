@@ -84,12 +84,12 @@ async def dial(peers: PeerNursery, lnd: LndNode) -> Peer:
     return await peers.connect(NodeAddress(lnd.node_id, "127.0.0.1", lnd.port))
 
 
-async def be_dialled(peers: PeerNursery, lnd: LndNode) -> Peer:
-    listeners = await peers.listen(0, host="127.0.0.1")
+async def be_dialled(peers: PeerNursery, lnd: LndNode, host: str = "127.0.0.1") -> Peer:
+    listeners = await peers.listen(0, host=host)
     async with peers.events() as events:
         while True:
             try:
-                await lnd.dial(peers.manager.our_node_id, listeners[0].socket.getsockname()[1])
+                await lnd.dial(peers.manager.our_node_id, listeners[0].socket.getsockname()[1], host)
                 break
             except LndRefuses as error:
                 if "already connected" not in str(error):
@@ -169,13 +169,20 @@ async def test_custom_messages_and_the_largest_ones(meet: Meeting, lnd: LndNode)
 
 @pytest.mark.shows("keepalive")
 async def test_its_keepalive_is_answered(lnd: LndNode) -> None:
-    """A ping each minute, and it would end the connection if no pong came within half a minute: it lives on."""
+    """A ping each minute, and half a minute later it would be over. It takes 127.0.0.1 for Tor, and pings that each
+    three minutes: so from another address of loopback."""
     async with open_peer_nursery(make_manager()) as dialling, open_peer_nursery(make_manager()) as dialled:
-        for peer in (await dial(dialling, lnd), await be_dialled(dialled, lnd)):
-            async with peer.subscribe(Ping) as pings:
-                print(trio.current_time(), await anext(pings))
+        stream = await trio.open_tcp_stream("127.0.0.1", lnd.port, local_address="127.0.0.2")
+        ours = await dialling.attach(stream, lnd.node_id)
+        theirs = await be_dialled(dialled, lnd, "127.0.0.2")
+        async with ours.subscribe(Ping) as first, theirs.subscribe(Ping) as second:
+            for peer, pings in ((ours, first), (theirs, second)):
+                ping = await anext(pings)
+                assert 0 < ping.num_pong_bytes <= 4096
                 assert await peer.ping() > 0
-        assert len(await lnd.peers()) == 2
+        statistics = await lnd.peers()
+        assert len(statistics) == 2
+        assert all(int(one["ping_time"]) > 0 for one in statistics)  # it has a round trip: our pongs were right
 
 
 @pytest.mark.shows("words", "ends")

@@ -216,6 +216,23 @@ def write_address(address: Address) -> bytes:
             return b"\x05" + bytes((len(name),)) + name + port
 
 
+def readable(address: Address) -> str:
+    """For people: ``host:port``, an IPv6 host in brackets; what has no host is described instead."""
+    match address:
+        case IPv6Address(host=host, port=port):
+            return f"[{host}]:{port}"
+        case IPv4Address(host=host, port=port):
+            return f"{host}:{port}"
+        case DnsAddress(host=host, port=port):
+            return f"{printable(host)}:{port}"
+        case TorV3Address():
+            return f"{address.host}:{address.port}{'' if address.valid else ' (its checksum is wrong)'}"
+        case TorV2Address():
+            return "an onion of version 2"
+        case UnknownAddress(type=type_, data=data):
+            return f"unknown type {type_} ({len(data)} bytes)"
+
+
 def descriptor_of(host: str, port: int) -> Address:
     """The descriptor of a host as people write it: IPv4, IPv6, version 3 onion, or a name. ValueError if it is none."""
     if _is_ip(host):

@@ -63,7 +63,7 @@ from triolight import (
     open_peer_nursery,
     wire,
 )
-from triolight.address import DEFAULT_PORT, IPv4Address, IPv6Address
+from triolight.address import DEFAULT_PORT, readable
 from triolight.cli_messages import decode, encode
 from triolight.cli_replay import replay
 from triolight.connection import LARGEST_PONG
@@ -287,13 +287,7 @@ def _offered(features: Features) -> str:
 
 
 def _place(peer: Peer) -> str:
-    match peer.address:
-        case IPv4Address(host=host, port=port):
-            return f"{host}:{port}"
-        case IPv6Address(host=host, port=port):
-            return f"[{host}]:{port}"
-        case _:
-            return "an unknown address"
+    return "an unknown address" if peer.address is None else readable(peer.address)
 
 
 class _LogFormatter(logging.Formatter):

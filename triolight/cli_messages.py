@@ -21,14 +21,7 @@ from typing import IO, Any, Final, cast
 
 import click
 
-from triolight.address import (
-    DnsAddress,
-    IPv4Address,
-    IPv6Address,
-    TorV3Address,
-    UnknownAddress,
-    read_addresses,
-)
+from triolight.address import read_addresses, readable
 from triolight.as_json import from_json, json_schema, to_json
 from triolight.errors import DecodeError, printable
 from triolight.features import Features
@@ -244,7 +237,7 @@ def _note(message: Message, name: str) -> str:
         return repr(display_alias(value))
     if name == "addresses":
         try:
-            return ", ".join(map(_place, read_addresses(value)))
+            return ", ".join(map(readable, read_addresses(value)))
         except DecodeError as error:
             return str(error)
     if name in ("timestamp", "first_timestamp"):
@@ -252,20 +245,6 @@ def _note(message: Message, name: str) -> str:
     if name in ("data", "payload") and value:
         return repr(printable(value, 80))
     return ""
-
-
-def _place(address: object) -> str:
-    match address:
-        case IPv6Address(host=host, port=port):
-            return f"[{host}]:{port}"
-        case IPv4Address(host=host, port=port) | DnsAddress(host=host, port=port):
-            return f"{host}:{port}"
-        case TorV3Address():
-            return f"{address.host}:{address.port}{'' if address.valid else ' (its checksum is wrong)'}"
-        case UnknownAddress(type=type_, data=data):
-            return f"unknown type {type_} ({len(data)} bytes)"
-        case _:
-            return "an onion of version 2"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from triolight.address import IPv4Address, IPv6Address, NodeAddress
+from triolight.address import NodeAddress, readable
 from triolight.errors import PeerClosed, printable
 from triolight.keep import KeepState, KeptPeer
 from triolight.nursery import PeerNursery, open_peer_nursery
@@ -112,7 +112,7 @@ def _view(peers: PeerNursery, kept: Sequence[KeptPeer], plan: TopPlan) -> Group:
         rtt = "" if one.rtt_smoothed is None else f"{one.rtt_smoothed * 1000:.1f}"
         table.add_row(
             peer.node_id.hex()[:20],
-            _place(peer),
+            "" if peer.address is None else readable(peer.address),
             "in" if peer.inbound else "out",
             _span(now - plan.since[peer]),
             rtt,
@@ -139,18 +139,6 @@ def _view(peers: PeerNursery, kept: Sequence[KeptPeer], plan: TopPlan) -> Group:
             why = "" if node.last_failure is None else f": {node.last_failure}"
             lines.append(Text(printable(f"{node.node_id.hex()[:20]} {node.state.lower()}{why}", 160)))
     return Group(*lines)
-
-
-def _place(peer: Peer) -> str:
-    match peer.address:
-        case IPv6Address(host=host, port=port):
-            return f"[{host}]:{port}"
-        case IPv4Address(host=host, port=port):
-            return f"{host}:{port}"
-        case None:
-            return ""
-        case other:
-            return printable(f"{getattr(other, 'host', '')}:{getattr(other, 'port', '')}", 40)
 
 
 def _span(seconds: float) -> str:
