@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 import trio
@@ -12,8 +14,26 @@ import trio.testing
 from tests.support import identity, make_manager, port_of
 from tests.test_peer_manager import Descriptor
 from triolight import Features, NodeAddress, PeerManager, RoutingMessageHandler, StreamDescriptor, open_peer_nursery
-from triolight.messages import BOLT, Message, message
-from triolight.testing import Finding, Verdict, check_descriptor, check_peer
+from triolight.messages import (
+    BOLT,
+    Init,
+    Message,
+    Ping,
+    Pong,
+    QueryChannelRange,
+    ReplyChannelRange,
+    Warning,
+    message,
+)
+from triolight.testing import (
+    Finding,
+    ScriptedPeer,
+    ScriptFailed,
+    Verdict,
+    check_descriptor,
+    check_peer,
+    scripted_peer,
+)
 from triolight.testing.conformance import CHECKS
 
 
@@ -68,6 +88,91 @@ async def test_what_is_no_node_breaks_them_all() -> None:
     assert {one.verdict for one in found} <= {Verdict.BREAKS, Verdict.UNKNOWN, Verdict.KEEPS}
     assert found[0].verdict is Verdict.BREAKS
     assert sum(one.verdict is Verdict.BREAKS for one in found) > 15
+
+
+async def findings_of(
+    behaviour: Callable[[ScriptedPeer], Awaitable[None]], handshake: bool = True
+) -> dict[str, Finding]:
+    """Of a node that does in each connection what a script says."""
+
+    async def meet(stream: trio.abc.Stream) -> None:
+        with suppress(ScriptFailed, trio.BrokenResourceError):
+            async with scripted_peer(stream, secret=bytes([1]) * 32, handshake=handshake) as peer:
+                await behaviour(peer)
+
+    async def dial(host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(meet, theirs)
+        return ours
+
+    async with trio.open_nursery() as nursery:
+        found = {one.rule: one async for one in check_peer(NodeAddress(identity(1), "there"), dial=dial)}
+        nursery.cancel_scope.cancel()
+    return found
+
+
+KEPT_BY_CHANCE = {
+    "refuses an unknown even record in Init",
+    "refuses records out of order in Init",
+    "changes keys after 500 messages",
+    "sends Init first, and of itself",
+    "closes for another version of the handshake",
+    "closes for a packet with a wrong tag",
+}
+
+
+async def test_a_node_that_answers_everything_wrongly(autojump_clock: trio.testing.MockClock) -> None:
+    """And without end where it can: no question of ours goes on for ever."""
+
+    async def chatter(peer: ScriptedPeer) -> None:
+        features = Features.named("gossip_queries") | Features((100,))
+        await peer.send(Init(features=features.to_bytes()))
+        while (got := await peer.receive()) is not None:
+            match got:
+                case Ping(num_pong_bytes=77):
+                    for _ in range(11):
+                        await peer.send(*[Warning(data=b"no")] * 100)
+                case Ping(num_pong_bytes=size):
+                    await peer.send(Pong(ignored=bytes(size % 65_531 + 1)))
+                case QueryChannelRange():
+                    reply = ReplyChannelRange(
+                        chain_hash=bytes(32),
+                        first_blocknum=0,
+                        number_of_blocks=0,
+                        sync_complete=1,
+                        encoded_short_ids=b"\0odd",
+                    )
+                    await peer.send(reply)
+                case _:
+                    pass
+
+    found = await findings_of(chatter)
+    assert found["ignores an unknown odd message"].seen == "no pong among 1000 messages"
+    assert found["a second Init"].seen.startswith("warning 'no', warning 'no', warning 'no', no pong among 1000")
+    assert found["answers a ping with as many bytes as it asks for"].seen == "1 bytes where 0 were asked for"
+    assert found["answers query_channel_range"].seen.startswith("encoded_short_ids at byte 1: 3 bytes are no list")
+    assert found["closes when something else comes first"].seen == "stays connected"
+    assert "did not come within 10 seconds" in found["ends the answer to query_short_channel_ids"].seen
+    # Its Init is good, its end of the noise is ours, and what cannot be read ends it.
+    assert {rule for rule, one in found.items() if one.verdict is Verdict.KEEPS} == KEPT_BY_CHANCE
+
+
+async def test_a_node_that_says_something_else_first(autojump_clock: trio.testing.MockClock) -> None:
+    found = await findings_of(lambda peer: peer.send(Pong(ignored=b"hi")))
+    assert found["sends Init first, and of itself"].verdict is Verdict.BREAKS
+    assert found["sends Init first, and of itself"].seen.startswith("first says Pong(")
+    assert found["answers query_channel_range"].verdict is Verdict.UNKNOWN
+
+
+async def test_a_node_that_never_says_anything(autojump_clock: trio.testing.MockClock) -> None:
+    async def nothing(peer: ScriptedPeer) -> None:
+        await trio.sleep_forever()
+
+    found = await findings_of(nothing, handshake=False)
+    assert found["closes for another version of the handshake"].verdict is Verdict.BREAKS
+    assert found["closes for another version of the handshake"].seen.startswith(
+        "the end of the connection did not come"
+    )
 
 
 CHECK = [sys.executable, "-m", "triolight.cli", "check"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -14,9 +15,10 @@ import pytest
 import trio
 import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
 
-from tests.support import Note, identity, make_manager, open_pair, port_of
-from triolight import PeerNursery, open_peer_nursery
+from tests.support import Note, identity, join, make_manager, open_pair, port_of
+from triolight import PeerNursery, cli_top, open_peer_nursery
 from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
 
 
@@ -146,6 +148,23 @@ async def test_top_once() -> None:
             done = await trio.run_process([*TRIOLIGHT, "top", "--once", node, nobody], capture_stdout=True, check=False)
             assert done.returncode == 3
             assert f"{identity(2).hex()[:20]} waiting: TCP_FAILED" in done.stdout.decode()
+
+
+async def test_top_counts_what_it_has_no_row_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli_top, "ROWS", 1)
+    async with open_peer_nursery(make_manager(1)) as peers:
+        async with open_peer_nursery(make_manager(2)) as second, open_peer_nursery(make_manager(3)) as third:
+            gone, _ = await join(peers, second)
+            await join(peers, third)
+            plan = cli_top.TopPlan(peers.manager, (), "127.0.0.1", None, None, 1.0, True)
+            console = Console(width=160, record=True, file=io.StringIO())
+            console.print(cli_top._view(peers, [], plan))
+            shown = console.export_text()
+            assert "2 peers (0 in)" in shown
+            assert "and 1 more" in shown
+            assert (identity(2).hex()[:20] in shown) != (identity(3).hex()[:20] in shown)
+        await gone.wait_closed()
+        await cli_top._ping(gone)  # the table will show it
 
 
 async def test_top_lives_until_ctrl_c() -> None:

@@ -37,7 +37,7 @@ from triolight.messages import (
     UnknownMessage,
     Warning,
 )
-from triolight.testing import ScriptedPeer, ScriptFailed, scripted_peer
+from triolight.testing import Deed, ScriptedPeer, ScriptFailed, SimulatedNetwork, scripted_peer
 from triolight.testing.scripted import Corruption
 from triolight.wire import ShortChannelId
 
@@ -427,6 +427,85 @@ async def test_between_two_scripts(autojump_clock: trio.testing.MockClock) -> No
     async with trio.open_nursery() as nursery:
         nursery.start_soon(near)
         nursery.start_soon(far)
+
+
+async def test_every_deed(autojump_clock: trio.testing.MockClock) -> None:
+    note = Note(payload=b"drop by drop").encode()
+    async with script() as peer:
+        start = trio.current_time()
+        packet = len(note) + 34
+        assert await peer.do(Deed("message", ALIVE.encode()), Deed("dribble", note, 0.25), Deed("wait", seconds=5))
+        assert trio.current_time() == pytest.approx(start + packet * 0.25 + 5)
+        await peer.expect(Pong)
+        await lives(peer)
+        # It reads for as long as it was told to, and what came is gone.
+        assert await peer.do(Deed("message", ALIVE.encode()), Deed("read", seconds=1))
+        assert trio.current_time() == pytest.approx(start + packet * 0.25 + 6, abs=0.1)
+        assert not await peer.do(Deed("bytes", bytes(100)), Deed("read", seconds=1000), Deed("wait", seconds=1))
+        assert trio.current_time() < start + 30
+    async with script() as peer:
+        assert not await peer.do(Deed("half", note), Deed("hang_up"), Deed("message", note))
+
+
+async def test_a_broken_connection_reads_as_closed(autojump_clock: trio.testing.MockClock) -> None:
+    network = SimulatedNetwork(0)
+    ours, theirs = network.stream_pair(network.host("a"), network.host("b"))
+    async with trio.open_nursery() as nursery:
+
+        async def far() -> None:
+            async with scripted_peer(theirs, secret=b"\x02" * 32) as peer:
+                await peer.send(Init())
+                await peer.expect(Init)
+                network.reset("a", "b")
+
+        nursery.start_soon(far)
+        async with scripted_peer(ours, identity(2), secret=b"\x01" * 32) as peer:
+            await peer.exchange_inits()
+            assert await peer.receive() is None
+            with pytest.raises(ScriptFailed, match="the connection broke"):
+                await peer.send(ALIVE)
+
+
+async def test_what_a_bad_node_does_is_said(autojump_clock: trio.testing.MockClock) -> None:
+    """Each failure of an expectation, against a script that is the node."""
+
+    @asynccontextmanager
+    async def against(*deeds: Deed, shake: bool = True) -> AsyncIterator[ScriptedPeer]:
+        ours, theirs = trio.testing.memory_stream_pair()
+
+        async def node() -> None:
+            async with scripted_peer(theirs, secret=b"\x02" * 32, handshake=shake) as peer:
+                await peer.do(*deeds)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node)
+            async with scripted_peer(ours, identity(2), handshake=shake, patience=5) as peer:
+                yield peer
+            nursery.cancel_scope.cancel()
+
+    pings = [deed for _ in range(9) for deed in (Deed("message", ALIVE.encode()), Deed("wait", seconds=1))]
+    async with against(Deed("corrupt", ALIVE.encode())) as peer:
+        with pytest.raises(ScriptFailed, match="the node sent what is no message"):
+            await peer.receive()
+    async with against() as peer:
+        with pytest.raises(ScriptFailed, match="expected Init, and the node closed the connection"):
+            await peer.expect(Init)
+    async with against(*pings) as peer:
+        peer.ignoring = (Ping,)
+        with pytest.raises(ScriptFailed, match="Init did not come within 5 seconds"):
+            await peer.expect(Init)
+        with pytest.raises(ScriptFailed, match="expected silence, and the node closed the connection"):
+            await peer.expect_silence(60)
+    async with against(*pings) as peer:
+        with pytest.raises(ScriptFailed, match="the connection was not closed within 5 seconds"):
+            await peer.expect_closed()
+    async with against(*[Deed("bytes", b"word"), Deed("wait", seconds=1)] * 9, shake=False) as peer:
+        with pytest.raises(ScriptFailed, match="expected no word, not 776f7264"):
+            await peer.expect_closed(reason="")
+        with pytest.raises(ScriptFailed, match="the connection was not closed within 5 seconds"):
+            await peer.expect_closed()
+        with pytest.raises(ScriptFailed, match="version"):
+            peer.answer_act(b"\x07" + bytes(49))
 
 
 async def test_before_the_handshake_there_are_no_messages(autojump_clock: trio.testing.MockClock) -> None:

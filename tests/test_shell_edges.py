@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import ssl
+import struct
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from triolight import (
     PeerNursery,
     open_peer_nursery,
 )
-from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
+from triolight.descriptor import DRAIN_SECONDS, OUTBOX_BYTES, StreamDescriptor
 from triolight.messages import UnknownMessage, Warning
 from triolight.peer import Deadlines
 from triolight.policy import Policy
@@ -490,3 +491,50 @@ async def test_what_is_written_at_once_and_what_the_writer_writes_stay_in_order(
                     note = await anext(notes)
                     assert (int.from_bytes(note.payload[:4], "big"), len(note.payload)) == (number, size + 4)
     assert took == {"nothing", "a part", "all"}
+
+
+# -- the descriptor alone ----------------------------------------------------------------------------------------------
+
+
+async def socket_pair() -> tuple[StreamDescriptor, trio.SocketStream]:
+    """A descriptor on one end of a TCP connection over loopback, and the other end."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        return StreamDescriptor(ours), await listener.accept()
+
+
+async def test_a_descriptor_takes_no_more_than_it_has_room_for() -> None:
+    ours, _theirs = trio.testing.lockstep_stream_pair()
+    descriptor = StreamDescriptor(ours)
+    assert repr(descriptor).startswith("<StreamDescriptor on ")
+    whole = OUTBOX_BYTES + 1000
+    assert descriptor.send_data(bytes(whole), False) == OUTBOX_BYTES
+    assert descriptor.send_data(bytes(1000), False) == 0
+    assert descriptor.made_room(OUTBOX_BYTES), "it was refused before: whoever wants to write hears of the room"
+    assert not descriptor.made_room(0)
+    descriptor.disconnect_socket()
+    assert descriptor.send_data(bytes(whole), False) == whole, "nobody shall wait for what will never be written"
+
+
+async def test_a_reset_while_nothing_was_read_breaks_the_stream() -> None:
+    with trio.fail_after(20):
+        descriptor, theirs = await socket_pair()
+        await theirs.send_all(b"a word")
+        assert await descriptor.receive(100) == b"a word"
+        descriptor.allow_reading()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await theirs.aclose()
+        with pytest.raises(trio.BrokenResourceError, match="reset"):
+            await descriptor.receive(100)
+        # Nor does a direct write raise: what is wrong the writer finds.
+        assert descriptor.send_data(b"never", False) == 5
+        assert not descriptor.broken
+        descriptor.disconnect_socket()
+
+        async def report(count: int) -> None:
+            raise AssertionError("nothing has left it")
+
+        await descriptor.write_out(report)
+        assert descriptor.broken
+        await descriptor.stream.aclose()

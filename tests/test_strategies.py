@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import typing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
@@ -22,11 +23,14 @@ from triolight.messages import (
     Message,
     NodeAnnouncement,
     Ping,
+    Record,
     Registry,
     TlvStream,
     UnknownMessage,
+    message,
+    tlv_stream,
 )
-from triolight.testing import strategies
+from triolight.testing import Deed, strategies
 from triolight.testing.strategies import GossipGraph, Signed
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -77,6 +81,39 @@ def test_what_peers_may_send_is_drawn() -> None:
                 drawn = strategies.structures(stream)
                 finds(drawn, lambda value, one=record: getattr(value, one.name) == one.default)
                 finds(drawn, lambda value, one=record: getattr(value, one.name) != one.default)
+
+
+@tlv_stream
+class ShortTlvs(TlvStream):
+    """No message of the BOLTs that peers exchange has these two types; a custom one may."""
+
+    amount: Annotated[wire.tu32 | None, Record(1)] = None
+    next_hop: Annotated[wire.sciddir_or_pubkey | None, Record(3)] = None
+
+
+@message(40105)
+class Short(Message):
+    tlvs: ShortTlvs
+
+
+@settings(slow_to_draw, max_examples=60)
+@given(strategies.messages_of(Short))
+def test_messages_of_ones_own_round_trip(drawn: Short) -> None:
+    assert Short.decode(drawn.encode()) == drawn
+
+
+def test_both_forms_of_a_next_hop_are_drawn() -> None:
+    for size in (9, 33):
+        finds(
+            strategies.messages_of(Short),
+            lambda drawn, size=size: drawn.tlvs.next_hop is not None and len(drawn.tlvs.next_hop) == size,
+        )
+    finds(strategies.messages_of(Short), lambda drawn: drawn.tlvs.amount == 0xFFFF_FFFF)
+
+
+@pytest.mark.parametrize("what", typing.get_args(typing.get_type_hints(Deed)["what"]))
+def test_every_deed_is_drawn(what: str) -> None:
+    finds(strategies.deeds(), lambda deed: deed.what == what)
 
 
 @settings(slow_to_draw, max_examples=40)

@@ -40,6 +40,7 @@ from triolight import (
     Policy,
     QueueFull,
     Replay,
+    RoutingMessageHandler,
     SendErrorMessage,
     SendMessages,
     SendWarningMessage,
@@ -54,6 +55,7 @@ from triolight.messages import (
     CommitmentSigned,
     Error,
     Init,
+    NodeAnnouncement,
     OpenChannel,
     Ping,
     Pong,
@@ -190,6 +192,49 @@ async def test_what_handlers_answer_is_part_of_it(kind: Kind, last: int, tmp_pat
     assert any("raised RuntimeError: a handler with a bug" in one for one in answers) == (last == 7)
     features = [Init.decode(one).features for one in heard[:1]]
     assert features == [chan.provided_init_features(b"").to_bytes()]
+
+
+class Both(ChannelMessageHandler, RoutingMessageHandler):
+    """One object in two places. It broadcasts from inside, or pushes a message that fits and one that no wire takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.manager: PeerManager | None = None
+
+    def handle_commitment_signed(self, node_id: bytes, message: CommitmentSigned) -> None:
+        if self.manager is not None and message.signature[0] == 1:
+            self.manager.broadcast_node_announcement(b"\1\2\3", b"from inside")
+        else:
+            self.push(SendMessages(node_id, Note(payload=b"fits"), Note(payload=bytes(70_000))))
+
+
+@kinds
+async def test_what_an_application_does_is_part_of_it(kind: Kind, tmp_path: Path, autojump_clock: Any) -> None:
+    path = tmp_path / "tape"
+    both = Both()
+    manager = both.manager = make_manager(1, chan=both, route=both)
+    tape = Tape(path, kind=kind)
+    assert repr(tape) == f"<Tape {path}, {kind}>"
+    async with open_peer_nursery(manager, tape=tape) as peers, scripted_peer(peers, messages=MESSAGES) as peer:
+        peer.ignoring = (Ping,)
+        await peer.exchange_inits()
+        await peer.send(Ping(num_pong_bytes=1))
+        await peer.expect(Pong)
+        announced = manager.broadcast_node_announcement(b"\0\0\0", b"alias", [("192.0.2.1", 9735)])
+        await peer.expect(announced)
+        manager.send_message(peer.node_id, Note(payload=b"queued"))
+        await peer.expect(Note(payload=b"queued"))
+        await peer.send(commitment(1))
+        inside = await peer.expect(NodeAnnouncement)
+        await peer.send(commitment(0))
+        assert (await peer.expect_closed("70002"))[:-1] == []
+    happenings = played(path)
+    sent = said(happenings, "sent")
+    assert [one for one in sent if one[:2] == announced.encode()[:2]] == [announced.encode(), inside.encode()]
+    assert Note(payload=b"queued").encode() in sent
+    assert not any(b"fits" in one for one in sent)
+    calls = [one.words for one in happenings if one.what == "call"]
+    assert calls[:3] == ["broadcast_node_announcement", "send_message: 1", "broadcast_node_announcement"]
 
 
 async def conversation(seed: int, tapes: dict[int, Tape]) -> str:

@@ -18,7 +18,7 @@ import trio
 
 from triolight import gossip
 from triolight.address import NodeAddress
-from triolight.errors import printable
+from triolight.errors import DecodeError, printable
 from triolight.features import Features
 from triolight.messages import (
     ChannelAnnouncement,
@@ -47,6 +47,8 @@ _ODD, _EVEN = 0xFFFB, 0xFFFA
 """Message types that nobody uses."""
 _ALIVE: Final = 77
 """Bytes of a pong that nothing else asks for."""
+_PATIENT_MESSAGES: Final = 1000
+"""How much else a node may say before that pong."""
 
 
 class Verdict(StrEnum):
@@ -123,13 +125,13 @@ async def _is_alive(peer: ScriptedPeer) -> str | None:
     """None if a ping is answered; else what happened instead. Whatever else it says is passed over."""
     try:
         await peer.send(Ping(num_pong_bytes=_ALIVE))
-        for _ in range(1000):
+        for _ in range(_PATIENT_MESSAGES):
             message = await peer.receive()
             if message is None:
                 return "closed"
             if message == Pong(ignored=bytes(_ALIVE)):
                 return None
-        return "no pong among 1,000 messages"
+        return f"no pong among {_PATIENT_MESSAGES} messages"
     except ScriptFailed as error:
         return _first_line(error)
 
@@ -166,14 +168,17 @@ async def _may(peer: ScriptedPeer) -> tuple[Verdict, str]:
     said: list[str] = []
     try:
         await peer.send(Ping(num_pong_bytes=_ALIVE))
-        while (message := await peer.receive()) is not None:
-            if isinstance(message, Warning | Error):
-                said.append(f"{message.name} {printable(message.data, 60)!r}")
+        for _ in range(_PATIENT_MESSAGES):
+            message = await peer.receive()
+            if message is None:
+                return Verdict.MAY, ", ".join([*said, "closed"])
             if message == Pong(ignored=bytes(_ALIVE)):
                 return Verdict.MAY, ", ".join([*said, "goes on"])
+            if isinstance(message, Warning | Error) and len(said) < 3:
+                said.append(f"{message.name} {printable(message.data, 60)!r}")
+        return Verdict.MAY, ", ".join([*said, f"no pong among {_PATIENT_MESSAGES} messages"])
     except ScriptFailed as error:
-        said.append(_first_line(error))
-    return Verdict.MAY, ", ".join([*said, "closed"])
+        return Verdict.MAY, ", ".join([*said, _first_line(error)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -296,8 +301,9 @@ async def _flipped_bit(node: _Node) -> tuple[Verdict, str]:
 async def _wrong_version(node: _Node) -> tuple[Verdict, str]:
     async with node.script(handshake=False) as peer:
         await peer.send_bytes(b"\x01" + peer.act_one()[1:])
-        data = await peer.stream.receive_some(1)
-        return (Verdict.BREAKS, "answers") if data else (Verdict.KEEPS, "closed without a byte")
+        # ScriptFailed, with its words, if it does neither.
+        await peer.expect_closed(reason="")
+        return Verdict.KEEPS, "closed without a byte"
 
 
 async def _bytewise(node: _Node) -> tuple[Verdict, str]:
@@ -398,8 +404,8 @@ async def check_peer(
             verdict, seen = await check(node)
         except ScriptFailed as error:
             verdict, seen = Verdict.BREAKS, _first_line(error)
-        except trio.BrokenResourceError as error:
-            verdict, seen = Verdict.KEEPS if "closes" in rule else Verdict.BREAKS, f"reset: {_first_line(error)}"
+        except DecodeError as error:
+            verdict, seen = Verdict.BREAKS, _first_line(error)
         yield Finding(rule, where, verdict, seen)
 
 

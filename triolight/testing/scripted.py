@@ -280,17 +280,17 @@ class ScriptedPeer:
         either. None: either way. ScriptFailed otherwise, or if it is still there after `patience` seconds.
         """
         said: list[AnyMessage] = []
+        deadline = trio.current_time() + self.patience
         if self._opener is None:
             while data := await self._receive("the end of the connection"):
                 if reason == "":
-                    raise self._fail(f"expected no word, not {data.hex()}")
+                    raise self._fail(f"expected no word, not {data[:40].hex()}")
+                self._check_open_until(deadline)
             return said
-        deadline = trio.current_time() + self.patience
         while (message := await self._next("the end of the connection")) is not None:
             if not isinstance(message, self.ignoring):
                 said.append(message)
-            if trio.current_time() > deadline:
-                raise self._fail(f"the connection was not closed within {self.patience:g} seconds")
+            self._check_open_until(deadline)
         last = said[-1] if said else None
         if reason == "" and isinstance(last, Warning | Error):
             raise self._fail(f"expected no word, not {printable(last.data)!r}")
@@ -300,6 +300,10 @@ class ScriptedPeer:
             if reason not in printable(last.data):
                 raise self._fail(f"expected the reason {reason!r}, not {printable(last.data)!r}")
         return said
+
+    def _check_open_until(self, deadline: float) -> None:
+        if trio.current_time() > deadline:
+            raise self._fail(f"the connection was not closed within {self.patience:g} seconds")
 
     async def exchange_inits(self, init: Init | None = None) -> Init:
         """Expects the node's Init, sends one (empty by default: no features), and returns the node's."""
