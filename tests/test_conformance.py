@@ -13,7 +13,14 @@ import trio.testing
 
 from tests.support import identity, make_manager, port_of
 from tests.test_peer_manager import Descriptor
-from triolight import Features, NodeAddress, PeerManager, RoutingMessageHandler, StreamDescriptor, open_peer_nursery
+from triolight import (
+    ConnectError,
+    Features,
+    NodeAddress,
+    RoutingMessageHandler,
+    StreamDescriptor,
+    open_peer_nursery,
+)
 from triolight.messages import (
     BOLT,
     Init,
@@ -42,17 +49,30 @@ class Queries(RoutingMessageHandler):
         return Features.named("gossip_queries")
 
 
-async def findings(manager: PeerManager, patience: float = 20) -> dict[str, Finding]:
-    async with open_peer_nursery(manager) as peers:
-        address = NodeAddress(identity(1), "127.0.0.1", await port_of(peers))
-        found = {one.rule: one async for one in check_peer(address, patience=patience)}
-        assert not peers.statistics().kept
+async def findings(serve: Callable[[trio.abc.Stream], Awaitable[object]]) -> dict[str, Finding]:
+    """Of a node that does this with each connection, in memory."""
+
+    async def meet(stream: trio.abc.Stream) -> None:
+        with suppress(ScriptFailed, ConnectError):
+            await serve(stream)
+
+    async def dial(host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(meet, theirs)
+        return ours
+
+    async with trio.open_nursery() as nursery:
+        found = {one.rule: one async for one in check_peer(NodeAddress(identity(1), "there"), dial=dial)}
+        nursery.cancel_scope.cancel()
     return found
 
 
 async def test_we_keep_every_rule() -> None:
     with trio.fail_after(60):
-        found = await findings(make_manager(1, route=Queries()))
+        async with open_peer_nursery(make_manager(1, route=Queries())) as peers:
+            address = NodeAddress(identity(1), "127.0.0.1", await port_of(peers))
+            found = {one.rule: one async for one in check_peer(address, patience=20)}
+            assert not peers.statistics().kept
     assert list(found) == [rule for rule, _, _ in CHECKS]
     assert [str(one) for one in found.values() if one.verdict in (Verdict.BREAKS, Verdict.UNKNOWN)] == []
     assert found["answers query_channel_range"].seen == "0 channels, sync_complete 1"
@@ -66,9 +86,9 @@ class Even(Message):
     """To know this type is not to close for it."""
 
 
-async def test_what_breaks_a_rule_is_found() -> None:
-    with trio.fail_after(60):
-        found = await findings(make_manager(1, messages=BOLT | {Even}), patience=4)
+async def test_what_breaks_a_rule_is_found(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1, messages=BOLT | {Even})) as peers:
+        found = await findings(peers.attach)
     assert found["closes for an unknown even message"].verdict is Verdict.BREAKS
     assert found["closes for an unknown even message"].seen == "stays connected"
     assert found["answers query_channel_range"].verdict is Verdict.UNKNOWN
@@ -90,25 +110,16 @@ async def test_what_is_no_node_breaks_them_all() -> None:
     assert sum(one.verdict is Verdict.BREAKS for one in found) > 15
 
 
-async def findings_of(
+def played(
     behaviour: Callable[[ScriptedPeer], Awaitable[None]], handshake: bool = True
-) -> dict[str, Finding]:
-    """Of a node that does in each connection what a script says."""
+) -> Callable[[trio.abc.Stream], Awaitable[None]]:
+    """A node that follows a script."""
 
-    async def meet(stream: trio.abc.Stream) -> None:
-        with suppress(ScriptFailed, trio.BrokenResourceError):
-            async with scripted_peer(stream, secret=bytes([1]) * 32, handshake=handshake) as peer:
-                await behaviour(peer)
+    async def serve(stream: trio.abc.Stream) -> None:
+        async with scripted_peer(stream, secret=bytes([1]) * 32, handshake=handshake) as peer:
+            await behaviour(peer)
 
-    async def dial(host: str, port: int) -> trio.abc.Stream:
-        ours, theirs = trio.testing.memory_stream_pair()
-        nursery.start_soon(meet, theirs)
-        return ours
-
-    async with trio.open_nursery() as nursery:
-        found = {one.rule: one async for one in check_peer(NodeAddress(identity(1), "there"), dial=dial)}
-        nursery.cancel_scope.cancel()
-    return found
+    return serve
 
 
 KEPT_BY_CHANCE = {
@@ -146,7 +157,7 @@ async def test_a_node_that_answers_everything_wrongly(autojump_clock: trio.testi
                 case _:
                     pass
 
-    found = await findings_of(chatter)
+    found = await findings(played(chatter))
     assert found["ignores an unknown odd message"].seen == "no pong among 1000 messages"
     assert found["a second Init"].seen.startswith("warning 'no', warning 'no', warning 'no', no pong among 1000")
     assert found["answers a ping with as many bytes as it asks for"].seen == "1 bytes where 0 were asked for"
@@ -158,7 +169,7 @@ async def test_a_node_that_answers_everything_wrongly(autojump_clock: trio.testi
 
 
 async def test_a_node_that_says_something_else_first(autojump_clock: trio.testing.MockClock) -> None:
-    found = await findings_of(lambda peer: peer.send(Pong(ignored=b"hi")))
+    found = await findings(played(lambda peer: peer.send(Pong(ignored=b"hi"))))
     assert found["sends Init first, and of itself"].verdict is Verdict.BREAKS
     assert found["sends Init first, and of itself"].seen.startswith("first says Pong(")
     assert found["answers query_channel_range"].verdict is Verdict.UNKNOWN
@@ -168,7 +179,7 @@ async def test_a_node_that_never_says_anything(autojump_clock: trio.testing.Mock
     async def nothing(peer: ScriptedPeer) -> None:
         await trio.sleep_forever()
 
-    found = await findings_of(nothing, handshake=False)
+    found = await findings(played(nothing, handshake=False))
     assert found["closes for another version of the handshake"].verdict is Verdict.BREAKS
     assert found["closes for another version of the handshake"].seen.startswith(
         "the end of the connection did not come"
@@ -197,7 +208,7 @@ async def test_the_command_says_when_a_rule_is_broken() -> None:
         async with open_peer_nursery(make_manager(1, messages=BOLT | {Even})) as peers:
             address = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
             done = await trio.run_process(
-                [*CHECK, "--patience", "4", address], capture_stdout=True, capture_stderr=True, check=False
+                [*CHECK, "--patience", "1", address], capture_stdout=True, capture_stderr=True, check=False
             )
             assert done.returncode == 5
             assert b"breaks  BOLT 1  closes for an unknown even message: stays connected" in done.stdout

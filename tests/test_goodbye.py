@@ -84,7 +84,7 @@ async def test_sigint_while_the_pump_is_busy_leaves_with_a_goodbye() -> None:
         far.subscribe(Note) as notes,
     ):
         address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
-        for run in range(20):
+        for run in range(8):
             process = await trio.lowlevel.open_process(
                 [sys.executable, "-W", "error", "-c", PROGRAM, str(address)],
                 stdout=subprocess.PIPE,
@@ -97,7 +97,7 @@ async def test_sigint_while_the_pump_is_busy_leaves_with_a_goodbye() -> None:
             while not line.endswith(b"\n"):
                 line += await process.stdout.receive_some(100)
             # Somewhere in the middle of its traffic, a bit later each time.
-            for _ in range(37 * run):
+            for _ in range(97 * run):
                 await notes.__anext__()
             process.send_signal(signal.SIGINT)
             seen: list[bytes] = []
