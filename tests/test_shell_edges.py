@@ -34,8 +34,10 @@ from triolight import (
     PeerNursery,
     open_peer_nursery,
 )
-from triolight.descriptor import DRAIN_SECONDS, OUTBOX_BYTES, StreamDescriptor
+from triolight.connection import BATCH_BYTES
+from triolight.descriptor import DRAIN_SECONDS, OUTBOX_BYTES, REPORT_BYTES, StreamDescriptor
 from triolight.messages import UnknownMessage, Warning
+from triolight.noise import MAX_LENGTH, OVERHEAD
 from triolight.peer import Deadlines
 from triolight.policy import Policy
 
@@ -513,8 +515,16 @@ async def test_a_descriptor_takes_no_more_than_it_has_room_for() -> None:
     assert descriptor.send_data(bytes(1000), False) == 0
     assert descriptor.made_room(OUTBOX_BYTES), "it was refused before: whoever wants to write hears of the room"
     assert not descriptor.made_room(0)
+    assert descriptor.send_data(bytes(100_000), False) == 100_000
+    assert descriptor.send_data(bytes(40_000), False) == 0, "all or nothing: the rest would be copied"
+    assert descriptor.send_data(bytes(30_000), False) == 30_000
     descriptor.disconnect_socket()
     assert descriptor.send_data(bytes(whole), False) == whole, "nobody shall wait for what will never be written"
+
+
+def test_the_outbox_takes_what_the_manager_gives_at_once() -> None:
+    """Also while the last bytes that were written are not reported yet: nobody would wake a refused manager."""
+    assert OUTBOX_BYTES - REPORT_BYTES >= BATCH_BYTES + MAX_LENGTH + OVERHEAD
 
 
 async def test_a_reset_while_nothing_was_read_breaks_the_stream() -> None:

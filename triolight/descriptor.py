@@ -23,6 +23,8 @@ OUTBOX_ITEMS: Final = OUTBOX_BYTES // 36 + 2
 DIRECT_BYTES: Final = 4 * 1024
 """Up to so many bytes are written to an idle socket at once, without the writer: a ping, a pong, a message or two. More
 go through the writer, which joins what has gathered."""
+PACKETS_AT_ONCE: Final = 1000
+"""Fewer than the 1,024 that Linux takes in one call."""
 REPORT_BYTES: Final = 16 * 1024
 """Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
 DRAIN_SECONDS: Final = 0.5
@@ -73,7 +75,8 @@ class StreamDescriptor(SocketDescriptor):
     # -- what the PeerManager calls ------------------------------------------------------------------------------------
 
     def send_data(self, data: bytes, resume_read: bool) -> int:
-        """Takes as much of `data` as there is room for.
+        """Takes `data`, or nothing while there is no room for all of it: a part of a large packet would cost a copy of
+        the rest. All that the manager gives at once fits into an empty outbox; of more than that it takes a part.
 
         Room comes back with `made_room` alone, never because the writer happens to have been quick: what is answered
         here depends on what the pump has seen, and on nothing else.
@@ -86,9 +89,9 @@ class StreamDescriptor(SocketDescriptor):
             return len(data)  # nobody will write it, and nobody shall wait for it
         if len(data) > self._room:
             self._starved = True
-            data = data[: self._room]
-            if not data:
+            if self._room < OUTBOX_BYTES:
                 return 0
+            data = data[:OUTBOX_BYTES]
         self._room -= len(data)
         rest = data if self._busy or len(data) > DIRECT_BYTES else self._write_now(data)
         if rest or self._unreported >= REPORT_BYTES:
@@ -140,25 +143,28 @@ class StreamDescriptor(SocketDescriptor):
         Raises trio.BrokenResourceError if the connection broke. Cancellation loses nothing.
         """
         await self._may_read.wait()
-        data = await self._receive_next(max_bytes) if self._drained else None
-        if data is None:
+        if self._socket is None:
             data = bytes(await self.stream.receive_some(max_bytes))
-        self._drained = self._socket is not None and len(data) < max_bytes
+        else:
+            data = await self._receive_from(self._socket, max_bytes)
         self._may_read = trio.Event()
         return data
 
-    async def _receive_next(self, max_bytes: int) -> bytes | None:
-        """The last read has taken all there was, so the next bytes are waited for: to try first costs a call, an error
-        and a turn. None: nothing came, after all."""
-        if self._socket is None:
-            return None
-        await trio.lowlevel.wait_readable(self._socket)
-        try:
-            return os.read(self._socket.fileno(), max_bytes)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            raise trio.BrokenResourceError(str(error)) from error
+    async def _receive_from(self, socket: trio.socket.SocketType, max_bytes: int) -> bytes:
+        """A read that took all there was is followed by a wait, one that did not by another read at once: either way
+        without a turn that `receive_some` takes to see whether it was cancelled. The wait before has done that."""
+        while True:
+            if self._drained:
+                await trio.lowlevel.wait_readable(socket)
+            try:
+                data = os.read(socket.fileno(), max_bytes)
+            except BlockingIOError:
+                self._drained = True
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            else:
+                self._drained = len(data) < max_bytes
+                return data
 
     async def write_out(self, report: Callable[[int], Awaitable[None]]) -> None:
         """Writes what is in the outbox until it is closed and empty, and reports how many bytes have left it.
@@ -181,7 +187,7 @@ class StreamDescriptor(SocketDescriptor):
                 return
             packets = [first]
             size = len(first)
-            while size < OUTBOX_BYTES:
+            while size < OUTBOX_BYTES and len(packets) < PACKETS_AT_ONCE:
                 try:
                     more = self._outbox.receive_nowait()
                 except (trio.WouldBlock, trio.EndOfChannel):
@@ -191,7 +197,10 @@ class StreamDescriptor(SocketDescriptor):
             if size and not self._broken:
                 self.write_began = trio.current_time()
                 try:
-                    await self.stream.send_all(packets[0] if len(packets) == 1 else b"".join(packets))
+                    if self._socket is None:
+                        await self.stream.send_all(packets[0] if len(packets) == 1 else b"".join(packets))
+                    else:
+                        await _write_to(self._socket, packets)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     self._broken = True
                 self.write_began = None
@@ -223,3 +232,22 @@ class StreamDescriptor(SocketDescriptor):
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self.stream)
+
+
+async def _write_to(socket: trio.socket.SocketType, packets: list[bytes]) -> None:
+    """Writes all, at once if there is room: without a copy, and without the turn that `send_all` takes to see whether
+    it was cancelled. Whoever calls it waits for packets, so that a peer that takes everything holds up nobody."""
+    waiting: list[bytes | memoryview] = [*packets]
+    while True:
+        try:
+            written = os.writev(socket.fileno(), waiting)
+        except BlockingIOError:
+            written = 0
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+        while waiting and written >= len(waiting[0]):
+            written -= len(waiting.pop(0))
+        if not waiting:
+            return
+        waiting[0] = memoryview(waiting[0])[written:]
+        await trio.lowlevel.wait_writable(socket)

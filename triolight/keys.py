@@ -21,8 +21,8 @@ SECRET_LENGTH: Final = 32
 POINT_LENGTH: Final = 33
 SIGNATURE_LENGTH: Final = 64
 POINTS_REMEMBERED: Final = 4096
-"""A square root for each point, unless it came a while ago: gossip names the same nodes over and over, and a message that
-was decoded is checked again when it is encoded. Under 1 MiB."""
+"""A square root for each point, unless it came a while ago: gossip names the same nodes over and over, and a message
+that was decoded is checked again when it is encoded. Under 1 MiB."""
 
 
 class SecretKey:

@@ -146,53 +146,49 @@ class Opener:
             self._parts.append(data)
             self._parts_size += len(data)
 
-    def _gather(self) -> None:
+    def _gather(self) -> bytes:
+        """What is left of the buffer and the pieces behind it, as the new buffer, to be read from its begin."""
         self._buffer = b"".join((memoryview(self._buffer)[self._at :], *self._parts))
         self._at = 0
         self._parts.clear()
         self._parts_size = 0
+        return self._buffer
 
     def next_message(self) -> bytes | None:
         """The next message, None if its packet is not whole yet. Raises PacketFailed, and then again at every call."""
-        length = self._length
+        # Of this, a node that is sent gossip does little else: names are cheaper than attributes.
+        buffer, at, length, nonce = self._buffer, self._at, self._length, self._nonce
         if length < 0:
-            at = self._at
-            if len(self._buffer) - at < HEADER_LENGTH:
+            body_at = at + HEADER_LENGTH
+            if body_at > len(buffer):
                 if self.buffered < HEADER_LENGTH:
                     return None
-                self._gather()
-                at = 0
-            nonce = self._nonce
+                buffer, at, body_at = self._gather(), 0, HEADER_LENGTH
             if nonce == ROTATION:
                 self._chaining_key, self._key = _hkdf(self._chaining_key, self._key)
                 self._decrypt = ChaCha20Poly1305(self._key).decrypt
                 nonce = self._nonce = 0
             try:
-                header = self._decrypt(_NONCES[nonce], self._buffer[at : at + HEADER_LENGTH], None)
+                header = self._decrypt(_NONCES[nonce], buffer[at:body_at], None)
             except InvalidTag:
                 raise PacketFailed("the packet's length failed its authentication") from None
-            self._nonce = nonce + 1
-            self._at = at + HEADER_LENGTH
+            nonce += 1
+            at = body_at
             length = (header[0] << 8 | header[1]) + TAG_LENGTH
-        at = self._at
         stop = at + length
-        if stop > len(self._buffer):
-            self._length = length
+        if stop > len(buffer):
+            self._nonce, self._at, self._length = nonce, at, length
             if self.buffered < length:
                 return None
-            self._gather()
-            at, stop = 0, length
+            buffer, at, stop = self._gather(), 0, length
         # No copy of a large body; of a small one it is cheaper than a view.
-        body = self._buffer[at:stop] if length < LARGE_BODY else memoryview(self._buffer)[at:stop]
-        nonce = self._nonce
+        body = buffer[at:stop] if length < LARGE_BODY else memoryview(buffer)[at:stop]
         try:
             message = self._decrypt(_NONCES[nonce], body, None)
         except InvalidTag:
-            self._length = length
+            self._nonce, self._at, self._length = nonce, at, length
             raise PacketFailed("the packet's body failed its authentication") from None
-        self._nonce = nonce + 1
-        self._at = stop
-        self._length = -1
+        self._nonce, self._at, self._length = nonce + 1, stop, -1
         return message
 
 

@@ -94,6 +94,8 @@ from triolight.proxy import Proxy, ProxyError, check_extra, open_through
 from triolight.tape import Tape
 
 TURN_WORK: Final = 32
+LONE_TURN_WORK: Final = 64
+"""While nobody else's input waits."""
 """Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more."""
 EVENTS_CAPACITY: Final = 1024
 """Events on their way to the pump. Whoever finds it full waits; none of them holds more than one chunk."""
@@ -801,8 +803,9 @@ class PeerNursery(PeerObserver):
         """One short turn: small inputs first, then one of the others, then everything is written."""
         manager = self._manager
         self._work_posted = False
-        begin = manager.work_done
-        while manager.work_done - begin < TURN_WORK:
+        # With one peer's input and nobody else's there is nobody to be fair to.
+        limit = manager.work_done + (TURN_WORK if self._fresh or len(self._leftover) > 1 else LONE_TURN_WORK)
+        while manager.work_done < limit:
             if self._fresh:
                 received = self._fresh.popleft()
                 self._read(received.link, received.data)
@@ -814,8 +817,12 @@ class PeerNursery(PeerObserver):
                     manager.continue_reading(link.descriptor)
             else:
                 break
+            self._queue_unfinished()
         manager.process_events()
-        for descriptor in manager.unfinished():
+        self._queue_unfinished()
+
+    def _queue_unfinished(self) -> None:
+        for descriptor in self._manager.unfinished():
             self._leftover.append((self._link_of(descriptor), None))
 
     def _read(self, link: Link, data: bytes) -> None:
