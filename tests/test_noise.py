@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,24 @@ def test_any_change_in_a_packet_is_refused(message: bytes, at: int, flip: int) -
     opener.feed(bytes(packet))
     with pytest.raises(PacketFailed):
         opener.next_message()
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_packet_in_small_pieces_costs_no_more_than_its_bytes(size: int) -> None:
+    packet = Sealer(KEY, CK).seal(bytes(65535))
+    opener = Opener(KEY, CK)
+    tracemalloc.start()
+    try:
+        for at in range(0, len(packet) - 1, size):
+            # An object of its own for each piece, as a socket gives it.
+            opener.feed(bytes(bytearray(packet[at : min(at + size, len(packet) - 1)])))
+            assert opener.next_message() is None
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * len(packet)
+    opener.feed(packet[-1:])
+    assert opener.next_message() == bytes(65535)
 
 
 def test_ephemeral_keys_follow_from_seed_and_counter() -> None:
