@@ -49,7 +49,7 @@ def test_names_and_bits() -> None:
         Features.named("nonsense")
     with pytest.raises(ValueError, match="no feature bit"):
         Features([-1])
-    assert repr(Features(range(100))).endswith(", ...)")
+    assert repr(Features(range(100))).endswith(" and 36 more)")
 
 
 @given(st.sets(st.integers(0, 300)))
@@ -62,12 +62,12 @@ def test_bits_round_trip(bits: set[int]) -> None:
     assert list(features | Features([301])) == [*sorted(bits), 301]
     assert list(features.globalfeatures) == [bit for bit in sorted(bits) if bit < 14]
     known = {feature.even for feature in FEATURES.values()}
-    assert features.unknown_required() == [bit for bit in sorted(bits) if bit % 2 == 0 and bit not in known]
+    assert list(features.unknown_required()) == [bit for bit in sorted(bits) if bit % 2 == 0 and bit not in known]
 
 
 def test_far_bits_are_quick_and_right() -> None:
-    assert Features([40001]).unknown_required() == []
-    assert Features([40000]).unknown_required() == [40000]
+    assert not Features([40001]).unknown_required()
+    assert Features([40000]).unknown_required() == Features([40000])
     assert Features.from_bytes(bytes(8191)) == Features()
     all_bits = Features.from_bytes(b"\xff" * 65_000)
     assert len(list(all_bits)) == 520_000
@@ -77,9 +77,9 @@ def test_far_bits_are_quick_and_right() -> None:
 
 def test_what_one_side_requires_and_the_other_does_not_offer() -> None:
     ours = Features([0, 9, 12])
-    assert ours.required_but_not_in(Features([1, 13])) == []
-    assert ours.required_but_not_in(Features([0])) == [12]
-    assert Features([200]).required_but_not_in(Features([201])) == []
+    assert not ours.required_but_not_in(Features([1, 13]))
+    assert ours.required_but_not_in(Features([0])) == Features([12])
+    assert not Features([200]).required_but_not_in(Features([201]))
 
 
 @pytest.mark.parametrize(

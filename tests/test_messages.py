@@ -15,13 +15,20 @@ from tests.support import Note
 from triolight import wire
 from triolight.connection import init_features
 from triolight.errors import DecodeError
+from triolight.gossip import decode_timestamps, encode_timestamps
 from triolight.messages import (
     BOLT,
     LSPS0,
     OUTSIDE,
+    BlindedPath,
+    BlindedPathHop,
     ChannelUpdate,
+    EncryptedDataTlv,
     Init,
     Message,
+    OnionMessage,
+    OnionMessagePacket,
+    OnionmsgTlv,
     Ping,
     Pong,
     Record,
@@ -44,6 +51,7 @@ from triolight.wire import TlvRecord
 VECTORS = Path(__file__).parent / "vectors"
 BOLT1: dict[str, Any] = json.loads((VECTORS / "bolt1_vectors.json").read_text())
 BOLT7: dict[str, Any] = json.loads((VECTORS / "bolt7_vectors.json").read_text())
+ONION: dict[str, Any] = json.loads((VECTORS / "onion_message_vectors.json").read_text())
 MESSAGES: dict[str, Any] = json.loads((VECTORS / "message_vectors.json").read_text())
 
 
@@ -58,6 +66,28 @@ def plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [plain(one) for one in value]
     return value
+
+
+def hexed(value: Any) -> Any:
+    """As the vectors of messages write it: a short_channel_id in hex."""
+    return f"{value:016x}" if isinstance(value, wire.ShortChannelId) else plain(value)
+
+
+def records_of(stream: TlvStream) -> list[list[Any]]:
+    """A stream as the vectors write it: type, name and fields of each record; of an unknown one its bytes."""
+    found: list[list[Any]] = [[type_, None, value.hex()] for type_, value in stream.unknown]
+    for field in stream.__fields__:
+        value = getattr(stream, field.name)
+        if field.tlv_type is None or value is None or value is False:
+            continue
+        if value is True:
+            shown = {}
+        elif isinstance(value, Structure):
+            shown = {inner.name: hexed(getattr(value, inner.name)) for inner in value.__fields__}
+        else:
+            shown = {field.inner_name or field.name: hexed(value)}
+        found.append([field.tlv_type, field.name, shown])
+    return sorted(found, key=lambda record: record[0])
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------------
@@ -114,10 +144,12 @@ def test_message_vectors(case: dict[str, Any]) -> None:
     assert type(found).decode(data) == found
     fields = {field.name for field in found.__fields__}
     for name, expected in case["fields"].items():
-        if name in fields and name != "tlvs" and not isinstance(expected, (dict, list)):
-            value = getattr(found, name)
-            shown = f"{value:016x}" if isinstance(value, wire.ShortChannelId) else plain(value)
-            assert shown == expected, name
+        if name == "tlvs" and name in fields:
+            assert records_of(getattr(found, name)) == expected
+        elif name in fields:
+            if name == "witnesses":  # their lengths are no fields here
+                expected = [{"witness_data": one["witness_data"]} for one in expected]
+            assert hexed(getattr(found, name)) == expected, name
 
 
 @pytest.mark.parametrize("case", MESSAGES["invalid_unknown_even_tlv"], ids=lambda case: case["message"])
@@ -224,6 +256,8 @@ def table() -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
 TABLE = table()
 SIZES = {"byte": 1, "u16": 2, "u32": 4, "u64": 8, "s64": 8, "point": 33, "signature": 64, "short_channel_id": 8}
 SIZES |= dict.fromkeys(("sha256", "chain_hash", "channel_id"), 32)
+COUNT_SIZES = {("blinded_path_hop", "num_hops"): 1}
+"""Bytes of what counts a sequence, where that is no u16."""
 
 
 def check_fields(declared: list[Any], rows: list[list[str]]) -> None:
@@ -235,8 +269,14 @@ def check_fields(declared: list[Any], rows: list[list[str]]) -> None:
         check_codec(field.codec, kind, rest[0] if rest else "")
 
 
+SEEN: set[tuple[str, ...]] = set()
+"""The rows of streams and structures that a declaration was held against."""
+
+
 def check_codec(codec: Any, kind: str, count: str) -> None:
+    SEEN.add((kind,))
     if kind in TABLE[1]:
+        SEEN.update((kind, name) for name in TABLE[1][kind])
         records = {field.name: field for field in codec.records}
         assert list(records) == list(TABLE[1][kind])
         for name, (number, rows) in TABLE[1][kind].items():
@@ -259,16 +299,23 @@ def check_codec(codec: Any, kind: str, count: str) -> None:
     elif count:
         assert isinstance(codec, wire.Sequence)
         assert codec.count == (int(count) if count.isdigit() else None)
-        assert (codec.prefix == 0) == (count == "..." or count.isdigit())
+        # What counts them has a row of its own, of a byte or a u16.
+        assert codec.prefix == (0 if count == "..." or count.isdigit() else COUNT_SIZES.get((kind, count), 2))
         check_codec(codec.item, kind, "")
     elif kind in TABLE[2]:
         check_fields(list(codec.cls.__fields__), TABLE[2][kind])
     elif kind == "bigsize":
         assert isinstance(codec, wire.BigSizeCodec)
+    elif kind == "sciddir_or_pubkey":
+        assert isinstance(codec, wire.ScidDirOrPubkey)
+    elif kind.startswith("tu"):
+        assert isinstance(codec, wire.TruncatedInteger)
+        assert codec.size == int(kind[2:]) // 8
     else:
-        assert codec.size if hasattr(codec, "size") else SIZES[kind] == 0
+        assert codec.size == SIZES[kind]
         assert isinstance(codec, wire.Point) == (kind == "point")
         assert isinstance(codec, wire.ShortChannelIdCodec) == (kind == "short_channel_id")
+        assert isinstance(codec, wire.Integer) == (kind in ("byte", "u16", "u32", "u64", "s64", "short_channel_id"))
         if isinstance(codec, wire.Integer):
             assert codec.signed == kind.startswith("s6")
 
@@ -284,9 +331,90 @@ def test_declarations_against_the_table(name: str) -> None:
     check_fields(fields, rows)
 
 
+INSIDE: list[tuple[type[TlvStream], str]] = [(EncryptedDataTlv, "encrypted_data_tlv"), (OnionmsgTlv, "onionmsg_tlv")]
+"""Streams that no message shows: they are inside onions."""
+
+
 def test_there_is_nothing_else() -> None:
     assert {cls.name for cls in BOLT} == set(TABLE[0])
     assert len(BOLT) == 50
+    SEEN.clear()
+    for name in TABLE[0]:
+        test_declarations_against_the_table(name)
+    for cls, name in INSIDE:
+        check_codec(cls.__codec__, name, "")
+    streams = {(stream, record) for stream, records in TABLE[1].items() for record in records}
+    assert len(TABLE[1]) == 25
+    assert len(streams) == 49
+    assert streams <= SEEN
+    # Encoded in one field with the byte that says how, so that they are lists inside of it.
+    assert {name for name in TABLE[2] if (name,) not in SEEN} == {"channel_update_timestamps"}
+    assert decode_timestamps(encode_timestamps([(1, 2), (3, 4)])) == ((1, 2), (3, 4))
+
+
+def test_the_packet_of_an_onion_message_against_the_table() -> None:
+    lines = (VECTORS / "extra_structures.csv").read_text().splitlines()
+    rows = [row[2:] for row in csv.reader(lines) if row[0] == "subtypedata"]
+    fields = OnionMessagePacket.__fields__
+    assert [field.name for field in fields] == [row[0] for row in rows]
+    for field, (name, kind, count) in zip(fields, rows, strict=True):
+        if name == "onionmsg_payloads":
+            assert isinstance(field.codec, wire.Remainder)
+            assert field.codec.before == 32
+        else:
+            check_codec(field.codec, kind, count)
+
+
+def test_onion_message_vectors() -> None:
+    vectors = ONION["blinded-onion-message-onion-test.json"]
+    for hop in vectors["generate"]["hops"]:
+        data = bytes.fromhex(hop["encrypted_data_tlv"])
+        told = EncryptedDataTlv.decode(data)
+        assert told.encode() == data
+        for name, value in hop["tlvs"].items():
+            if name.startswith("unknown_tag_"):
+                assert TlvRecord(int(name.removeprefix("unknown_tag_")), bytes.fromhex(value)) in told.unknown
+            elif not name.endswith("_secret"):
+                assert plain(getattr(told, name)) == value
+    for hop in vectors["decrypt"]["hops"]:
+        message = OnionMessage.decode(bytes.fromhex(hop["onion_message"]))
+        packet = OnionMessagePacket.decode(message.onion_message_packet)
+        assert packet.encode() == message.onion_message_packet
+        assert (packet.version, len(packet.onionmsg_payloads), len(packet.hmac)) == (0, 1300, 32)
+    route = vectors["route"]
+    hops = tuple(
+        BlindedPathHop(
+            blinded_node_id=bytes.fromhex(hop["blinded_node_id"]),
+            encrypted_recipient_data=bytes.fromhex(hop["encrypted_recipient_data"]),
+        )
+        for hop in route["hops"]
+    )
+    path = BlindedPath(
+        first_node_id=bytes.fromhex(route["first_node_id"]),
+        first_path_key=bytes.fromhex(route["first_path_key"]),
+        path=hops,
+    )
+    payload = OnionmsgTlv(reply_path=path, unknown=(TlvRecord(1, b"hello"),))
+    assert OnionmsgTlv.decode(payload.encode()) == payload
+    for bad, where in ((b"\x02\x01\x04", "reply_path"), (b"\x03\x00\x02\x00", None), (b"\x06\x00", None)):
+        with pytest.raises(DecodeError, match="^onionmsg_tlv") as caught:
+            OnionmsgTlv.decode(bad)
+        assert where is None or where in caught.value.field
+        assert caught.value.offset is not None
+    with pytest.raises(DecodeError, match=r"^onion_message_packet\.onionmsg_payloads at byte 34: needs 32 bytes"):
+        OnionMessagePacket.decode(packet.encode()[:60])
+
+
+def test_blinded_payment_vectors() -> None:
+    for hop in ONION["route-blinding-test.json"]["generate"]["hops"]:
+        data = bytes.fromhex(hop["encoded_tlvs"])
+        told = EncryptedDataTlv.decode(data)
+        assert told.encode() == data
+        for name in ("payment_relay", "payment_constraints", "short_channel_id", "next_node_id"):
+            expected = hop["tlvs"].get(name)
+            if name == "payment_relay" and expected is not None:
+                expected.setdefault("fee_base_msat", 0)
+            assert plain(getattr(told, name)) == expected, name
 
 
 # -- what a message is -------------------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def from_json(value: Json, registry: Registry = BOLT) -> Message | UnknownMessag
     name, type_ = members.pop("message", None), members.pop("type", None)
     if name == UNKNOWN:
         return _unknown(type_, members)
-    cls = _by_name(registry).get(name) if isinstance(name, str) else None
+    cls = registry.named(name) if isinstance(name, str) else None
     if cls is None:
         raise ValueError(f"no message is called {name!r:.80}")
     if type_ is not None and (type_ != cls.type or isinstance(type_, bool)):
@@ -81,11 +81,6 @@ def _unknown(type_: Json, members: dict[str, Json]) -> UnknownMessage:
     return UnknownMessage(type_, payload)
 
 
-@cache
-def _by_name(registry: Registry) -> dict[str, type[Message]]:
-    return {cls.name: cls for cls in registry}
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Values to JSON
 
@@ -98,9 +93,13 @@ def _hex(value: bytes) -> Json:
     return value.hex()
 
 
+def _scid(value: int) -> Json:
+    return str(ShortChannelId(value))
+
+
 def _to_json_of(codec: Codec) -> Callable[[Any], Json]:
     if isinstance(codec, ShortChannelIdCodec):
-        return str
+        return _scid
     if isinstance(codec, Integer | TruncatedInteger | BigSizeCodec | Presence):
         return _identity
     if isinstance(codec, Sequence):

@@ -232,7 +232,7 @@ def _signed(message: Message) -> str:
 def _note(message: Message, name: str) -> str:
     value = getattr(message, name)
     if name in ("features", "globalfeatures") and value:
-        return printable(", ".join(Features.describe(bit) for bit in Features.from_bytes(value)), 400)
+        return printable(Features.from_bytes(value).listed(SHOWN_ITEMS), 400)
     if name == "alias":
         return repr(display_alias(value))
     if name == "addresses":

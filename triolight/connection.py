@@ -282,20 +282,15 @@ def check_init(init: Init, ours: Features, our_networks: tuple[bytes, ...], refu
         raise _refused("no common network")
     unknown = theirs.unknown_required() if refuse == "unknown" else theirs.required_but_not_in(ours)
     if unknown:
-        raise _refused(f"you require {_listed(unknown)}, which is not supported here")
+        raise _refused(f"you require {unknown.listed(4)}, which is not supported here")
     lacking = ours.required_but_not_in(theirs)
     if lacking:
-        raise _refused(f"you do not offer {_listed(lacking)}, which is required here")
+        raise _refused(f"you do not offer {lacking.listed(4)}, which is required here")
     missing = theirs.missing_dependencies()
     if missing:
         feature, needed = missing[0]
         raise _refused(f"you offer {feature} without {needed}")
     return theirs
-
-
-def _listed(bits: list[int]) -> str:
-    shown = ", ".join(Features.describe(bit) for bit in bits[:4])
-    return shown + (f" and {len(bits) - 4} more" if len(bits) > 4 else "")
 
 
 def _refused(words: str) -> ProtocolFault:

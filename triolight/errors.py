@@ -168,8 +168,9 @@ class DecodeError(TriolightError):
 
     def __init__(self, why: str, *, message: str = "", field: str = "", offset: int | None = None) -> None:
         where = ".".join(part for part in (message, field) if part)
-        at = f" at byte {offset}" if offset is not None else ""
-        super().__init__(f"{where}{at}: {why}" if where or at else why)
+        at = f"at byte {offset}" if offset is not None else ""
+        place = " ".join(part for part in (where, at) if part)
+        super().__init__(f"{place}: {why}" if place else why)
         self.why: Final = why
         self.message: Final = message
         self.field: Final = field

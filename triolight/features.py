@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 
@@ -177,6 +178,10 @@ class Features:
             yield at
             at = digits.find("1", at + 1)
 
+    def __len__(self) -> int:
+        """How many bits are set."""
+        return self._bits.bit_count()
+
     def __bool__(self) -> bool:
         return bool(self._bits)
 
@@ -187,8 +192,12 @@ class Features:
         return hash(self._bits)
 
     def __repr__(self) -> str:
-        shown = [self.describe(bit) for _, bit in zip(range(64), self, strict=False)]
-        return f"Features({', '.join(shown)}{', ...' if len(shown) == 64 else ''})"
+        return f"Features({self.listed(64)})"
+
+    def listed(self, most: int) -> str:
+        """In words, the lowest bits first, at most so many of them: a peer may set half a million."""
+        shown = ", ".join(self.describe(bit) for bit in islice(self, most))
+        return f"{shown} and {len(self) - most} more" if len(self) > most else shown
 
     @staticmethod
     def describe(bit: int) -> str:
@@ -208,21 +217,20 @@ class Features:
         """Whether a feature is required (the even bit; with both set too, as BOLT 9 says)."""
         return FEATURES[name].even in self
 
-    def unknown_required(self) -> list[int]:
+    def unknown_required(self) -> Features:
         """Even bits that no feature here has: BOLT 1 closes the connection on any of them."""
-        unknown = self._bits & _even_mask(self._bits.bit_length()) & ~_EVEN_KNOWN
         made = Features()
-        made._bits = unknown
-        return list(made)
+        made._bits = self._bits & _even_mask(self._bits.bit_length()) & ~_EVEN_KNOWN
+        return made
 
-    def required_but_not_in(self, other: Features) -> list[int]:
+    def required_but_not_in(self, other: Features) -> Features:
         """Even bits of ours whose pair `other` does not set at all."""
         width = max(self._bits.bit_length(), other._bits.bit_length()) + 1
         even = _even_mask(width)
         theirs = (other._bits & even) | (other._bits >> 1 & even)
         made = Features()
         made._bits = self._bits & even & ~theirs
-        return list(made)
+        return made
 
     def missing_dependencies(self) -> list[tuple[str, str]]:
         """Pairs (feature, what it needs and what is not set), transitively. Assumed features count as set."""

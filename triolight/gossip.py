@@ -161,7 +161,9 @@ def encode_timestamps(pairs: Iterable[tuple[int, int]]) -> Timestamps:
 def refuse_zlib(message: QueryShortChannelIds | ReplyChannelRange) -> None:
     """DecodeError if the list of short ids in a message is compressed: the message is worth a warning and no more."""
     if message.encoded_short_ids[:1] == bytes((ZLIB,)):
-        raise DecodeError("zlib compression is not supported", message=message.name, field="encoded_short_ids")
+        # What stands before it: type, chain_hash, in a reply the range and sync_complete, and its own length.
+        at = 36 if isinstance(message, QueryShortChannelIds) else 45
+        raise DecodeError("zlib compression is not supported", message=message.name, field="encoded_short_ids", offset=at)
 
 
 def _uncompressed(encoded: bytes, field: str) -> bytes:

@@ -1116,8 +1116,11 @@ class PeerManager:
             ):
                 if cls in BOLT and hasattr(base, method):
                     known = True
-                    if _overrides(handler, base, method) or (base is ChannelMessageHandler and cls.type != 258):
-                        calls.append(getattr(handler, method))
+                    call = getattr(handler, method)
+                    wanted = _overrides(handler, base, method) or (base is ChannelMessageHandler and cls.type != 258)
+                    # One object in two places is asked once.
+                    if wanted and call not in calls:
+                        calls.append(call)
             if not known and _overrides(custom, CustomMessageHandler, "handle_custom_message"):
                 calls.append(custom.handle_custom_message)
             routes[cls.type] = (cls.__decode__, self._route(calls))

@@ -79,6 +79,8 @@ class Codec(ABC):
 
     format: str = ""
     """The struct code of the value, without byte order; empty if the size is not fixed."""
+    open_ended: bool = False
+    """Whether a value goes on up to the end, so that nothing can follow it."""
 
     @abstractmethod
     def read(self, data: bytes, at: int, end: int) -> tuple[Any, int]:
@@ -115,7 +117,11 @@ class Integer(Codec):
 
     def read(self, data: bytes, at: int, end: int) -> tuple[int, int]:
         _need(self.size, at, end)
-        return self.convert(self._struct.unpack_from(data, at)[0]), at + self.size
+        value = self.convert(self._struct.unpack_from(data, at)[0])
+        problem = self.check(value)
+        if problem:
+            raise DecodeError(problem, offset=at)
+        return value, at + self.size
 
     def write(self, value: int) -> bytes:
         problem = self.check(value)
@@ -143,6 +149,8 @@ class ShortChannelIdCodec(Integer):
 
 class TruncatedInteger(Codec):
     """tu16, tu32, tu64: a big-endian integer without leading zero bytes, up to the end of a TLV value; 0 is empty."""
+
+    open_ended = True
 
     def __init__(self, size: int) -> None:
         self.size: Final = size
@@ -299,10 +307,16 @@ class PrefixedBytes(Codec):
 
 
 class Remainder(Codec):
-    """All bytes up to the end of the message or of the TLV value."""
+    """All bytes up to the end of the message or of the TLV value, or up to so many `before` it."""
+
+    def __init__(self, before: int = 0) -> None:
+        self.before: Final = before
+        self.open_ended = not before
 
     def read(self, data: bytes, at: int, end: int) -> tuple[bytes, int]:
-        return data[at:end], end
+        _need(self.before, at, end)
+        stop = end - self.before
+        return data[at:stop], stop
 
     def write(self, value: bytes) -> bytes:
         problem = self.check(value)
@@ -323,6 +337,9 @@ class Presence(Codec):
     def write(self, value: bool) -> bytes:
         return b""
 
+    def check(self, value: Any) -> str | None:
+        return None if isinstance(value, bool) else f"needs True or False, not {value!r:.80}"
+
 
 class Sequence(Codec):
     """Values of one type in a row, as a tuple: counted by a u16, a fixed number of them, or up to the end."""
@@ -330,6 +347,7 @@ class Sequence(Codec):
     def __init__(self, *, prefix: int = 0, count: int | None = None, item: Codec | None = None) -> None:
         self.prefix: Final = prefix
         self.count: Final = count
+        self.open_ended = not prefix and count is None
         self._item = item
 
     @property
@@ -406,6 +424,8 @@ bytes16: TypeAlias = Annotated[bytes, PrefixedBytes()]
 """A u16 length and that many bytes."""
 remainder: TypeAlias = Annotated[bytes, Remainder()]
 """All that is left."""
+remainder_but_32: TypeAlias = Annotated[bytes, Remainder(before=32)]
+"""All that is left but the last 32 bytes."""
 presence: TypeAlias = Annotated[bool, Presence()]
 """A TLV record with no value."""
 array8: TypeAlias = Annotated[tuple[T, ...], Sequence(prefix=1)]

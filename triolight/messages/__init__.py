@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
+from triolight.messages import bolt1, bolt2, bolt4, bolt7
 from triolight.messages.bolt1 import ALL_CHANNELS as ALL_CHANNELS
 from triolight.messages.bolt1 import Error as Error
 from triolight.messages.bolt1 import Init as Init
@@ -68,7 +71,14 @@ from triolight.messages.bolt2 import UpdateFee as UpdateFee
 from triolight.messages.bolt2 import UpdateFulfillHtlc as UpdateFulfillHtlc
 from triolight.messages.bolt2 import UpdateFulfillHtlcTlvs as UpdateFulfillHtlcTlvs
 from triolight.messages.bolt2 import Witness as Witness
+from triolight.messages.bolt4 import BlindedPath as BlindedPath
+from triolight.messages.bolt4 import BlindedPathHop as BlindedPathHop
+from triolight.messages.bolt4 import EncryptedDataTlv as EncryptedDataTlv
 from triolight.messages.bolt4 import OnionMessage as OnionMessage
+from triolight.messages.bolt4 import OnionMessagePacket as OnionMessagePacket
+from triolight.messages.bolt4 import OnionmsgTlv as OnionmsgTlv
+from triolight.messages.bolt4 import PaymentConstraints as PaymentConstraints
+from triolight.messages.bolt4 import PaymentRelay as PaymentRelay
 from triolight.messages.bolt7 import AnnouncementSignatures as AnnouncementSignatures
 from triolight.messages.bolt7 import ChannelAnnouncement as ChannelAnnouncement
 from triolight.messages.bolt7 import ChannelUpdate as ChannelUpdate
@@ -99,58 +109,15 @@ from triolight.messages.outside import OUTSIDE as OUTSIDE
 from triolight.messages.outside import OutsideType as OutsideType
 from triolight.messages.outside import describe_type as describe_type
 
-BOLT: Registry = Registry(
-    (
-        Init,
-        Error,
-        Warning,
-        Ping,
-        Pong,
-        PeerStorage,
-        PeerStorageRetrieval,
-        TxAddInput,
-        TxAddOutput,
-        TxRemoveInput,
-        TxRemoveOutput,
-        TxComplete,
-        TxSignatures,
-        TxInitRbf,
-        TxAckRbf,
-        TxAbort,
-        OpenChannel,
-        AcceptChannel,
-        FundingCreated,
-        FundingSigned,
-        ChannelReady,
-        OpenChannel2,
-        AcceptChannel2,
-        Stfu,
-        SpliceInit,
-        SpliceAck,
-        SpliceLocked,
-        Shutdown,
-        ClosingComplete,
-        ClosingSig,
-        ClosingSigned,
-        UpdateAddHtlc,
-        UpdateFulfillHtlc,
-        UpdateFailHtlc,
-        UpdateFailMalformedHtlc,
-        StartBatch,
-        CommitmentSigned,
-        RevokeAndAck,
-        UpdateFee,
-        ChannelReestablish,
-        OnionMessage,
-        AnnouncementSignatures,
-        ChannelAnnouncement,
-        NodeAnnouncement,
-        ChannelUpdate,
-        QueryShortChannelIds,
-        ReplyShortChannelIdsEnd,
-        QueryChannelRange,
-        ReplyChannelRange,
-        GossipTimestampFilter,
-    )
-)
+
+def _declared_in(*modules: ModuleType) -> list[type[Message]]:
+    return [
+        one
+        for module in modules
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, Message) and one.__module__ == module.__name__
+    ]
+
+
+BOLT: Registry = Registry(_declared_in(bolt1, bolt2, bolt4, bolt7))
 """Every message that BOLT 1, 2, 4 and 7 define."""

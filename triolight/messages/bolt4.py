@@ -1,9 +1,11 @@
-"""BOLT 4: onion messages. Declarations only."""
+"""BOLT 4: onion messages, and what stands inside them once it is decrypted. Declarations only: nothing is peeled here."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from triolight import wire
-from triolight.messages.declare import Message, message
+from triolight.messages.declare import Message, Record, Structure, TlvStream, message, structure, tlv_stream
 
 
 @message(513)
@@ -12,3 +14,66 @@ class OnionMessage(Message):
 
     path_key: wire.point
     onion_message_packet: wire.bytes16
+
+
+@structure
+class OnionMessagePacket(Structure):
+    """The `onion_message_packet` of an onion_message: 1,366 or 32,834 bytes as a rule."""
+
+    version: wire.byte
+    public_key: wire.point
+    onionmsg_payloads: wire.remainder_but_32
+    hmac: wire.bytes32
+
+
+@structure
+class BlindedPathHop(Structure):
+    blinded_node_id: wire.point
+    encrypted_recipient_data: wire.bytes16
+
+
+@structure
+class BlindedPath(Structure):
+    """A way to a node that does not say who it is."""
+
+    first_node_id: wire.sciddir_or_pubkey
+    first_path_key: wire.point
+    path: wire.array8[BlindedPathHop]
+
+
+@tlv_stream
+class OnionmsgTlv(TlvStream):
+    """One hop's payload of an onion message."""
+
+    reply_path: Annotated[BlindedPath | None, Record(2, "path")] = None
+    encrypted_recipient_data: Annotated[wire.remainder | None, Record(4)] = None
+    invoice_request: Annotated[wire.remainder | None, Record(64, "invreq")] = None
+    invoice: Annotated[wire.remainder | None, Record(66, "inv")] = None
+    invoice_error: Annotated[wire.remainder | None, Record(68, "inverr")] = None
+
+
+@structure
+class PaymentRelay(Structure):
+    cltv_expiry_delta: wire.u16
+    fee_proportional_millionths: wire.u32
+    fee_base_msat: wire.tu32
+
+
+@structure
+class PaymentConstraints(Structure):
+    max_cltv_expiry: wire.u32
+    htlc_minimum_msat: wire.tu64
+
+
+@tlv_stream
+class EncryptedDataTlv(TlvStream):
+    """What the maker of a blinded path tells one of its hops, once it is decrypted."""
+
+    padding: Annotated[wire.remainder | None, Record(1)] = None
+    short_channel_id: Annotated[wire.short_channel_id | None, Record(2)] = None
+    next_node_id: Annotated[wire.point | None, Record(4, "node_id")] = None
+    path_id: Annotated[wire.remainder | None, Record(6, "data")] = None
+    next_path_key_override: Annotated[wire.point | None, Record(8, "path_key")] = None
+    payment_relay: Annotated[PaymentRelay | None, Record(10)] = None
+    payment_constraints: Annotated[PaymentConstraints | None, Record(12)] = None
+    allowed_features: Annotated[wire.remainder | None, Record(14, "features")] = None

@@ -43,6 +43,8 @@ from triolight.errors import DecodeError
 from triolight.wire import Codec, TlvRecord
 
 _REQUIRED: Final = object()
+_CHECKED_BY_SIZE: Final = (wire.Integer.check, wire.FixedBytes.check)
+"""What these ask of a value, struct asks too."""
 _SHOWN_BYTES: Final = 33
 """Bytes a repr shows of one value: a node id whole, a long payload by its beginning."""
 
@@ -118,6 +120,21 @@ class Structure:
     def _values(self) -> tuple[Any, ...]:
         return tuple([getattr(self, field.name) for field in self.__fields__])
 
+    def encode(self) -> bytes:
+        """Its bytes. ValueError naming the field that cannot be written."""
+        return self.__codec__.write(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """It from its bytes, all of them. DecodeError naming the field if they are anything else."""
+        try:
+            value, at = cls.__codec__.read(data, 0, len(data))
+            if at != len(data):
+                raise DecodeError(f"{len(data) - at} bytes too many", offset=at)
+        except DecodeError as error:
+            raise error.within(message=_bolt_name(cls)) from None
+        return cast("Self", value)
+
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return type(self)(**{field.name: getattr(self, field.name) for field in self.__fields__} | changes)
@@ -159,10 +176,6 @@ class TlvStream(Structure):
     if TYPE_CHECKING:  # a slot and its default cannot both stand in a class body
         unknown: tuple[TlvRecord, ...] = ()
         """Odd records that the declaration does not know, by increasing type."""
-
-    def encode(self) -> bytes:
-        """The stream's bytes. ValueError naming the record that cannot be written."""
-        return self.__codec__.write(self)
 
 
 @_declared
@@ -269,7 +282,7 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
         fields = _fields_of(cls)
         made = _rebuild(cls, (*fields, Field("extension", wire.Remainder(), b"")))
         made.type = type
-        made.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+        made.name = _bolt_name(cls)
         has_tlvs = bool(fields) and isinstance(fields[-1].codec, _TlvStreamCodec)
         made.__decode__ = _compile_decode(made, fields, has_tlvs)
         made.__encode__ = _compile_encode(made, fields)
@@ -278,13 +291,26 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
     return declare
 
 
+def _bolt_name(cls: type[Structure]) -> str:
+    """``ChannelUpdate`` as the BOLTs write it: ``channel_update``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__).lower()
+
+
 def _fields_of(cls: type[Structure]) -> tuple[Field, ...]:
+    """Its fields, in their order. TypeError for what could not be written and read again."""
+    for base in cls.__mro__[1:]:
+        if base.__dict__.get("__fields__"):
+            raise TypeError(f"{cls.__name__}: {base.__name__} is declared already; its fields are not inherited")
     hints = get_type_hints(cls, include_extras=True)
     fields: list[Field] = []
     for name in inspect.get_annotations(cls):
         hint = hints[name]
         if get_origin(hint) is ClassVar:
             continue
+        if name in ("self", "message") or name.startswith("_") or any(hasattr(base, name) for base in cls.__bases__):
+            raise TypeError(f"{cls.__name__}.{name}: no field can be called that, it means something else here")
+        if fields and fields[-1].tlv_type is None and fields[-1].codec.open_ended:
+            raise TypeError(f"{cls.__name__}.{fields[-1].name}: goes on up to the end, so {name} cannot follow it")
         record = None
         if get_origin(hint) is Annotated:
             record = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Record)), None)
@@ -319,7 +345,7 @@ def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
 
 def _setters(cls: type[Structure], fields: tuple[Field, ...]) -> dict[str, Any]:
     # A slot's own setter goes past the __setattr__ that makes the class immutable, and past a frozen __init__'s cost.
-    return {f"set_{index}": getattr(cls, field.name).__set__ for index, field in enumerate(fields)}
+    return {f"_set_{index}": getattr(cls, field.name).__set__ for index, field in enumerate(fields)}
 
 
 def _run(source: str, name: str, scope: dict[str, Any], cls: type[Structure]) -> Any:
@@ -337,10 +363,10 @@ def _compile_init(cls: type[Structure], fields: tuple[Field, ...]) -> Any:
         if field.required:
             parameters.append(field.name)
         else:
-            scope[f"default_{index}"] = field.default
-            parameters.append(f"{field.name}=default_{index}")
+            scope[f"_default_{index}"] = field.default
+            parameters.append(f"{field.name}=_default_{index}")
     star = "*, " if parameters else ""
-    body = [f"    set_{index}(self, {field.name})" for index, field in enumerate(fields)] or ["    pass"]
+    body = [f"    _set_{index}(self, {field.name})" for index, field in enumerate(fields)] or ["    pass"]
     return _run(f"def __init__(self, {star}{', '.join(parameters)}):\n" + "\n".join(body), "__init__", scope, cls)
 
 
@@ -373,9 +399,13 @@ def _reading(fields: tuple[Field, ...], scope: dict[str, Any]) -> list[str]:
             run.append((codec.format, value))
             if isinstance(codec, wire.Point):
                 after.append(f"if not is_point({value}): raise Refused")
-            elif type(codec).convert is not Codec.convert:
-                scope[f"convert_{index}"] = codec.convert
-                after.append(f"{value} = convert_{index}({value})")
+            else:
+                if type(codec).convert is not Codec.convert:
+                    scope[f"convert_{index}"] = codec.convert
+                    after.append(f"{value} = convert_{index}({value})")
+                if type(codec).check not in _CHECKED_BY_SIZE:
+                    scope[f"check_{index}"] = codec.check
+                    after.append(f"if check_{index}({value}): raise Refused")
         elif isinstance(codec, wire.PrefixedBytes):
             run.append(("H", "size"))
             settle()
@@ -391,7 +421,7 @@ def _reading(fields: tuple[Field, ...], scope: dict[str, Any]) -> list[str]:
 
 
 def _building(fields: tuple[Field, ...]) -> list[str]:
-    return ["self = new(cls)", *(f"set_{index}(self, v{index})" for index in range(len(fields)))]
+    return ["self = new(cls)", *(f"_set_{index}(self, v{index})" for index in range(len(fields)))]
 
 
 def _compile_decode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: bool) -> Callable[[bytes], Any]:
@@ -468,6 +498,9 @@ def _writing(fields: tuple[Field, ...], scope: dict[str, Any], head: list[tuple[
         if codec.format:
             if isinstance(codec, wire.Point):
                 checks.append(f"if not is_point({value}): raise Refused")
+            elif type(codec).check not in _CHECKED_BY_SIZE:
+                scope[f"check_{index}"] = codec.check
+                checks.append(f"if check_{index}({value}): raise Refused")
             elif isinstance(codec, wire.FixedBytes):
                 checks.append(f"if len({value}) != {codec.size}: raise Refused")
             run.append((codec.format, value))
@@ -511,16 +544,16 @@ def _compile_encode(cls: type[Message], fields: tuple[Field, ...]) -> Callable[[
 
 def _why_no_extension(fields: tuple[Field, ...]) -> str | None:
     """Why no extension can follow these fields; None if one can."""
-    match fields[-1].codec if fields else None:
-        case _TlvStreamCodec():
-            return "unknown records of this message go into its tlvs"
-        case wire.Remainder() | wire.Sequence(prefix=0, count=None):
-            return f"{fields[-1].name} is all that is left"
-        case _:
-            return None
+    if not fields or not fields[-1].codec.open_ended:
+        return None
+    if isinstance(fields[-1].codec, _TlvStreamCodec):
+        return "unknown records of this message go into its tlvs"
+    return f"{fields[-1].name} is all that is left"
 
 
 def _check_own_extension(value: Message, no_room: str | None) -> bytes:
+    if not isinstance(value.extension, bytes):
+        raise ValueError(f"{value.name}.extension: needs bytes, not {type(value.extension).__name__}")
     if no_room:
         raise ValueError(f"{value.name}.extension: {no_room}")
     try:
@@ -557,6 +590,8 @@ class _StructureCodec(Codec):
     def __init__(self, cls: type[Structure]) -> None:
         self.cls: Final = cls
         fields = cls.__fields__
+        # All that is left but so much: where that ends follows from the end as well.
+        self.open_ended = any(one.codec.open_ended or isinstance(one.codec, wire.Remainder) for one in fields)
         scope: dict[str, Any] = _setters(cls, fields) | {
             "Refused": _Refused,
             "DecodeError": DecodeError,
@@ -617,6 +652,8 @@ class _StructureCodec(Codec):
 class _TlvStreamCodec(Codec):
     """A declared TLV stream as the last field of a message, or by itself."""
 
+    open_ended = True
+
     def __init__(self, cls: type[TlvStream], records: tuple[Field, ...]) -> None:
         self.cls: Final = cls
         self.records: Final = tuple(sorted(records, key=lambda field: field.tlv_type or 0))
@@ -649,15 +686,23 @@ class _TlvStreamCodec(Codec):
         problem = self.check(value)
         if problem:
             raise ValueError(problem)
+        for record in value.unknown:
+            match record:
+                case (int(), bytes()):
+                    pass
+                case _:
+                    raise ValueError(f"unknown: needs pairs of a type and bytes, not {record!r:.80}")
         written = list(value.unknown)
         for field in self.records:
             one = getattr(value, field.name)
-            # A record without a value is there as True; any other record is there unless it is None.
-            if one is None or (one is False and isinstance(field.codec, wire.Presence)):
+            if one is None:
                 continue
             problem = field.codec.check(one)
             if problem:
                 raise ValueError(f"{field.name}: {problem}")
+            # A record without a value is there as True; any other record is there unless it is None.
+            if one is False and isinstance(field.codec, wire.Presence):
+                continue
             try:
                 written.append((field.tlv_type, field.codec.write(one)))
             except ValueError as error:
@@ -681,17 +726,25 @@ class _TlvStreamCodec(Codec):
 class Registry:
     """Which message types there are: a value. ``BOLT | {LSPS0}`` is another one, and neither is changed."""
 
-    __slots__ = ("_by_type", "_decoders")
+    __slots__ = ("_by_name", "_by_type", "_decoders")
 
     def __init__(self, messages: Iterable[type[Message]] = ()) -> None:
+        """ValueError for two messages with one type, or with one name: statistics, JSON and handlers go by it."""
         by_type: dict[int, type[Message]] = {}
+        by_name: dict[str, type[Message]] = {}
         for cls in messages:
             if cls.type < 0:
                 raise TypeError(f"{cls.__name__} is not declared with @message")
             other = by_type.setdefault(cls.type, cls)
             if other is not cls:
                 raise ValueError(f"message type {cls.type} is both {other.__name__} and {cls.__name__}")
+            other = by_name.setdefault(cls.name, cls)
+            if other is not cls:
+                raise ValueError(f"{cls.name} is both message type {other.type} and {cls.type}")
+        if "unknown" in by_name:
+            raise ValueError("no message can be called unknown: that is what messages without a name are called")
         self._by_type: Final = by_type
+        self._by_name: Final = by_name
         self._decoders: Final = {type_: cls.__decode__ for type_, cls in by_type.items()}
 
     def __or__(self, others: Iterable[type[Message]]) -> Registry:
@@ -717,6 +770,10 @@ class Registry:
     def get(self, type: int) -> type[Message] | None:
         """The class of a type number, None if it is unknown here."""
         return self._by_type.get(type)
+
+    def named(self, name: str) -> type[Message] | None:
+        """The class of a BOLT's name, as `channel_update`; None if it is unknown here."""
+        return self._by_name.get(name)
 
     @property
     def decoders(self) -> Mapping[int, Callable[[bytes], Message]]:
