@@ -129,9 +129,29 @@ def message_lines(cls: type[Message]) -> Iterator[str]:
     yield from fields_of(cls)
     yield ""
     for inner in inside(cls, {}):
-        yield from (f"`{inner.__name__}`" + (f": {words_of(inner)}" if words_of(inner) else ""), "")
-        yield from records_of(inner) if issubclass(inner, TlvStream) else fields_of(inner)
-        yield ""
+        yield from structure_lines(inner)
+
+
+def structure_lines(inner: type[Structure]) -> Iterator[str]:
+    yield from (f"`{inner.__name__}`" + (f": {words_of(inner)}" if words_of(inner) else ""), "")
+    yield from records_of(inner) if issubclass(inner, TlvStream) else fields_of(inner)
+    yield ""
+
+
+def only_inside_bytes(module: str, shown: list[type[Message]]) -> list[type[Structure]]:
+    """What a module declares that no message of it shows: it is inside of bytes, mostly encrypted ones."""
+    seen: dict[type[Structure], None] = {}
+    for cls in shown:
+        inside(cls, seen)
+    declared = [one for one in vars(sys.modules[f"triolight.messages.{module}"]).values() if isinstance(one, type)]
+    return [
+        one
+        for one in declared
+        if issubclass(one, Structure)
+        and one.__module__.endswith(f".{module}")
+        and not issubclass(one, Message)
+        and one not in seen
+    ]
 
 
 def page() -> str:
@@ -142,6 +162,12 @@ def page() -> str:
         lines += [f"## {title}", ""]
         for cls in here:
             lines += message_lines(cls)
+        rest = only_inside_bytes(module, here)
+        if rest:
+            lines += ["### Inside encrypted bytes", ""]
+            lines += ["Each has a `decode` and an `encode` of its own.", ""]
+            for one in rest:
+                lines += structure_lines(one)
     lines += ["## Names of types outside the BOLTs", "", "Not decoded; the odd/even rule holds for them.", ""]
     lines += ["| type | name | where |", "|---|---|---|"]
     lines += [f"| {one.type} | {one.name} | {one.where} |" for one in OUTSIDE.values()]

@@ -118,11 +118,12 @@ def test_what_may_stand_inside_a_batch() -> None:
         (commitment(2, OTHER), "another channel"),
         (Shutdown(channel_id=OURS, scriptpubkey=b""), "shutdown inside a batch"),
         (Note(payload=b""), "Note inside a batch"),
+        (UnknownMessage(258, b"too short"), "inside a batch: channel_update.signature at byte 2"),
         (GossipTimestampFilter(chain_hash=bytes(32), first_timestamp=0, timestamp_range=0), "gossip_timestamp_filter"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_breaks_a_batch(intruder: Message, words: str) -> None:
+def test_what_breaks_a_batch(intruder: Message | UnknownMessage, words: str) -> None:
     takes = Takes()
     a, b, link = linked(takes)
     a.manager.send_message(identity(2), start(3), commitment(1), intruder, commitment(3))
@@ -265,6 +266,8 @@ def test_changes_are_written_in_order_with_nothing_between() -> None:
 def test_changes_that_cannot_be_are_refused() -> None:
     with pytest.raises(ValueError, match="update_add_htlc of another channel: 0b0b"):
         UpdateHtlcs(node_id=identity(2), channel_id=OURS, adds=(add(1, OTHER),))
+    with pytest.raises(ValueError, match="commitment_signed is expected, not UpdateAddHtlc"):
+        UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(add(1),))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="21 commitment_signed; 20"):
         UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(commitment(1),) * 21)
 

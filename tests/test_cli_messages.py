@@ -18,7 +18,8 @@ from click.testing import CliRunner, Result
 
 from triolight.cli import cli
 from triolight.cli_messages import MAX_JSON_LINE, MAX_LINE
-from triolight.messages import BOLT, NodeAnnouncement, QueryShortChannelIds
+from triolight.as_json import to_json
+from triolight.messages import BOLT, Error, NodeAnnouncement, QueryShortChannelIds, UnknownMessage
 
 VECTORS = Path(__file__).parent / "vectors"
 HEX: list[str] = [case["bytes"] for case in json.loads((VECTORS / "message_vectors.json").read_text())["valid"]]
@@ -30,12 +31,6 @@ def run(*arguments: str, given: bytes | str = b"") -> Result:
     return CliRunner().invoke(cli, [*arguments], input=given)
 
 
-def base64_or_hex(data: bytes) -> bytes:
-    """Base64, except where that is made of hex digits alone, which only the reader of a whole file could tell."""
-    text = base64.b64encode(data)
-    return text if set(text) - set(b"0123456789abcdefABCDEF") else data.hex().encode()
-
-
 @pytest.mark.parametrize("format_", ["hex", "base64", "lengths", "auto"])
 def test_bytes_to_json_and_back(format_: str, tmp_path: Path) -> None:
     raw = [bytes.fromhex(one) for one in HEX]
@@ -45,7 +40,7 @@ def test_bytes_to_json_and_back(format_: str, tmp_path: Path) -> None:
         case "lengths":
             content = b"".join(len(one).to_bytes(2, "big") + one for one in raw)
         case "auto":  # each line as it is, with blank ones and Windows ends between
-            lines = [one.hex().encode() if at % 2 else base64_or_hex(one) for at, one in enumerate(raw)]
+            lines = [one.hex().encode() if at % 2 else base64.b64encode(one) for at, one in enumerate(raw)]
             content = b"\r\n\n".join(lines)
         case _:
             content = b"".join(one.hex().upper().encode() + b"\n" for one in raw)
@@ -145,6 +140,31 @@ def test_what_does_not_decode_is_named_and_the_rest_goes_on() -> None:
     assert run("decode", "--format", "lengths", given=b"\0").exit_code == 5
     assert run("decode", "--format", "hex", given="abc\n").stderr.startswith("line 1: no hex")
     assert run("decode", "--format", "base64", given="a\n").stderr.startswith("line 1: no base64")
+
+
+def test_what_can_be_hex_and_base64_is_what_is_known() -> None:
+    # An error without words for all channels: in base64 it has hex digits alone.
+    error = base64.b64encode(Error(channel_id=bytes(32), data=b"").encode()).decode()
+    assert not set(error) - set("0123456789ABCDEF")
+    assert json.loads(run("decode", "--json", given=error).stdout)["message"] == "error"
+    # Of a type that nobody knows it is what came before it.
+    both = "AAAAAAAA"
+    assert json.loads(run("decode", "--json", given=both).stdout)["type"] == 0xAAAA
+    after = run("decode", "--json", given=f"{error}\n{both}\n").stdout.splitlines()[1]
+    assert json.loads(after) == to_json(UnknownMessage(0, bytes(4)))
+    # A slip in a file of hex is no message of base64.
+    found = run("decode", "--json", given=f"{UPDATE}\n0012000400zz\n")
+    assert (found.exit_code, found.stderr) == (5, "line 2: neither hex nor base64, and hex before it\n")
+
+
+def test_output_that_cannot_be_written_is_an_error_of_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "messages"
+    file.write_text((UPDATE + "\n") * 2000)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "triolight.cli", "decode", str(file)], stdout=full, stderr=-1, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, b"Error: cannot read or write: No space left on device\n")
 
 
 def test_what_is_no_message_is_named_by_encode() -> None:

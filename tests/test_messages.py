@@ -478,6 +478,13 @@ ENCODE_ERRORS: list[tuple[Any, str]] = [
     (Ping(ignored="text"), r"ping\.ignored: needs bytes, not str"),  # type: ignore[arg-type]
     (Ping(ignored=bytes(65_530)), r"ping: 65536 bytes, a message has at most 65535"),
     (Warning(channel_id=b"short"), r"warning\.channel_id: needs 32 bytes, not 5"),
+    (Ping(extension="ab"), r"ping\.extension: needs bytes, not str"),  # type: ignore[arg-type]
+    (Init(tlvs=InitTlvs(unknown=((5, "x"),))), r"init\.tlvs: unknown: needs pairs of a type and bytes"),  # type: ignore[arg-type]
+    (Init(tlvs=InitTlvs(unknown=(3,))), r"init\.tlvs: unknown: needs pairs of a type and bytes"),  # type: ignore[arg-type]
+    (
+        TxInitRbf(channel_id=bytes(32), locktime=1, feerate=2, tlvs=TxInitRbfTlvs(require_confirmed_inputs=5)),  # type: ignore[arg-type]
+        r"require_confirmed_inputs: needs True or False, not 5",
+    ),
     (Init(tlvs=None), r"init\.tlvs: needs a InitTlvs, not NoneType"),  # type: ignore[arg-type]
     (Init(tlvs=InitTlvs(networks=(b"x",))), r"init\.tlvs: networks: needs 32 bytes, not 1"),
 ]
@@ -562,6 +569,70 @@ def test_declarations_that_make_no_sense() -> None:
         @message(1)
         class Bad(Message):
             field: int
+
+    with pytest.raises(TypeError, match="Ping is declared already; its fields are not inherited"):
+
+        @message(1)
+        class Better(Ping):
+            more: wire.u16
+
+    with pytest.raises(TypeError, match=r"Endless\.first: goes on up to the end, so second cannot follow it"):
+
+        @message(1)
+        class Endless(Message):
+            first: wire.tu64
+            second: wire.u16
+
+    with pytest.raises(TypeError, match=r"EndlessInside\.inner: goes on up to the end"):
+
+        @message(1)
+        class EndlessInside(Message):
+            inner: OnionMessagePacket
+            second: wire.u16
+
+
+@pytest.mark.parametrize("name", ["type", "name", "message", "self", "encode", "replace", "extension", "_private"])
+def test_names_that_no_field_can_have(name: str) -> None:
+    body = {"__annotations__": {name: wire.u16}}
+    with pytest.raises(TypeError, match=rf"Odd\.{name}: no field can be called that"):
+        message(40011)(type("Odd", (Message,), body))
+
+
+class Odd(wire.Integer):
+    """A codec of a user's, stricter than what it is built upon."""
+
+    def check(self, value: Any) -> str | None:
+        return super().check(value) or (None if value % 2 else f"{value} is even")
+
+
+@message(40013)
+class HoldsOdd(Message):
+    number: Annotated[int, Odd("H")]
+
+
+def test_a_users_own_check_counts_both_ways() -> None:
+    assert HoldsOdd.decode(HoldsOdd(number=3).encode()).number == 3
+    with pytest.raises(ValueError, match=r"holds_odd\.number: 4 is even"):
+        HoldsOdd(number=4).encode()
+    with pytest.raises(DecodeError, match=r"holds_odd\.number at byte 2: 4 is even"):
+        HoldsOdd.decode(HoldsOdd(number=3).encode()[:3] + b"\4")
+
+
+def test_names_are_for_one_message_each() -> None:
+    @message(40015)
+    class Ping(Message):
+        nothing: wire.remainder
+
+    with pytest.raises(ValueError, match="ping is both message type 18 and 40015"):
+        BOLT | {Ping}
+    assert Registry([Ping]).named("ping") is Ping
+
+    @message(40017)
+    class Unknown(Message):
+        nothing: wire.remainder
+
+    with pytest.raises(ValueError, match="no message can be called unknown"):
+        BOLT | {Unknown}
 
 
 @structure

@@ -20,8 +20,11 @@ from triolight.messages import (
     BOLT,
     ChannelAnnouncement,
     ChannelUpdate,
+    EncryptedDataTlv,
     Message,
     NodeAnnouncement,
+    OnionMessagePacket,
+    OnionmsgTlv,
     Ping,
     Record,
     Registry,
@@ -100,6 +103,13 @@ class Short(Message):
 @given(strategies.messages_of(Short))
 def test_messages_of_ones_own_round_trip(drawn: Short) -> None:
     assert Short.decode(drawn.encode()) == drawn
+
+
+@given(st.data())
+def test_what_is_inside_onions_round_trips(data: st.DataObject) -> None:
+    for cls in (EncryptedDataTlv, OnionmsgTlv, OnionMessagePacket):
+        drawn = data.draw(strategies.structures(cls))
+        assert cls.decode(drawn.encode()) == drawn
 
 
 def test_both_forms_of_a_next_hop_are_drawn() -> None:

@@ -9,8 +9,11 @@ from types import FrameType
 import pytest
 
 from benchmarks.worst import inputs
+from triolight.cli_messages import tree
+from triolight.connection import ProtocolFault, RefuseFeatures, check_init, decode_init
 from triolight.errors import DecodeError
-from triolight.messages import BOLT
+from triolight.features import Features
+from triolight.messages import BOLT, Init
 
 CALLS_PER_BYTE = 3.5
 """The most are six for each of 32,733 empty witnesses of two bytes. At 0.1 us each that is 20 ms; the
@@ -51,6 +54,19 @@ def test_calls_and_memory_are_bounded(name: str) -> None:
     try:
         decode(data)
         assert tracemalloc.get_traced_memory()[1] < MEMORY
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("refuse", ["unknown", "not_offered"])
+def test_half_a_million_feature_bits_are_refused_as_cheaply(refuse: RefuseFeatures) -> None:
+    data = Init(features=b"\x55" * 65_529).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(ProtocolFault, match="and 262"):
+            check_init(decode_init(data), Features(), (), refuse)
+        tree(BOLT.decode(data), len(data))
+        assert tracemalloc.get_traced_memory()[1] < MEMORY / 2
     finally:
         tracemalloc.stop()
 

@@ -113,17 +113,56 @@ class Input:
             self._file.close()
 
 
-def _of_text(line: bytes, format: str) -> bytes:
-    """The bytes of one line. ValueError if it is neither hex nor base64."""
-    if format == "hex" or (format == "auto" and len(line) % 2 == 0 and not line.strip(b"0123456789abcdefABCDEF")):
-        try:
-            return binascii.unhexlify(line)
-        except binascii.Error as error:
-            raise ValueError(f"no hex: {error}") from None
+class _Text:
+    """Lines of hex or base64 as bytes. With `auto`, whichever of the two a line can be; where it can be both, or is
+    neither's known message, as what came before it."""
+
+    def __init__(self, format: str) -> None:
+        self._format = format
+        self._seen = ""
+
+    def bytes_of(self, line: bytes) -> bytes:
+        """ValueError if it is not what it shall be."""
+        if self._format != "auto":
+            return _READINGS[self._format](line)
+        found: dict[str, bytes] = {}
+        for name, read in _READINGS.items():
+            try:
+                found[name] = read(line)
+            except ValueError:
+                continue
+            if _is_known(found[name]):
+                self._seen = name
+                return found[name]
+        if self._seen in found:
+            return found[self._seen]
+        if not found or self._seen:
+            raise ValueError("neither hex nor base64" + (f", and {self._seen} before it" if found else ""))
+        return next(iter(found.values()))
+
+
+def _from_hex(line: bytes) -> bytes:
+    try:
+        return binascii.unhexlify(line)
+    except binascii.Error as error:
+        raise ValueError(f"no hex: {error}") from None
+
+
+def _from_base64(line: bytes) -> bytes:
     try:
         return base64.b64decode(line, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"{'neither hex nor base64' if format == 'auto' else 'no base64'}: {error}") from None
+        raise ValueError(f"no base64: {error}") from None
+
+
+_READINGS: Final[dict[str, Callable[[bytes], bytes]]] = {"hex": _from_hex, "base64": _from_base64}
+
+
+def _is_known(data: bytes) -> bool:
+    try:
+        return not isinstance(MESSAGES.decode(data), UnknownMessage)
+    except DecodeError:
+        return False
 
 
 def pieces(source: Input, format: str) -> Iterator[Piece]:
@@ -147,12 +186,13 @@ def pieces(source: Input, format: str) -> Iterator[Piece]:
                 yield Piece(f"byte {at}", b"", "the input ends inside a message")
                 return
             yield Piece(f"byte {at}", data)
+    text = _Text(format)
     for number, line in source.lines(MAX_LINE):
         if line is None:
             yield Piece(f"line {number}", b"", "longer than a message can be")
             continue
         try:
-            yield Piece(f"line {number}", _of_text(line, format))
+            yield Piece(f"line {number}", text.bytes_of(line))
         except ValueError as error:
             yield Piece(f"line {number}", b"", str(error))
 
@@ -179,6 +219,11 @@ class Progress:
             bar = "#" * round(30 * part)
             words = f"[{bar:<30}] {part:4.0%}  {words}"
         click.echo(f"\r{words}", err=True, nl=False)
+
+    def clear(self) -> None:
+        """Before something else is written where it stands."""
+        if self._on:
+            click.echo("\r\x1b[K", err=True, nl=False)
 
     def finish(self) -> None:
         if self._on:
@@ -267,14 +312,27 @@ def _run(source: Input, one: Callable[[Piece], str | bytes], found: Iterator[Pie
                 done = one(piece)
             except (ValueError, DecodeError) as error:
                 failed += 1
+                progress.clear()
                 click.echo(f"{piece.place}: {error}", err=True)
                 continue
             out.write(done if isinstance(done, bytes) else f"{done}{newline}".encode())
         out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What waits in the buffer would be tried, and complained about, once more at the end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, out.fileno())
+        os.close(nowhere)
+        raise _NoFile(f"cannot read or write: {error.strerror}") from None
     finally:
         progress.finish()
         source.close()
     return failed
+
+
+class _NoFile(click.ClickException):
+    exit_code = 2
 
 
 @click.command
@@ -285,7 +343,7 @@ def _run(source: Input, one: Callable[[Piece], str | bytes], found: Iterator[Pie
     type=click.Choice(["auto", "hex", "base64", "binary", "lengths"]),
     default="auto",
     show_default=True,
-    help="auto: a message a line, hex or else base64. binary: all of it is one message. "
+    help="auto: a message a line, each hex or base64. binary: all of it is one message. "
     "lengths: each message behind its length in two bytes, big-endian.",
 )
 @click.option("--hex", "given", metavar="HEX", help="Decode this message instead of a file.")
@@ -309,7 +367,7 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
 
     if given is not None:
         try:
-            data = _of_text(given.encode(), "hex")
+            data = _from_hex(given.encode())
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--hex") from None
         try:

@@ -169,7 +169,7 @@ class UpdateHtlcs:
     that belongs before them if there are several (one for each funding transaction while a splice is pending). The
     largest that is legal, 1.8 MB, is written whole. Dropped if the node is not connected.
 
-    ValueError if a message belongs to another channel, or there are more commitment_signed than BOLT 2 allows (20).
+    ValueError if a message belongs to another channel or elsewhere among these, or there are more commitment_signed than BOLT 2 allows (20).
     """
 
     caused: ClassVar[bool] = False
@@ -187,6 +187,16 @@ class UpdateHtlcs:
     def __post_init__(self) -> None:
         if len(self.commitment_signed) > MAX_BATCH:
             raise ValueError(f"{len(self.commitment_signed)} commitment_signed; {MAX_BATCH} are the most")
+        for kind, messages in (
+            (UpdateFulfillHtlc, self.fulfills),
+            (UpdateFailHtlc, self.fails),
+            (UpdateFailMalformedHtlc, self.malformed_fails),
+            (UpdateAddHtlc, self.adds),
+            (CommitmentSigned, self.commitment_signed),
+        ):
+            for message in messages:
+                if type(message) is not kind:
+                    raise ValueError(f"{kind.name} is expected, not {type(message).__name__}")
         for message in self.messages:
             if message.channel_id != self.channel_id:
                 raise ValueError(f"{message.name} of another channel: {message.channel_id.hex()}")

@@ -945,6 +945,8 @@ class PeerManager:
         try:
             message = decode(data)
         except DecodeError as error:
+            if peer.batch is not None and type_ not in TOLERATED_INSIDE:
+                raise ProtocolFault(DisconnectCode.BATCH_BROKEN, f"inside a batch: {error}") from None
             self._undecodable(peer, type_, error)
             return
         if self._traces:
