@@ -60,6 +60,9 @@ class StreamDescriptor(SocketDescriptor):
         """Whether the last read has taken all there was."""
         self._may_read = trio.Event()
         self._may_read.set()
+        self._given = True
+        """Whether the manager has been given what was read last. Until then its word is about what it knows, and nothing
+        is read that could overtake it."""
         self._closing = False
         self._broken = False
 
@@ -131,9 +134,14 @@ class StreamDescriptor(SocketDescriptor):
         """Whether a write has found the stream broken."""
         return self._broken
 
+    def gives(self) -> None:
+        """The manager is about to be given what was read last."""
+        self._given = True
+
     def allow_reading(self) -> None:
-        """What was read last is consumed: the reader may go on."""
-        self._may_read.set()
+        """The reader may go on, if what it has read last was given to the manager."""
+        if self._given:
+            self._may_read.set()
 
     # -- what the peer's tasks run -------------------------------------------------------------------------------------
 
@@ -148,6 +156,7 @@ class StreamDescriptor(SocketDescriptor):
         else:
             data = await self._receive_from(self._socket, max_bytes)
         self._may_read = trio.Event()
+        self._given = False
         return data
 
     async def _receive_from(self, socket: trio.socket.SocketType, max_bytes: int) -> bytes:

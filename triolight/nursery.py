@@ -826,6 +826,7 @@ class PeerNursery(PeerObserver):
             self._leftover.append((self._link_of(descriptor), None))
 
     def _read(self, link: Link, data: bytes) -> None:
+        link.descriptor.gives()
         try:
             paused = self._manager.read_event(link.descriptor, data)
         except PeerHandleError:
