@@ -27,7 +27,7 @@ from triolight import (
     open_peer_nursery,
 )
 
-POINTS = 100
+POINTS = 130
 
 
 def open_files() -> set[str]:

@@ -13,6 +13,7 @@ from tests.support import identity, secret
 from triolight import ConnectError, DisconnectCode, DisconnectReason, PeerClosed, PeerHandleError, Side, node_id
 from triolight.connection import (
     BATCH_BYTES,
+    ENTRY_BYTES,
     Connection,
     OutstandingPing,
     ProtocolFault,
@@ -189,7 +190,7 @@ def test_budget_counts_what_the_peer_has_caused() -> None:
     assert not one.over_budget
     one.queue_pong(65_531)
     assert one.over_budget
-    assert one.caused_bytes == 125_535
+    assert one.caused_bytes == 125_535 + 2 * ENTRY_BYTES
     carry(one, other)
     assert (one.queued_bytes, one.caused_bytes, one.over_budget) == (0, 0, False)
     assert [len(other.next_message() or b"") for _ in range(4)] == [65_000, 65_000, 60_000, 65_535]

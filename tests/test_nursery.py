@@ -334,7 +334,7 @@ async def test_keepalive_ends_a_silent_peer(autojump_clock: trio.testing.MockClo
 async def test_keepalive_ends_a_chatty_peer_that_never_answers(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair() as pair:
         # The far manager forgets how to answer.
-        pair.far.manager._routes[Ping.type] = (Ping.decode, lambda peer, message: None)
+        pair.far.manager._routes[Ping.type] = (Ping.decode, lambda peer, message: None, 65_535)
 
         async def chat() -> None:
             with pytest.raises(PeerClosed):

@@ -30,12 +30,23 @@ from triolight import (
 )
 from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, descriptor_of
 from triolight.keys import SecretKey
-from triolight.messages import GossipTimestampFilter, Message, Ping, QueryChannelRange, UnknownMessage, Warning
+from triolight.messages import (
+    ChannelReady,
+    ChannelReadyTlvs,
+    GossipTimestampFilter,
+    Message,
+    Ping,
+    QueryChannelRange,
+    UnknownMessage,
+    Warning,
+)
 from triolight.nursery import TURN_WORK
-from triolight.policy import COST_OF_QUERY
+from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_WORDS
 from triolight.testing import Conditions, ScriptedPeer, SimulatedHost, SimulatedNetwork, scripted_peer
+from triolight.wire import TlvRecord
 
 NOBODY = Population(strangers=0, strangers_of_source=0, peers=0, inbound_peers=0)
+MANY = ChannelReadyTlvs(unknown=tuple(TlvRecord(1001 + 2 * number, b"") for number in range(1000)))
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
 
 
@@ -378,7 +389,9 @@ QUERY = QueryChannelRange(chain_hash=bytes(32), first_blocknum=0, number_of_bloc
         (UnknownMessage(40_001, b"x"), 256),
         (QUERY, COST_OF_QUERY),
         (GossipTimestampFilter(chain_hash=bytes(32), first_timestamp=0, timestamp_range=1), COST_OF_QUERY),
-        (Warning(channel_id=bytes(32), data=b"!"), 1024),
+        (Warning(channel_id=bytes(32), data=b"!"), COST_OF_WORDS),
+        (UnknownMessage(258, b"unreadable"), COST_OF_WORDS + 6 * COST_OF_PIECE),
+        (ChannelReady(channel_id=bytes(32), second_per_commitment_point=identity(3), tlvs=MANY), 1000 * COST_OF_PIECE),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )

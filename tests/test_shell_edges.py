@@ -532,6 +532,7 @@ async def test_a_reset_while_nothing_was_read_breaks_the_stream() -> None:
         descriptor, theirs = await socket_pair()
         await theirs.send_all(b"a word")
         assert await descriptor.receive(100) == b"a word"
+        descriptor.gives()
         descriptor.allow_reading()
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await theirs.aclose()

@@ -87,6 +87,7 @@ def test_every_call_that_changes_a_manager_is_on_the_tape() -> None:
         "logger",
         "messages",
         "our_node_id",
+        "over_budget",
         "peer_by_node_id",
         "protects",
         "queued_bytes",

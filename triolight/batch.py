@@ -12,8 +12,13 @@ from triolight.errors import DisconnectCode
 from triolight.messages import CommitmentSigned, Error, Message, Ping, Pong, StartBatch, Warning
 
 MAX_BATCH: Final = 20
-"""Messages of one batch at most (BOLT 2). So one that is coming in holds 1.3 MB at most, and that only for a channel
-handler that takes batches."""
+"""Messages of one batch at most (BOLT 2)."""
+MAX_BATCH_BYTES: Final = 1280 * 1024
+"""Of one batch that is coming in, and held: 20 of the longest commitment_signed that are legal (966 signatures, 62 KB)
+have 1,240 KB. Only for a channel handler that takes batches, from a node that it protects."""
+MAX_STRANGE_BATCH_BYTES: Final = 512 * 1024
+"""The same from a node that the channel handler does not protect: 20 commitment_signed with 400 HTLCs each, and less than
+a peer may cost in all."""
 MIN_BATCH: Final = 2
 
 TOLERATED_INSIDE: Final = frozenset((Ping.type, Pong.type, Warning.type, Error.type))
@@ -23,14 +28,15 @@ TOLERATED_INSIDE: Final = frozenset((Ping.type, Pong.type, Warning.type, Error.t
 class Batch:
     """A batch that is coming in: so many commitment_signed of one channel."""
 
-    __slots__ = ("_keep", "_missing", "channel_id", "encoded")
+    __slots__ = ("_keep", "_missing", "_room", "channel_id", "encoded")
 
-    def __init__(self, start: StartBatch, keep: int) -> None:
+    def __init__(self, start: StartBatch, keep: int, protected: bool) -> None:
         self.channel_id: Final = start.channel_id
         self.encoded: list[bytes] = []
         """The messages as they came: half the memory of decoded ones. Only the first `keep` are held."""
         self._keep = keep
         self._missing = start.batch_size
+        self._room = MAX_BATCH_BYTES if protected else MAX_STRANGE_BATCH_BYTES
 
     def add(self, message: Message, data: bytes) -> bool:
         """Takes the next message; True once the batch is complete. ProtocolFault if it does not belong to it."""
@@ -39,6 +45,9 @@ class Batch:
         if message.channel_id != self.channel_id:
             raise _broken("a commitment_signed of another channel inside a batch")
         if len(self.encoded) < self._keep:
+            self._room -= len(data)
+            if self._room < 0:
+                raise _broken("a batch of more bytes than are held of one")
             self.encoded.append(data)
         self._missing -= 1
         return self._missing == 0

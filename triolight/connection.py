@@ -20,6 +20,9 @@ OUTPUT_PAUSE_BYTES: Final = 64 * 1024
 """Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one
 largest message more than this is the most that a peer can make us owe. LDK counts messages, and pays up to 190 MB for
 it. What our application sends of its own accord does not count: two sides with much to send must both read."""
+ENTRY_BYTES: Final = 96
+"""Counted for each answer owed besides its bytes: what its place in the queue takes. Sixteen thousand empty pongs would
+else cost a mebibyte and count as nothing."""
 BATCH_BYTES: Final = 16 * 1024
 """Encrypted bytes handed to the socket at once: one write for many small messages, at most one large message more."""
 MAX_PINGS: Final = 32
@@ -101,7 +104,7 @@ class Connection:
         self.queued_bytes = 0
         """Bytes of the queue, pongs that are not made yet included."""
         self.caused_bytes = 0
-        """Those of them that the peer has caused."""
+        """Those of them that the peer has caused, and ENTRY_BYTES for each of its messages."""
         self.pings: deque[OutstandingPing] = deque()
         self.messages_received = 0
         self.messages_sent = 0
@@ -191,13 +194,13 @@ class Connection:
         self._queue.append((message, caused))
         self.queued_bytes += len(message)
         if caused:
-            self.caused_bytes += len(message)
+            self.caused_bytes += len(message) + ENTRY_BYTES
 
     def queue_pong(self, length: int) -> None:
         """The answer to a ping: costs a number until it is its turn to be written."""
         self._queue.append((length, True))
         self.queued_bytes += length + 4
-        self.caused_bytes += length + 4
+        self.caused_bytes += length + 4 + ENTRY_BYTES
 
     def drop_queue(self) -> int:
         """Forgets what is not encrypted yet, so that a last word need not wait behind it. How many messages it was.
@@ -229,7 +232,7 @@ class Connection:
                 message = Pong(ignored=bytes(message)).encode()
             self.queued_bytes -= len(message)
             if caused:
-                self.caused_bytes -= len(message)
+                self.caused_bytes -= len(message) + ENTRY_BYTES
             count(self.sent, int.from_bytes(message[:2], "big"), len(message))
             packet = seal(message)
             size += len(packet)
@@ -252,6 +255,14 @@ class Connection:
                 self.pings.remove(ping)
                 return ping
         return None
+
+    def forget_ping(self, token: Any) -> bool:
+        """Does not wait any more for the pong of the oldest ping with this token. False if there is none."""
+        for ping in self.pings:
+            if ping.token is token:
+                self.pings.remove(ping)
+                return True
+        return False
 
 
 # ---------------------------------------------------------------------------------------------------------------------

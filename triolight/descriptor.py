@@ -7,10 +7,15 @@ the tasks of one peer run: `receive` in the reader, `write_out` in the writer, `
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 import trio
+
+if sys.platform != "win32":
+    import fcntl
+    import termios
 
 from triolight.noise import MAX_LENGTH, OVERHEAD
 from triolight.peer_manager import SocketDescriptor
@@ -25,6 +30,8 @@ DIRECT_BYTES: Final = 4 * 1024
 go through the writer, which joins what has gathered."""
 PACKETS_AT_ONCE: Final = 1000
 """Fewer than the 1,024 that Linux takes in one call."""
+PIECE_BYTES: Final = 16 * 1024
+"""Written at once to a stream that does not say how much of it it has written: after each it is known to move."""
 REPORT_BYTES: Final = 16 * 1024
 """Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
 DRAIN_SECONDS: Final = 0.5
@@ -46,7 +53,8 @@ class StreamDescriptor(SocketDescriptor):
         self.writer_scope: Final = trio.CancelScope(shield=True)
         """Shields the writer; only its deadline ends it."""
         self.write_began: float | None = None
-        """When the writer began to wait for the socket, in the clock's seconds; None while it has nothing to write."""
+        """Since when the writer waits for the socket to take a byte, in the clock's seconds; None while it has nothing to
+        write."""
         self._outbox_in, self._outbox = trio.open_memory_channel[bytes](OUTBOX_ITEMS)
         self._room = OUTBOX_BYTES
         self._starved = False
@@ -207,9 +215,9 @@ class StreamDescriptor(SocketDescriptor):
                 self.write_began = trio.current_time()
                 try:
                     if self._socket is None:
-                        await self.stream.send_all(packets[0] if len(packets) == 1 else b"".join(packets))
+                        await self._send_all(packets[0] if len(packets) == 1 else b"".join(packets))
                     else:
-                        await _write_to(self._socket, packets)
+                        await self._write_to(self._socket, packets)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     self._broken = True
                 self.write_began = None
@@ -217,6 +225,43 @@ class StreamDescriptor(SocketDescriptor):
             if self._unreported >= REPORT_BYTES or self._starved:
                 unreported, self._unreported = self._unreported, 0
                 await report(unreported)
+
+    async def _send_all(self, data: bytes) -> None:
+        for at in range(0, len(data), PIECE_BYTES):
+            await self.stream.send_all(data[at : at + PIECE_BYTES] if len(data) > PIECE_BYTES else data)
+            self.write_began = trio.current_time()
+
+    async def _write_to(self, socket: trio.socket.SocketType, packets: list[bytes]) -> None:
+        """Writes all, at once if there is room: without a copy, and without the turn that `send_all` takes to see whether
+        it was cancelled. Whoever calls it waits for packets, so that a peer that takes everything holds up nobody."""
+        waiting: list[bytes | memoryview] = [*packets]
+        while True:
+            try:
+                written = os.writev(socket.fileno(), waiting)
+            except BlockingIOError:
+                written = 0
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            if written:
+                self.write_began = trio.current_time()
+            while waiting and written >= len(waiting[0]):
+                written -= len(waiting.pop(0))
+            if not waiting:
+                return
+            waiting[0] = memoryview(waiting[0])[written:]
+            await trio.lowlevel.wait_writable(socket)
+
+    def unsent(self) -> int | None:
+        """Bytes that were written and that the other side has not acknowledged; None if the system does not tell.
+
+        A socket with megabytes of room reports more of it rarely: a slow peer would seem to take nothing for a minute.
+        """
+        if self._socket is None:
+            return None
+        try:
+            return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        except OSError:
+            return None
 
     async def close(self, deadline: float, polite: bool) -> None:
         """Ends the stream, in any case, at `deadline` (in the clock's seconds) at the latest.
@@ -242,21 +287,3 @@ class StreamDescriptor(SocketDescriptor):
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self.stream)
 
-
-async def _write_to(socket: trio.socket.SocketType, packets: list[bytes]) -> None:
-    """Writes all, at once if there is room: without a copy, and without the turn that `send_all` takes to see whether
-    it was cancelled. Whoever calls it waits for packets, so that a peer that takes everything holds up nobody."""
-    waiting: list[bytes | memoryview] = [*packets]
-    while True:
-        try:
-            written = os.writev(socket.fileno(), waiting)
-        except BlockingIOError:
-            written = 0
-        except OSError as error:
-            raise trio.BrokenResourceError(str(error)) from error
-        while waiting and written >= len(waiting[0]):
-            written -= len(waiting.pop(0))
-        if not waiting:
-            return
-        waiting[0] = memoryview(waiting[0])[written:]
-        await trio.lowlevel.wait_writable(socket)

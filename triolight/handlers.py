@@ -346,7 +346,8 @@ class ChannelMessageHandler(BaseMessageHandler):
         """A message of any kind came from this peer, Init included: it is alive."""
 
     def protects(self, node_id: bytes) -> bool:
-        """Whether this node matters (it has a channel): the policy's limits on peers do not keep it out."""
+        """Whether this node matters (it has a channel): the policy's limits on peers do not keep it out, and its batches
+        may be as large as BOLT 2 lets them be."""
         return False
 
     def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> HandlerResult:
@@ -451,7 +452,8 @@ class ChannelMessageHandler(BaseMessageHandler):
     ) -> HandlerResult:
         """What a start_batch announced, once it is complete: 2 to 20 commitment_signed of one channel.
 
-        They do not go to `handle_commitment_signed`. While this method is not overridden, only the first is held.
+        They do not go to `handle_commitment_signed`. While this method is not overridden, only the first is held; of a node
+        that `protects` does not name, 512 KiB of one batch.
         """
         return self.unhandled(node_id, messages[0])
 

@@ -57,6 +57,7 @@ from triolight.peer import (
     AnyMessage,
     Attached,
     Closed,
+    Crashed,
     Deadlines,
     Delivery,
     Disconnect,
@@ -94,9 +95,12 @@ from triolight.proxy import Proxy, ProxyError, check_extra, open_through
 from triolight.tape import Tape
 
 TURN_WORK: Final = 32
+"""Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more, and each 16 items of
+lists and records that nobody knows."""
 LONE_TURN_WORK: Final = 64
 """While nobody else's input waits."""
-"""Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more."""
+LEFTOVER_EVERY: Final = 4
+"""Turns after which input that was left over, or is large, has its turn, however much small input there is."""
 EVENTS_CAPACITY: Final = 1024
 """Events on their way to the pump. Whoever finds it full waits; none of them holds more than one chunk."""
 TAKEN_AT_ONCE: Final = 1024
@@ -173,6 +177,7 @@ class PeerNursery(PeerObserver):
         self._dials: dict[bytes, _Dial] = {}
         self._fresh: deque[Received] = deque()
         self._leftover: deque[tuple[Link, bytes | None]] = deque()
+        self._turns_without_leftover = 0
         self._timers: list[tuple[float, int, Link]] = []
         self._timer_count = 0
         self._keeper_scope = trio.CancelScope()
@@ -429,8 +434,10 @@ class PeerNursery(PeerObserver):
                     if not link.undelivered:
                         await self._events_in.send(InboxDrained(link))
         finally:
-            for subscriber in [one for one in self._board.inboxes if one.link is link]:
+            for subscriber in link.inboxes:
                 subscriber.end()
+            link.delivering = False
+            self._released(link)
 
     @trio.lowlevel.enable_ki_protection
     async def _services(self, task_status: trio.TaskStatus[None]) -> None:
@@ -474,37 +481,68 @@ class PeerNursery(PeerObserver):
     async def _run_listeners(self, listeners: list[trio.abc.Listener[Any]]) -> None:
         @trio.lowlevel.enable_ki_protection
         async def accepted(stream: trio.abc.Stream) -> None:
-            address: Address | None = None
-            socket: Any = getattr(stream, "socket", None)
-            if socket is not None:
-                try:
-                    name = socket.getpeername()
-                except OSError:
-                    await trio.aclose_forcefully(stream)  # gone already
-                    return
-                if not isinstance(name, str | bytes):  # a Unix socket's is a path
-                    host, port, *_ = name
-                    address = descriptor_of(host.partition("%")[0], port)
-            if self._may_enter(address) is not None:
+            try:
+                link = await self._accept(stream)
+            except BaseException as error:
                 await trio.aclose_forcefully(stream)
-                return
-            await self._run_link(self._link(stream, None, address, self._deadlines))
+                await self._report(error)
+            else:
+                if link is not None:
+                    await self._run_link(link)
 
-        await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
+        try:
+            await trio.serve_listeners(accepted, listeners, handler_nursery=self._links_nursery)
+        except BaseException as error:
+            await self._report(error)
+
+    async def _accept(self, stream: trio.abc.Stream) -> Link | None:
+        """None: it is not let in, or gone already, and closed."""
+        address: Address | None = None
+        socket = _socket_of(stream)
+        if socket is not None:
+            try:
+                name = socket.getpeername()
+            except OSError:
+                await trio.aclose_forcefully(stream)
+                return None
+            if not isinstance(name, str | bytes):  # a Unix socket's is a path
+                host, port, *_ = name
+                address = descriptor_of(host.partition("%")[0], port)
+        if self._may_enter(address) is not None:
+            await trio.aclose_forcefully(stream)
+            return None
+        return self._link(stream, None, address, self._deadlines)
+
+    async def _report(self, error: BaseException) -> None:
+        """Something of the application's has raised in a task of ours: as after a handler's bug, everyone hears goodbye,
+        and it leaves the block. A cancellation is none."""
+        if isinstance(error, trio.Cancelled):
+            raise error
+        with trio.CancelScope(shield=True):
+            await self._events_in.send(Crashed(error))
 
     def _link(
         self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadlines: Deadlines
     ) -> Link:
         link = Link(stream, node_id, address, deadlines, trio.current_time() + deadlines.handshake)
-        if link.inbound:
-            link.stranger, link.source = True, self._policy.source_of(address)
+        self._count_stranger(link)
+        return link
+
+    def _count_stranger(self, link: Link) -> None:
+        """It is no peer: not yet, or not any more."""
+        if link.inbound and not link.stranger:
+            link.stranger, link.source = True, self._policy.source_of(link.address)
             self._strangers += 1
             if link.source is not None:
                 self._strangers_of[link.source] = self._strangers_of.get(link.source, 0) + 1
-        return link
+
+    def _released(self, link: Link) -> None:
+        """The stream is closed, or all that it brought is delivered; once both are true, nothing is left of it."""
+        if link.gone.is_set() and not link.delivering:
+            self._no_stranger(link)
 
     def _no_stranger(self, link: Link) -> None:
-        """It is a peer now, or gone."""
+        """It is a peer now, or nothing is left of it."""
         if link.stranger:
             link.stranger = False
             self._strangers -= 1
@@ -551,6 +589,8 @@ class PeerNursery(PeerObserver):
             await kept.keep_up(connect, self._keeping, self._jitter)
         except PeerClosed:
             pass  # the block is being left
+        except BaseException as error:
+            await self._report(error)
         finally:
             if self._kept.get(kept.node_id) is kept:
                 del self._kept[kept.node_id]
@@ -560,6 +600,8 @@ class PeerNursery(PeerObserver):
         try:
             with dial.scope:
                 await self._dial(dial)
+        except BaseException as error:
+            await self._report(error)
         finally:
             if self._dials.get(dial.address.node_id) is dial:
                 del self._dials[dial.address.node_id]
@@ -659,13 +701,13 @@ class PeerNursery(PeerObserver):
             self._links.pop(descriptor, None)
             self._running -= 1
             last = self._link_of(descriptor)
-            self._no_stranger(first)
             for past, tally in zip(self._past_traffic, last.traffic, strict=True):
                 _add(past, tally)
             for one in {first, last}:
                 self._past_pauses += one.reading_paused
                 self._past_throttles += one.throttled
             last.gone.set()
+            self._released(last)
             if not self._running:
                 self._all_gone.set()
 
@@ -721,8 +763,14 @@ class PeerNursery(PeerObserver):
             return
         link.timer_at = at
         if len(self._timers) > 2 * len(self._links) + 1024:
-            # Links that have ended leave their timers behind; do not let a stream of strangers pile them up.
-            self._timers = [entry for entry in self._timers if entry[2].reason is None]
+            # Links that have ended leave their timers behind, and so do those whose time was moved: of each link one
+            # counts. Half of what is allowed is free after that, so that this is not done for each timer.
+            current = {
+                link: (at, number, link)
+                for at, number, link in self._timers
+                if at == link.timer_at and (link.reason is None or link.delivering)
+            }
+            self._timers = [*current.values()]
             heapq.heapify(self._timers)
         self._timer_count += 1
         heapq.heappush(self._timers, (at, self._timer_count, link))
@@ -805,19 +853,25 @@ class PeerNursery(PeerObserver):
         self._work_posted = False
         # With one peer's input and nobody else's there is nobody to be fair to.
         limit = manager.work_done + (TURN_WORK if self._fresh or len(self._leftover) > 1 else LONE_TURN_WORK)
+        waited = bool(self._leftover)
         while manager.work_done < limit:
-            if self._fresh:
+            if self._fresh and self._turns_without_leftover < LEFTOVER_EVERY:
                 received = self._fresh.popleft()
                 self._read(received.link, received.data)
             elif self._leftover:
+                waited = False
+                self._turns_without_leftover = 0
                 link, data = self._leftover.popleft()
                 if data is not None:
                     self._read(link, data)
                 else:
                     manager.continue_reading(link.descriptor)
             else:
-                break
+                self._turns_without_leftover = 0
+                if not self._fresh:
+                    break
             self._queue_unfinished()
+        self._turns_without_leftover += waited
         manager.process_events()
         self._queue_unfinished()
 
@@ -862,7 +916,7 @@ class PeerNursery(PeerObserver):
                 if link.reason is None and manager.send_ping(
                     link.descriptor, event.num_pong_bytes, event.ignored, answer
                 ):
-                    link.waiting_pings.add(answer)
+                    link.waiting_pings[answer] = None
                 else:
                     self._ping_answered(link)
                     answer.done.set()
@@ -882,11 +936,13 @@ class PeerNursery(PeerObserver):
                 if link.held_at is not None and link.reason is None:
                     link.held_at = None
                     manager.hold_reading(link.descriptor, False)
-                    self._set_timer(link, self._now)
+                    self._on_timer(link)
             case TimerDue(link=link):
                 self._on_timer(link)
             case Work():
                 pass  # the turn that follows does it
+            case Crashed(error=error):
+                self._crashed(error)
             case Shutdown(reason=reason):
                 manager.disconnect_all_peers(reason)
 
@@ -924,9 +980,11 @@ class PeerNursery(PeerObserver):
         What is compared is the sum that the timer was set to: a difference of the same times may round to less, and the
         timer would be due again and again.
         """
-        if link.reason is not None:
-            return
         now = self._now
+        if link.reason is not None:
+            if link.delivering:
+                self._watch_delivery(link, now)
+            return
         if link.peer is None:
             if now >= link.deadline_at:
                 self._manager.disconnect(link.descriptor, self._phase_timeout(link))
@@ -953,7 +1011,7 @@ class PeerNursery(PeerObserver):
                 next_at = now if link.ping_sent_at is None else now + min(deadlines.ping_interval, deadlines.pong)
         elif link.held_at is not None:
             # Our own subscriber is the brake: the peer cannot be blamed for silence while it is not read.
-            since = max(link.held_at, link.taken_at)
+            since = max(link.held_at, self._board.last_taken(link))
             if not link.stall_logged and now >= since + STALL_LOGGED_AFTER:
                 link.stall_logged = True
                 self._log_stall(link, now - since)
@@ -963,6 +1021,11 @@ class PeerNursery(PeerObserver):
             next_at = since + (deadlines.stall if link.stall_logged else min(STALL_LOGGED_AFTER, deadlines.stall))
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
+        elif self._manager.over_budget(link.descriptor):
+            # It owes us the reading of what it has asked for: whether it takes that is what it is judged by.
+            if link.ping_sent_at is not None:
+                link.ping_sent_at = now
+            next_at = now + min(deadlines.ping_interval, deadlines.pong)
         elif link.ping_sent_at is None and now < link.ping_at:
             next_at = link.ping_at
         elif link.ping_sent_at is None:
@@ -976,7 +1039,7 @@ class PeerNursery(PeerObserver):
             if now >= next_at:
                 words = f"no {'sign of life' if silent else 'pong'} for {waited:g} seconds after a ping"
                 reason = DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, words)
-        began = link.descriptor.write_began
+        began = self._stuck_since(link, now)
         if began is not None and reason is None:
             if now >= began + deadlines.pong:
                 words = f"it has taken no byte for {now - began:g} seconds"
@@ -987,7 +1050,33 @@ class PeerNursery(PeerObserver):
         else:
             self._set_timer(link, next_at)
 
+    def _watch_delivery(self, link: Link, now: float) -> None:
+        """Its connection has ended, and a subscriber has no room for what it said last: that cannot wait for ever."""
+        if link.held_at is None:
+            return
+        by = max(link.held_at, self._board.last_taken(link)) + link.deadlines.stall
+        if now >= by:
+            link.deliverer_scope.cancel(reason="the subscriber has stalled")
+        else:
+            self._set_timer(link, by)
+
+    def _stuck_since(self, link: Link, now: float) -> float | None:
+        """Since when the peer has taken no byte while there are some for it; None if there are none."""
+        began = link.descriptor.write_began
+        if began is None:
+            link.unsent = None
+            return None
+        unsent = link.descriptor.unsent()
+        if unsent is not None:
+            if link.unsent is not None and unsent < link.unsent:
+                link.unsent_at = now
+            link.unsent = unsent
+        return max(began, link.unsent_at)
+
     def _send_keepalive(self, link: Link) -> None:
+        # One that was answered by something else is not waited for any more.
+        if self._manager.forget_ping(link.descriptor, None):
+            link.pings -= 1
         if self._manager.send_ping(link.descriptor, 0, bytes(KEEPALIVE_IGNORED), None):
             link.pings += 1
         link.ping_sent_at = self._now
@@ -1056,9 +1145,11 @@ class PeerNursery(PeerObserver):
         # The stream lives on for a moment, without a peer; should it get one again, that is a new one.
         link = self._link_of(descriptor)
         link.counts = self._manager.connection_counts(descriptor) or link.counts
-        self._links[descriptor] = link.successor(self._now + PARKED_SECONDS)
+        successor = self._links[descriptor] = link.successor(self._now + PARKED_SECONDS)
+        self._count_stranger(successor)
         self._session_ended(link, reason)
         link.gone.set()
+        self._released(link)
 
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
         link = self._link_of(descriptor)
@@ -1071,6 +1162,7 @@ class PeerNursery(PeerObserver):
         kept = self._kept.get(details.node_id)
         if kept is not None:
             kept.appeared()
+        link.delivering = True
         self._nursery(self._links_nursery).start_soon(self._deliver, link, name="peer deliverer")
         link.ping_at = self._now + link.deadlines.ping_interval
         self._set_timer(link, link.ping_at)
@@ -1096,7 +1188,7 @@ class PeerNursery(PeerObserver):
         link.undelivered += 1
         link.inbox_in.send_nowait(Delivery(message, cost, subscribers))
         if link.held_at is None:
-            link.held_at = link.taken_at = self._now
+            link.held_at = self._now
             link.stall_logged = False
             link.reading_paused += 1
             self._manager.hold_reading(descriptor, True)
@@ -1106,6 +1198,11 @@ class PeerNursery(PeerObserver):
         link = self._link_of(descriptor)
         link.ping_sent_at = None
         if ping is None:
+            # Of a wrong length, most likely: whoever has given up waiting for one leaves the place to others.
+            given_up = next((one for one in link.waiting_pings if one.abandoned), None)
+            if given_up is not None and self._manager.forget_ping(descriptor, given_up):
+                del link.waiting_pings[given_up]
+                self._ping_answered(link)
             return
         rtt = now - ping.sent_at
         link.rtt_last = rtt
@@ -1115,7 +1212,7 @@ class PeerNursery(PeerObserver):
         if isinstance(ping.token, PingAnswer):
             ping.token.rtt = rtt
             ping.token.done.set()
-            link.waiting_pings.discard(ping.token)
+            link.waiting_pings.pop(ping.token, None)
 
     def _ping_answered(self, link: Link) -> None:
         link.pings -= 1
@@ -1136,6 +1233,9 @@ class PeerNursery(PeerObserver):
         counts[reason.code] = counts.get(reason.code, 0) + 1
         link.traffic = self._manager.traffic(link.descriptor) or link.traffic
         if peer is not None:
+            self._count_stranger(link)
+            if link.held_at is not None:
+                self._set_timer(link, self._now + link.deadlines.stall)
             self._inbound_peers -= peer.inbound
             if self._peers.get(peer.node_id) is peer:
                 del self._peers[peer.node_id]
@@ -1149,6 +1249,13 @@ class PeerNursery(PeerObserver):
         link.ping_room.set()
         link.room.set()
         link.outcome.set()
+
+
+def _socket_of(stream: Any) -> Any:
+    """The socket at the bottom of a stream, as TLS and WebSocket have it; None if there is none."""
+    while stream is not None and not hasattr(stream, "getpeername"):
+        stream = getattr(stream, "socket", None) or getattr(stream, "transport_stream", None)
+    return stream
 
 
 def _reported_host(peer: Peer) -> str | None:

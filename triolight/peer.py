@@ -6,6 +6,7 @@ Starts no task, and asks the PeerManager without ever changing it: what shall ha
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -215,6 +216,13 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Crashed:
+    """A policy, a listener or a dial of the application's has raised in a task of ours."""
+
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
     reason: DisconnectReason
 
@@ -230,6 +238,7 @@ PumpEvent: TypeAlias = (
     | InboxDrained
     | TimerDue
     | Work
+    | Crashed
     | Shutdown
 )
 
@@ -237,11 +246,13 @@ PumpEvent: TypeAlias = (
 class PingAnswer:
     """Where the round trip of one ping arrives."""
 
-    __slots__ = ("done", "rtt")
+    __slots__ = ("abandoned", "done", "rtt")
 
     def __init__(self) -> None:
         self.done = trio.Event()
         self.rtt: float | None = None
+        self.abandoned = False
+        """Nobody waits for it any more."""
 
 
 class Link:
@@ -253,6 +264,7 @@ class Link:
         "deadline_at",
         "deadlines",
         "deliverer_scope",
+        "delivering",
         "descriptor",
         "gone",
         "goodbye_at",
@@ -261,6 +273,7 @@ class Link:
         "inbox",
         "inbox_bytes",
         "inbox_in",
+        "inboxes",
         "init",
         "matches",
         "matches_version",
@@ -285,12 +298,13 @@ class Link:
         "stall_logged",
         "stranger",
         "survivor",
-        "taken_at",
         "throttled",
         "throttled_until",
         "timer_at",
         "traffic",
         "undelivered",
+        "unsent",
+        "unsent_at",
         "waiting_pings",
     )
 
@@ -328,7 +342,7 @@ class Link:
         self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
         self.traffic: tuple[Tally, Tally] = ({}, {})
         self.stranger = False
-        """Counted among those that are not peers yet."""
+        """Counted among those that are not peers: not yet, or not any more."""
         self.source: str | None = None
         """What it is counted under besides."""
         self.throttled = 0
@@ -338,7 +352,8 @@ class Link:
         self.room = trio.Event()
         # Pings
         self.pings = 0
-        self.waiting_pings: set[PingAnswer] = set()
+        self.waiting_pings: dict[PingAnswer, None] = {}
+        """Those whose pongs may come, in order; a set would wake who waits in an order of its own."""
         self.ping_room = trio.Event()
         self.ping_at = math.inf
         """When the next keepalive is due."""
@@ -354,14 +369,20 @@ class Link:
         self.inbox_bytes = 0
         self.undelivered = 0
         """Messages between the pump and the deliverer."""
+        self.delivering = False
+        """Whether its deliverer runs: it outlives the peer."""
         self.held_at: float | None = None
-        self.taken_at = 0.0
         self.reading_paused = 0
         self.stall_logged = False
+        self.inboxes: list[Inbox[Any]] = []
+        """Those that want this peer's messages alone."""
         self.matches: dict[type, tuple[Inbox[Any], ...]] = {}
         self.matches_version = -1
         # Time
         self.timer_at = math.inf
+        self.unsent: int | None = None
+        """Bytes that the system held for the peer when it was last looked at, and when they last became fewer."""
+        self.unsent_at = -math.inf
 
     def successor(self, deadline_at: float) -> Link:
         """A fresh link of the same stream, which this one's peer has lost."""
@@ -395,7 +416,13 @@ class Inbox(Generic[T]):
         self._buffer_bytes: Final = buffer_bytes
         # Bytes are what limits it: each message counts as MESSAGE_OVERHEAD at the least.
         capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
-        self._in, self._out = trio.open_memory_channel[tuple[Any, "Link", int]](capacity)
+        self._in, self._out = trio.open_memory_channel[None](capacity)
+        """One for each message; which one, is decided when it is taken."""
+        self._queues: dict[Link, deque[tuple[Any, int]]] = {}
+        """Messages and what they count as, for each peer that has some: peers take turns, so that whoever says little is
+        heard beside those who say much."""
+        self.taken_at = -math.inf
+        """When a message was last taken while a peer waited for room."""
         self._used: dict[Link, int] = {}
         """Bytes that wait here, for each peer."""
         self._total = 0
@@ -409,9 +436,14 @@ class Inbox(Generic[T]):
         """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
         has ended and all that came before is delivered."""
         try:
-            item, link, cost = await self._out.receive()
+            await self._out.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
+        link = next(iter(self._queues))
+        queue = self._queues.pop(link)
+        item, cost = queue.popleft()
+        if queue:
+            self._queues[link] = queue  # behind the others
         link.inbox_bytes -= cost
         self._total -= cost
         used = self._used[link] - cost
@@ -419,8 +451,8 @@ class Inbox(Generic[T]):
             self._used[link] = used
         else:
             del self._used[link]
-        if link.held_at is not None:
-            link.taken_at = trio.current_time()
+        if self._waiting:
+            self.taken_at = trio.current_time()
             # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
             if link in self._waiting and used <= self._limit() // 2:
                 self._waiting.pop(link).set()
@@ -439,6 +471,7 @@ class Inbox(Generic[T]):
         for link, used in self._used.items():
             link.inbox_bytes -= used
         self._used.clear()
+        self._queues.clear()
         for room in self._waiting.values():
             room.set()
 
@@ -454,11 +487,16 @@ class Inbox(Generic[T]):
             return False
         item = message if self.link is not None else (link.peer, message)
         try:
-            self._in.send_nowait((item, link, cost))
+            self._in.send_nowait(None)
         except trio.WouldBlock:
             return False
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return True  # it has left
+        queue = self._queues.get(link)
+        if queue is None:
+            self._queues[link] = deque(((item, cost),))
+        else:
+            queue.append((item, cost))
         self._used[link] = used + cost
         self._total += cost
         link.inbox_bytes += cost
@@ -468,7 +506,15 @@ class Inbox(Generic[T]):
         """Waits for room."""
         while not self.offer(link, message, cost):
             room = self._waiting[link] = trio.Event()
-            await room.wait()
+            try:
+                await room.wait()
+            finally:
+                if self._waiting.get(link) is room:
+                    del self._waiting[link]
+
+    def waits(self, link: Link) -> bool:
+        """Whether a message of this peer waits for room here."""
+        return link in self._waiting
 
     def end(self) -> None:
         """No more messages."""
@@ -532,25 +578,38 @@ class Switchboard:
         self.manager: Final = manager
         self.events_in: Final = events_in
         self.inboxes: list[Inbox[Any]] = []
+        """Those that want every peer's messages."""
+        self._count = 0
+        """All there are."""
         self.readers: list[PeerEvents] = []
         self.ended = False
         self._version = 0
 
     def join(self, inbox: Inbox[Any]) -> None:
-        self.inboxes.append(inbox)
-        self._joined_or_left()
         link = inbox.link
+        (self.inboxes if link is None else link.inboxes).append(inbox)
+        self._joined_or_left(link, 1)
         if self.ended or (link is not None and link.reason is not None):
             inbox.end()
 
     def leave(self, inbox: Inbox[Any]) -> None:
-        self.inboxes.remove(inbox)
-        self._joined_or_left()
+        link = inbox.link
+        (self.inboxes if link is None else link.inboxes).remove(inbox)
+        self._joined_or_left(link, -1)
 
-    def _joined_or_left(self) -> None:
-        self._version += 1
+    def _joined_or_left(self, link: Link | None, step: int) -> None:
+        """What is remembered of who wants what is forgotten: of all peers, or of the one that it is about."""
+        self._count += step
+        if link is None:
+            self._version += 1
+        else:
+            link.matches.clear()
         if not self.ended:  # after that the manager is somebody else's
-            self.manager.observe_messages(bool(self.inboxes))
+            self.manager.observe_messages(bool(self._count))
+
+    def last_taken(self, link: Link) -> float:
+        """When a subscriber that has no room for this peer has last taken anything."""
+        return max((one.taken_at for one in (*self.inboxes, *link.inboxes) if one.waits(link)), default=-math.inf)
 
     def matching(self, link: Link, kind: type) -> tuple[Inbox[Any], ...]:
         """Who wants this peer's messages of this type. Remembered until somebody joins or leaves."""
@@ -561,8 +620,8 @@ class Switchboard:
         if found is None:
             found = link.matches[kind] = tuple(
                 inbox
-                for inbox in self.inboxes
-                if (inbox.link is None or inbox.link is link) and (not inbox.types or issubclass(kind, inbox.types))
+                for inbox in (*self.inboxes, *link.inboxes)
+                if not inbox.types or issubclass(kind, inbox.types)
             )
         return found
 
@@ -577,6 +636,7 @@ class Switchboard:
             inbox.end()
         for reader in self.readers:
             reader.end()
+        # What is left of single peers' ends with the peers, all of which have ended by now.
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -700,7 +760,10 @@ class Peer:
         except BaseException:
             link.pings -= 1
             raise
-        await answer.done.wait()
+        try:
+            await answer.done.wait()
+        finally:
+            answer.abandoned = True
         if answer.rtt is None:
             raise PeerClosed(self._ended())
         return answer.rtt

@@ -82,10 +82,18 @@ from triolight.messages import (
     UnknownMessage,
     Warning,
     describe_type,
+    pieces_of,
 )
 from triolight.messages.bolt1 import InitTlvs
 from triolight.noise import EphemeralKeys, Handshake, HandshakeFailed
-from triolight.policy import COST_OF_QUERY, COST_OF_UNKNOWN, COST_OF_WORDS, Allowance, DuplicateRule
+from triolight.policy import (
+    COST_OF_PIECE,
+    COST_OF_QUERY,
+    COST_OF_UNKNOWN,
+    COST_OF_WORDS,
+    Allowance,
+    DuplicateRule,
+)
 
 SEND_LIMIT_BYTES: Final = 256 * 1024
 """Bytes queued for a peer from which on `send_message` refuses more: as much as a link of 1 MB/s takes in a quarter of
@@ -103,8 +111,12 @@ CROSSING_SECONDS: Final = 10.0
 PARKED_SECONDS: Final = 2.0
 """Of two connections dialled at the same time, the loser waits so long in case the winner dies: the other side may have
 chosen otherwise. CLN does, by keeping the newest."""
+LOGGED_FEATURE_BYTES: Final = 64
+"""Of a peer's features in the log, the lowest bits: all that have names but a few."""
 MAX_WARNING_TEXT: Final = 400
 """Characters of a warning's words."""
+PIECES_PER_WORK: Final = 16
+"""Items of lists, and unknown records, that cost as much as a message: half a microsecond each."""
 
 _GOSSIP_TYPES: Final = frozenset((256, 257, 258, 261, 262, 263, 264))
 """Messages whose decoding error is answered with a warning and no more: gossip never costs a connection."""
@@ -317,7 +329,8 @@ class _Peer:
         return not (self.unread or self.held or self.reason is not None or self.connection.over_budget)
 
 
-_Route = tuple[Callable[[bytes], Message], Callable[[_Peer, Any], None]]
+_Route = tuple[Callable[[bytes], Message], Callable[[_Peer, Any], None], int]
+"""A type's decoder and handler, and the bytes up to which a message of it cannot hold many pieces."""
 
 
 class PeerManager:
@@ -390,6 +403,8 @@ class PeerManager:
         """Losers of a crossing, and connections whose successor is just being judged."""
         self._widowed: list[_Peer] = []
         """Those of them whose winner has died."""
+        self._admitting: _Peer | None = None
+        """Whom a handler is being asked about."""
         self._dirty: dict[_Peer, None] = {}
         """Peers with something to write, to tell, or to end, in the order it came."""
         self._unfinished: dict[_Peer, None] = {}
@@ -562,6 +577,8 @@ class PeerManager:
             received, peer.received_since_tick = peer.received_since_tick, False
             if peer.awaiting_pong_ticks == 0:
                 peer.awaiting_pong_ticks = 1
+                # Any pong is life; one of a wrong length must not leave its ping behind for ever.
+                peer.connection.forget_ping(None)
                 self._queue_ping(peer, 0, bytes(KEEPALIVE_IGNORED), None)
             elif not received or peer.awaiting_pong_ticks > MAX_AWAITING_PONG_TICKS:
                 words = "no pong" if received else "no sign of life"
@@ -619,6 +636,17 @@ class PeerManager:
             return False
         return self._queue_ping(peer, num_pong_bytes, ignored, token)
 
+    def forget_ping(self, descriptor: SocketDescriptor, token: Any) -> bool:
+        """Does not wait any more for the pong of the oldest ping with this token: should it come, it answers none. False
+        if no such ping is outstanding."""
+        peer = self._peers.get(descriptor)
+        return peer is not None and peer.connection.forget_ping(token)
+
+    def over_budget(self, descriptor: SocketDescriptor) -> bool:
+        """Whether a peer is not read from because it has not read what it asked for. False for an unknown descriptor."""
+        peer = self._peers.get(descriptor)
+        return peer is not None and peer.connection.over_budget
+
     def queued_bytes(self, descriptor: SocketDescriptor) -> int:
         """Bytes that wait to be written to a peer; 0 for an unknown descriptor."""
         peer = self._peers.get(descriptor)
@@ -651,8 +679,8 @@ class PeerManager:
 
         What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
         """
-        for peer in (self._parked.get(node_id), self._by_node_id.get(node_id)):
-            if peer is not None:
+        for peer in (self._parked.get(node_id), self._by_node_id.get(node_id), self._admitting):
+            if peer is not None and peer.node_id == node_id:
                 self._end_on_request(peer, _requested(reason))
 
     def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
@@ -770,7 +798,7 @@ class PeerManager:
         """No handler is called again: one of them has raised. Control messages are answered, goodbyes go out."""
         self._handlers = ()
         self._message_received = None
-        self._routes = {type_: (decode, _nothing) for type_, (decode, _) in self._routes.items()}
+        self._routes = {type_: (decode, _nothing, plain) for type_, (decode, _, plain) in self._routes.items()}
         self._routes |= self._control_routes()
 
     def observe_messages(self, wanted: bool) -> None:
@@ -841,7 +869,7 @@ class PeerManager:
             return
         peer.unread = False
         peer.received_since_tick = True
-        work, limit = 0, self._turn_work
+        limit = None if self._turn_work is None else self._work + self._turn_work
         next_message = connection.next_message
         receive = self._receive
         try:
@@ -849,21 +877,20 @@ class PeerManager:
                 if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:  # over_budget, without the call
                     peer.unread = True
                     break
-                if limit is not None and work >= limit:
+                if limit is not None and self._work >= limit:
                     peer.unread = True
                     self._unfinished[peer] = None
                     break
                 data = next_message()
                 if data is None:
                     break
-                work += 1 + (len(data) >> 12)
+                self._work += 1 + (len(data) >> 12)
                 receive(peer, data)
                 if peer.reason is not None:
                     break
         except ProtocolFault as fault:
             self._fault(peer, fault)
         finally:
-            self._work += work
             if peer.unread and connection.unread_bytes == 0:
                 peer.unread = False
                 self._unfinished.pop(peer, None)
@@ -941,14 +968,18 @@ class PeerManager:
             if self._observed:
                 self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), size)
             return
-        decode, handle = route
+        decode, handle, plain = route
         try:
             message = decode(data)
         except DecodeError as error:
             if peer.batch is not None and type_ not in TOLERATED_INSIDE:
                 raise ProtocolFault(DisconnectCode.BATCH_BROKEN, f"inside a batch: {error}") from None
-            self._undecodable(peer, type_, error)
+            self._undecodable(peer, type_, size, error)
             return
+        if size > plain:
+            pieces = pieces_of(message)
+            self._work += pieces // PIECES_PER_WORK
+            self._charge(peer, pieces * COST_OF_PIECE)
         if self._traces:
             level = Level.GOSSIP if type_ in _GOSSIP_LEVEL else Level.TRACE
             self._log(level, f"received {message.name}", peer, size=size)
@@ -961,9 +992,11 @@ class PeerManager:
             return
         handle(peer, message)
 
-    def _undecodable(self, peer: _Peer, type_: int, error: DecodeError) -> None:
+    def _undecodable(self, peer: _Peer, type_: int, size: int, error: DecodeError) -> None:
         if type_ in _GOSSIP_TYPES:
-            self._charge(peer, COST_OF_WORDS)
+            # How many pieces it had nobody knows now; two bytes make the smallest.
+            self._work += size // (2 * PIECES_PER_WORK)
+            self._charge(peer, COST_OF_WORDS + size // 2 * COST_OF_PIECE)
             self._warn(peer, f"unreadable gossip message of type {type_}: {error}")
         else:
             raise ProtocolFault(DisconnectCode.MALFORMED_MESSAGE, str(error))
@@ -1070,20 +1103,28 @@ class PeerManager:
         """Tells the handlers and the observer. False if a handler refuses the peer; its end is decided then."""
         accepted: list[BaseMessageHandler] = []
         for handler in self._handlers:
-            answer = handler.peer_connected(peer.node_id, init, peer.inbound)
-            if answer is None or answer is True:
+            self._admitting = peer
+            try:
+                answer = handler.peer_connected(peer.node_id, init, peer.inbound)
+            finally:
+                self._admitting = None
+            accepts = answer is None or answer is True
+            if accepts:
                 accepted.append(handler)
-                continue
+                if peer.reason is None:
+                    continue
+            # It was refused, or somebody has ended it meanwhile, from inside of this call.
             for earlier in accepted:
                 earlier.peer_disconnected(peer.node_id)
-            action = DisconnectPeer(reason="refused by a handler") if answer is False else answer
-            self._act(peer, action, refused=True)
+            if not accepts:
+                action = DisconnectPeer(reason="refused by a handler") if answer is False else answer
+                self._act(peer, action, refused=True)
             return False
         peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
         peer.init_at = self._clock()
         peer.ticks = 0
         self._by_node_id[peer.node_id] = peer
-        self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=features.to_bytes().hex())
+        self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=_cut_hex(features))
         self._observer.peer_connected(peer.descriptor, peer.details)
         return True
 
@@ -1091,11 +1132,14 @@ class PeerManager:
 
     def _control_routes(self) -> dict[int, _Route]:
         return {
-            Init.type: (Init.decode, self._on_second_init),
-            Error.type: (Error.decode, self._on_error),
-            Warning.type: (Warning.decode, self._on_warning),
-            Ping.type: (Ping.__decode__, self._on_ping),
-            Pong.type: (Pong.__decode__, self._on_pong),
+            cls.type: (cls.__decode__, handle, cls.__plain__)
+            for cls, handle in (
+                (Init, self._on_second_init),
+                (Error, self._on_error),
+                (Warning, self._on_warning),
+                (Ping, self._on_ping),
+                (Pong, self._on_pong),
+            )
         }
 
     def _make_routes(self) -> dict[int, _Route]:
@@ -1106,7 +1150,7 @@ class PeerManager:
         routes: dict[int, _Route] = {}
         for cls in self._messages:
             if cls.type in control:
-                routes[cls.type] = (cls.__decode__, control[cls.type][1])
+                routes[cls.type] = (cls.__decode__, control[cls.type][1], cls.__plain__)
                 continue
             method = f"handle_{cls.name}"
             calls: list[Callable[[bytes, Any], HandlerResult]] = []
@@ -1125,16 +1169,17 @@ class PeerManager:
                         calls.append(call)
             if not known and _overrides(custom, CustomMessageHandler, "handle_custom_message"):
                 calls.append(custom.handle_custom_message)
-            routes[cls.type] = (cls.__decode__, self._route(calls))
+            routes[cls.type] = (cls.__decode__, self._route(calls), cls.__plain__)
         for cls in (QueryShortChannelIds, ReplyChannelRange):
             if cls.type in routes:
-                decode, handle = routes[cls.type]
-                routes[cls.type] = (_refusing_zlib(decode), handle)
+                decode, handle, plain = routes[cls.type]
+                routes[cls.type] = (_refusing_zlib(decode), handle, plain)
         for cls, answer in self._minimal_answers().items():
             if cls in self._messages and not _overrides(route, RoutingMessageHandler, f"handle_{cls.name}"):
-                routes[cls.type] = (routes[cls.type][0], answer)
+                decode, _, plain = routes[cls.type]
+                routes[cls.type] = (decode, answer, plain)
         if StartBatch in self._messages:
-            routes[StartBatch.type] = (StartBatch.__decode__, self._on_start_batch)
+            routes[StartBatch.type] = (StartBatch.__decode__, self._on_start_batch, StartBatch.__plain__)
         return routes
 
     def _route(self, calls: list[Callable[[bytes, Any], HandlerResult]]) -> Callable[[_Peer, Any], None]:
@@ -1187,7 +1232,8 @@ class PeerManager:
         why = fault_of(message)
         if why is None:
             takes = _overrides(self._handler.chan_handler, ChannelMessageHandler, "handle_commitment_signed_batch")
-            peer.batch = Batch(message, keep=message.batch_size if takes else 1)
+            protected = takes and self.protects(peer.node_id)
+            peer.batch = Batch(message, message.batch_size if takes else 1, protected)
         elif message.batch_size < MIN_BATCH:
             self._warn(peer, why)
         else:
@@ -1424,6 +1470,12 @@ class PeerManager:
 
 def _nothing(peer: _Peer, message: Any) -> None:
     pass
+
+
+def _cut_hex(features: Features) -> str:
+    """For the log: a peer may set half a million bits."""
+    shown = features.to_bytes()
+    return shown.hex() if len(shown) <= LOGGED_FEATURE_BYTES else f"{shown[-LOGGED_FEATURE_BYTES:].hex()} and higher ones"
 
 
 def _overrides(handler: BaseMessageHandler, base: type[BaseMessageHandler], method: str) -> bool:

@@ -26,13 +26,16 @@ MAX_DIALS: Final = 32
 COST_PER_SECOND: Final = 1024 * 1024
 """What a peer may cause us, in bytes of work, without being slowed down."""
 COST_BURST: Final = 4 * 1024 * 1024
-"""What it may cause at once: 64 of the largest pongs, 512 queries, 16,000 messages of unknown types."""
+"""What it may cause at once: 64 of the largest pongs, 512 queries, 16,000 messages of unknown types, 64 warnings."""
 COST_OF_QUERY: Final = 8 * 1024
 """A gossip query: 30 to 50 bytes in, a search and an answer of kilobytes out."""
 COST_OF_UNKNOWN: Final = 256
 """An odd message that nobody knows: no handler asked for it, and all of it was decrypted for nothing."""
-COST_OF_WORDS: Final = 1024
-"""A warning or an error: each is a record in somebody's log."""
+COST_OF_WORDS: Final = 64 * 1024
+"""A warning, an error, or gossip that cannot be read: each is a record in somebody's log, 16 a second for long."""
+COST_OF_PIECE: Final = 32
+"""An item of a list, or a record that nobody knows, of a message that has many: each is an object to make, half a
+microsecond. Twenty thousand of them fit into one message."""
 
 DuplicateRule: TypeAlias = Literal["newest", "oldest"]
 """Which of two connections with one node stays. ``newest``: the newer, but of two that were dialled at the same time
@@ -61,7 +64,7 @@ class Population:
     """How many there are when a decision is made."""
 
     strangers: int
-    """Inbound connections whose Init has not been accepted."""
+    """Inbound connections that are no peers: not yet, or not any more and not closed, or their last messages not read."""
     strangers_of_source: int
     """Those of them from where the newcomer comes from; 0 if its source is not limited by itself."""
     peers: int
@@ -94,7 +97,7 @@ class Policy:
         """Rules for one peer nursery.
 
         Args:
-          max_strangers: inbound connections that are not peers yet.
+          max_strangers: inbound connections that are not peers yet, or not any more and not done with.
           max_strangers_per_source: of one IPv4 address, or one IPv6 /64.
           limit_local_sources: whether loopback and private sources are limited by themselves too. Tor, reverse proxies
             and everyone behind them come from one such address, so by default only the total counts them.

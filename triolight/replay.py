@@ -371,7 +371,9 @@ class _Player(Seams, PeerObserver):
                     manager.send_encoded(connected[details.node_id], (message,))
             case "send_ping":
                 ignored = bytes.fromhex(told["ignored"])
-                manager.send_ping(self._descriptor(told), told["num_pong_bytes"], ignored)
+                manager.send_ping(self._descriptor(told), told["num_pong_bytes"], ignored, _token(told))
+            case "forget_ping":
+                manager.forget_ping(self._descriptor(told), _token(told))
             case "disconnect":
                 manager.disconnect(self._descriptor(told), _reason(told["reason"]))
             case "disconnect_by_node_id":
@@ -624,6 +626,11 @@ def _shown(outcome: Json) -> str:
 
 def _address(told: Json) -> Address | None:
     return read_addresses(bytes.fromhex(told))[0] if told else None
+
+
+def _token(told: dict[str, Json]) -> object:
+    """A keepalive's is None; whose the others are is not on the tape."""
+    return None if told["keepalive"] else "somebody's"
 
 
 def _reason(told: Json) -> DisconnectReason | str | None:

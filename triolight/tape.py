@@ -79,6 +79,7 @@ CALLS: Final = frozenset(
         "disconnect_all_peers",
         "disconnect_by_node_id",
         "end_throttle",
+        "forget_ping",
         "hold_reading",
         "new_inbound_connection",
         "new_outbound_connection",
@@ -359,7 +360,15 @@ class Tape(Seams):
     def _send_ping(
         self, descriptor: SocketDescriptor, num_pong_bytes: int = 0, ignored: bytes = b"", token: Any = None
     ) -> dict[str, Json]:
-        return {"of": self.number(descriptor), "num_pong_bytes": num_pong_bytes, "ignored": ignored.hex()}
+        return {
+            "of": self.number(descriptor),
+            "num_pong_bytes": num_pong_bytes,
+            "ignored": ignored.hex(),
+            "keepalive": token is None,
+        }
+
+    def _forget_ping(self, descriptor: SocketDescriptor, token: Any) -> dict[str, Json]:
+        return {"of": self.number(descriptor), "keepalive": token is None}
 
     # -- answers -------------------------------------------------------------------------------------------------------
 

@@ -102,6 +102,7 @@ from triolight.messages.declare import Structure as Structure
 from triolight.messages.declare import TlvStream as TlvStream
 from triolight.messages.declare import UnknownMessage as UnknownMessage
 from triolight.messages.declare import message as message
+from triolight.messages.declare import pieces_of as pieces_of
 from triolight.messages.declare import structure as structure
 from triolight.messages.declare import tlv_stream as tlv_stream
 from triolight.messages.lsps import LSPS0 as LSPS0

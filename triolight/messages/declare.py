@@ -45,6 +45,8 @@ from triolight.wire import Codec, TlvRecord
 _REQUIRED: Final = object()
 _CHECKED_BY_SIZE: Final = (wire.Integer.check, wire.FixedBytes.check)
 """What these ask of a value, struct asks too."""
+_FEW_PIECES_BYTES: Final = 64
+"""What is longer than its fixed fields by no more than this cannot hold many items or records."""
 _SHOWN_BYTES: Final = 33
 """Bytes a repr shows of one value: a node id whole, a long payload by its beginning."""
 
@@ -189,6 +191,8 @@ class Message(Structure):
     """The BOLT's name, as `channel_update`."""
     __decode__: ClassVar[Callable[[bytes], Any]]
     __encode__: ClassVar[Callable[[Any], bytes]]
+    __plain__: ClassVar[int] = 0
+    """Bytes up to which a message of this type cannot hold many pieces; see `pieces_of`."""
 
     if TYPE_CHECKING:
         extension: bytes = b""
@@ -286,9 +290,33 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
         has_tlvs = bool(fields) and isinstance(fields[-1].codec, _TlvStreamCodec)
         made.__decode__ = _compile_decode(made, fields, has_tlvs)
         made.__encode__ = _compile_encode(made, fields)
+        made.__plain__ = _plain_bytes(fields)
         return made
 
     return declare
+
+
+def _plain_bytes(fields: tuple[Field, ...]) -> int:
+    bytes_only = all(field.codec.format or isinstance(field.codec, wire.PrefixedBytes | wire.Remainder) for field in fields)
+    if bytes_only and fields and fields[-1].codec.open_ended:
+        return wire.MAX_MESSAGE_LENGTH
+    fixed = sum(struct.calcsize(">" + field.codec.format) for field in fields if field.codec.format)
+    return fixed + _FEW_PIECES_BYTES
+
+
+def pieces_of(value: Structure) -> int:
+    """How many items of lists, and records that nobody knows, a message holds: each of them costs, while bytes are only
+    cut out. An extension, which is kept as bytes, counts as the most that it could hold."""
+    count = 0
+    for field in value.__fields__:
+        one = getattr(value, field.name)
+        if field.name == "extension":
+            count += len(one) // 2
+        elif isinstance(one, tuple):
+            count += len(cast("tuple[Any, ...]", one))  # type: ignore[redundant-cast]
+        elif isinstance(one, Structure):
+            count += pieces_of(one)
+    return count
 
 
 def _bolt_name(cls: type[Structure]) -> str:
