@@ -516,22 +516,31 @@ class PeerNursery(PeerObserver):
     async def _report(self, error: BaseException) -> None:
         """Something of the application's has raised in a task of ours: as after a handler's bug, everyone hears goodbye,
         and it leaves the block. A cancellation is none."""
-        if isinstance(error, trio.Cancelled):
-            raise error
-        with trio.CancelScope(shield=True):
-            await self._events_in.send(Crashed(error))
+        cancelled: BaseException | None
+        rest: BaseException | None
+        if isinstance(error, BaseExceptionGroup):
+            cancelled, rest = cast("BaseExceptionGroup[BaseException]", error).split(trio.Cancelled)
+        else:
+            cancelled, rest = (error, None) if isinstance(error, trio.Cancelled) else (None, error)
+        if rest is not None:
+            with trio.CancelScope(shield=True):
+                await self._events_in.send(Crashed(rest))
+        if cancelled is not None:
+            raise cancelled
 
     def _link(
         self, stream: trio.abc.Stream, node_id: bytes | None, address: Address | None, deadlines: Deadlines
     ) -> Link:
         link = Link(stream, node_id, address, deadlines, trio.current_time() + deadlines.handshake)
+        if link.inbound:
+            link.source = self._policy.source_of(address)
         self._count_stranger(link)
         return link
 
     def _count_stranger(self, link: Link) -> None:
         """It is no peer: not yet, or not any more."""
         if link.inbound and not link.stranger:
-            link.stranger, link.source = True, self._policy.source_of(link.address)
+            link.stranger = True
             self._strangers += 1
             if link.source is not None:
                 self._strangers_of[link.source] = self._strangers_of.get(link.source, 0) + 1
@@ -942,7 +951,8 @@ class PeerNursery(PeerObserver):
             case Work():
                 pass  # the turn that follows does it
             case Crashed(error=error):
-                self._crashed(error)
+                if self._crash is None:  # else we are leaving already, for this or for another reason
+                    self._crashed(error)
             case Shutdown(reason=reason):
                 manager.disconnect_all_peers(reason)
 

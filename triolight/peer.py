@@ -387,7 +387,7 @@ class Link:
     def successor(self, deadline_at: float) -> Link:
         """A fresh link of the same stream, which this one's peer has lost."""
         link = Link(self.descriptor, self.node_id, self.address, self.deadlines, deadline_at)
-        link.inbound = self.inbound
+        link.inbound, link.source = self.inbound, self.source
         link.shaken = True
         link.init = self.init
         return link

@@ -16,7 +16,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from triolight.address import Address, descriptor_of, is_public, write_address
+from triolight.address import (
+    Address,
+    DnsAddress,
+    IPv4Address,
+    IPv6Address,
+    descriptor_of,
+    is_public,
+    write_address,
+)
 from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
 from triolight.connection import (
     LARGEST_PONG,
@@ -111,6 +119,8 @@ CROSSING_SECONDS: Final = 10.0
 PARKED_SECONDS: Final = 2.0
 """Of two connections dialled at the same time, the loser waits so long in case the winner dies: the other side may have
 chosen otherwise. CLN does, by keeping the newest."""
+MAX_ANNOUNCED_ADDRESSES: Final = 100
+"""Of a node_announcement of ours; LDK's limit."""
 LOGGED_FEATURE_BYTES: Final = 64
 """Of a peer's features in the log, the lowest bits: all that have names but a few."""
 MAX_WARNING_TEXT: Final = 400
@@ -403,6 +413,10 @@ class PeerManager:
         """Losers of a crossing, and connections whose successor is just being judged."""
         self._widowed: list[_Peer] = []
         """Those of them whose winner has died."""
+        self._shaken: dict[bytes, dict[_Peer, None]] = {}
+        """Connections whose three acts are done and whose Init was not accepted, by node id."""
+        self._news = False
+        """Whether a handler has pushed an event since they were taken."""
         self._admitting: _Peer | None = None
         """Whom a handler is being asked about."""
         self._dirty: dict[_Peer, None] = {}
@@ -419,6 +433,9 @@ class PeerManager:
         """These handlers are asked from now on."""
         self._handler = handler
         self._handlers: tuple[BaseMessageHandler, ...] = handler.all
+        # LDK takes what channels say first.
+        channels_first = (handler.chan_handler, *handler.all)
+        self._told_in_order: tuple[BaseMessageHandler, ...] = tuple({id(one): one for one in channels_first}.values())
         self._routes: dict[int, _Route] = self._make_routes()
         chan = handler.chan_handler
         self._message_received: Callable[[bytes], None] | None = (
@@ -451,8 +468,10 @@ class PeerManager:
     ) -> bytes:
         """Registers a connection that we dialled. Returns act one, 50 bytes, for the caller to write before all else.
 
-        Raises ValueError if the node id is no point, or the descriptor is registered already.
+        Raises ValueError if the node id is no point, or our own, or the descriptor is registered already.
         """
+        if their_node_id == self.our_node_id:
+            raise ValueError("that is our own node id")
         handshake = self._register(descriptor, their_node_id, remote_address)
         self._peers[descriptor].shown_id = their_node_id
         return handshake.act_one()
@@ -497,7 +516,7 @@ class PeerManager:
             raise PeerHandleError(_unknown_descriptor())
         if peer.reason is not None:
             return True
-        peer.connection.feed(data)
+        peer.connection.feed(bytes(data))
         self._inside += 1
         try:
             self._read(peer)
@@ -511,7 +530,8 @@ class PeerManager:
     def write_buffer_space_avail(self, descriptor: SocketDescriptor) -> None:
         """The descriptor has room again after a short `send_data`. Writes what waits, goes on reading what was left.
 
-        Raises PeerHandleError for a descriptor that is not known.
+        Calls `send_data` once at the least, if only to say again whether the peer may be read. Raises PeerHandleError for
+        a descriptor that is not known.
         """
         peer = self._peers.get(descriptor)
         if peer is None:
@@ -519,9 +539,14 @@ class PeerManager:
         peer.awaiting_space = False
         self._inside += 1
         try:
-            self._write(peer)
+            if not self._write(peer) and peer.reason is None:
+                peer.reading = peer.may_read
+                peer.send_data(b"", peer.reading)
         finally:
             self._inside -= 1
+        if (self._dirty or self._news) and not self._inside and self._on_work is not None:
+            # What was read may have been heard by a handler, and what that says is for others.
+            self._on_work()
 
     def socket_disconnected(self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None) -> None:
         """The socket died by itself, or its end is reported by the driver. An unknown descriptor: nothing happens."""
@@ -542,7 +567,8 @@ class PeerManager:
         try:
             if self._widowed:
                 self._replace_the_dead()
-            for handler in self._handlers:
+            self._news = False
+            for handler in self._told_in_order:
                 for event in handler.get_and_clear_pending_msg_events():
                     self._handle_event(event)
             while self._dirty:
@@ -675,11 +701,13 @@ class PeerManager:
         return bool(self._handlers) and self._handler.chan_handler.protects(node_id)
 
     def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
-        """Ends the connection with this node, if there is one. The peer hears a warning with the reason's words.
+        """Ends the connection with this node, if there is one, also one that waits for its Init. The peer hears a warning
+        with the reason's words, if its Init has come.
 
         What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
         """
-        for peer in (self._parked.get(node_id), self._by_node_id.get(node_id), self._admitting):
+        shaken = self._shaken.get(node_id, {})
+        for peer in (self._parked.get(node_id), *shaken, self._by_node_id.get(node_id), self._admitting):
             if peer is not None and peer.node_id == node_id:
                 self._end_on_request(peer, _requested(reason))
 
@@ -701,14 +729,26 @@ class PeerManager:
         """Signs our node_announcement and queues it to every connected peer.
 
         `rgb` is 3 bytes; `alias` at most 32 bytes of UTF-8, padded with zeros. Features are what the handlers provide
-        for it. The timestamp is the time of day, and always later than the one before. Returns the message.
+        for it. The timestamp is the time of day, and always later than the one before. Returns the message. A peer for
+        which SEND_LIMIT_BYTES wait does not get it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a port
+        0, two host names; and for more than MAX_ANNOUNCED_ADDRESSES.
         """
         if len(alias) > 32:
             raise ValueError(f"an alias has at most 32 bytes, not {len(alias)}")
+        try:
+            alias.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"an alias is UTF-8: {error}") from None
         features = Features()
         for handler in self._handlers:
             features |= handler.provided_node_features()
         described = [descriptor_of(*one) if isinstance(one, tuple) else one for one in addresses]
+        if len(described) > MAX_ANNOUNCED_ADDRESSES:
+            raise ValueError(f"{len(described)} addresses; {MAX_ANNOUNCED_ADDRESSES} are the most")
+        if sum(isinstance(one, DnsAddress) for one in described) > 1:
+            raise ValueError("BOLT 7 allows one host name")
+        if any(isinstance(one, IPv4Address | IPv6Address | DnsAddress) and not one.port for one in described):
+            raise ValueError("BOLT 7 allows no port 0")
         written = sorted((write_address(one) for one in described), key=lambda one: one[0])
         self._last_announcement = max(int(self._unix_time()), self._last_announcement + 1)
         unsigned = NodeAnnouncement(
@@ -723,7 +763,8 @@ class PeerManager:
         signed = sign_announcement(unsigned, self._key)
         encoded = signed.encode()
         for peer in self._by_node_id.values():
-            self._queue_all(peer, (encoded,))
+            if peer.connection.owed_bytes < SEND_LIMIT_BYTES:
+                self._queue_all(peer, (encoded,))
         return signed
 
     # -- for drivers ---------------------------------------------------------------------------------------------------
@@ -747,6 +788,8 @@ class PeerManager:
         """
         if self._driven:
             raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
+        if self._peers:
+            raise RuntimeError("this PeerManager has connections that somebody else drives")
         seams = seams or Seams()
         setup = Setup(
             our_node_id=self.our_node_id,
@@ -796,7 +839,7 @@ class PeerManager:
 
     def abandon_handlers(self) -> None:
         """No handler is called again: one of them has raised. Control messages are answered, goodbyes go out."""
-        self._handlers = ()
+        self._handlers = self._told_in_order = ()
         self._message_received = None
         self._routes = {type_: (decode, _nothing, plain) for type_, (decode, _, plain) in self._routes.items()}
         self._routes |= self._control_routes()
@@ -911,10 +954,13 @@ class PeerManager:
             self._mark(peer)
         if node_id is None:
             return False
+        if node_id == self.our_node_id:
+            raise self._give_up(peer, DisconnectCode.ACT_THREE_FAILED, "its node id is our own")
         peer.node_id = peer.shown_id = node_id
         if self._duplicates == "oldest" and node_id in self._by_node_id:
             # As LDK, before an Init: with one, the other side would let the old connection go for this one.
             raise self._give_up(peer, DisconnectCode.DUPLICATE, _duplicate().message)
+        self._shaken.setdefault(node_id, {})[peer] = None
         connection.queue(self._our_init(peer).encode())
         self._mark(peer)
         self._observer.handshake_done(peer.descriptor, node_id)
@@ -1021,7 +1067,16 @@ class PeerManager:
         if refusal is not None:
             self._end(peer, refusal)
             return
+        self._not_shaken(peer)
         self._admit(peer, init, features)
+
+    def _not_shaken(self, peer: _Peer) -> None:
+        """Its Init was accepted, or it ends."""
+        same = self._shaken.get(peer.node_id)
+        if same is not None and peer in same:
+            del same[peer]
+            if not same:
+                del self._shaken[peer.node_id]
 
     def _admit(self, peer: _Peer, init: Init, features: Features) -> None:
         """One connection a node: the newcomer is connected, parked or ended, and so is the one that is there.
@@ -1283,6 +1338,7 @@ class PeerManager:
     # -- what handlers want --------------------------------------------------------------------------------------------
 
     def _handler_has_work(self) -> None:
+        self._news = True
         if not self._inside and self._on_work is not None:
             self._on_work()
 
@@ -1374,11 +1430,13 @@ class PeerManager:
         self._log(Level.DEBUG, "we send a warning", peer, text=words)
         self._queue_all(peer, (_warning(words),), caused=True)
 
-    def _write(self, peer: _Peer) -> None:
-        """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room."""
+    def _write(self, peer: _Peer) -> bool:
+        """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room.
+        Whether the descriptor has heard anything."""
         connection, descriptor = peer.connection, peer.descriptor
+        told = False
         if self._peers.get(descriptor) is not peer:
-            return
+            return True
         while True:
             while not peer.awaiting_space:
                 data = connection.output()
@@ -1386,6 +1444,7 @@ class PeerManager:
                     break
                 peer.reading = peer.may_read
                 taken = peer.send_data(data, peer.reading)
+                told = True
                 connection.took(taken)
                 peer.awaiting_space = taken < len(data)
             if not peer.unread or peer.held or peer.reason is not None or connection.over_budget:
@@ -1400,6 +1459,8 @@ class PeerManager:
         elif peer.reading != peer.may_read:
             peer.reading = peer.may_read
             peer.send_data(b"", peer.reading)
+            told = True
+        return told
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
@@ -1419,13 +1480,19 @@ class PeerManager:
         """
         if peer.reason is not None:
             return
+        last = None
+        if say == "the reason":
+            last = _warning(reason.message)
+        elif say is not None:
+            try:
+                last = say.encode()
+            except ValueError as error:
+                reason = DisconnectReason(DisconnectCode.MESSAGE_TOO_LONG, Side.US, printable(str(error)))
+                last = _warning(reason.message)
         connection = peer.connection
         connection.drop_queue()
-        if peer.init is not None or reason.code is DisconnectCode.INIT_MALFORMED:
-            if say == "the reason":
-                connection.queue(_warning(reason.message))
-            elif say is not None:
-                connection.queue(say.encode())
+        if last is not None and (peer.init is not None or reason.code is DisconnectCode.INIT_MALFORMED):
+            connection.queue(last)
         peer.ticks = 0
         self._decide(peer, reason)
         self._mark(peer)
@@ -1443,6 +1510,7 @@ class PeerManager:
     def _decide(self, peer: _Peer, reason: DisconnectReason) -> None:
         """The end is decided, whoever caused it: everyone hears of it, once."""
         peer.reason = reason
+        self._not_shaken(peer)
         level = Level.INFO if peer.init is not None else Level.DEBUG
         self._log(level, "ended", peer, code=reason.code, by=reason.by, text=reason.message)
         connected = peer.details is not None
