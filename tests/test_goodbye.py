@@ -35,14 +35,14 @@ async def test_the_goodbye_is_heard_however_the_program_is_cancelled() -> None:
 
                 await program(outside, points)
             peer, warning = await warnings.__anext__()
-            assert b"shutting down" in warning.data
+            assert warning.data == b"shutting down"
             heard.append(points)
             assert isinstance(await events.__anext__(), PeerConnected)
             ended = await events.__anext__()
             assert isinstance(ended, PeerDisconnected)
             assert ended.peer is peer
             assert ended.reason.code is DisconnectCode.PEER_CLOSED
-            assert "shutting down" in ended.reason.message
+            assert ended.reason.message.endswith("after saying: shutting down")
     assert len(heard) == RUNS
 
 

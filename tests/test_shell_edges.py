@@ -199,9 +199,15 @@ async def test_tcp_that_never_answers(autojump_clock: trio.testing.MockClock, mo
 async def test_attach_refuses_what_is_no_node_id() -> None:
     async with open_peer_nursery(make_manager(1)) as near:
         ours, theirs = trio.testing.memory_stream_pair()
-        with pytest.raises(ValueError, match="not a point"):
+        with pytest.raises(ValueError, match="no point of secp256k1"):
             await near.attach(ours, bytes(33))
         assert await theirs.receive_some(1) == b""
+        ours, theirs = trio.testing.memory_stream_pair()
+        with pytest.raises(ValueError, match="our own"):
+            await near.attach(ours, identity(1))
+        assert await theirs.receive_some(1) == b""
+        with pytest.raises(ValueError, match="our own node id"):
+            await near.connect(NodeAddress(identity(1), "127.0.0.1", 9735))
 
 
 async def test_a_remote_address_of_an_attached_stream(autojump_clock: trio.testing.MockClock) -> None:

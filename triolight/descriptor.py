@@ -218,7 +218,7 @@ class StreamDescriptor(SocketDescriptor):
                         await self._send_all(packets[0] if len(packets) == 1 else b"".join(packets))
                     else:
                         await self._write_to(self._socket, packets)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
                     self._broken = True
                 self.write_began = None
             self._unreported += size
@@ -281,9 +281,12 @@ class StreamDescriptor(SocketDescriptor):
                 until = min(deadline, trio.current_time() + DRAIN_SECONDS)
                 with trio.CancelScope(shield=True, deadline=until):
                     await self.stream.aclose()
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
             pass  # it is gone already, or somebody else uses what was given to us: closing is all that is left
         finally:
             with trio.CancelScope(shield=True):
-                await trio.aclose_forcefully(self.stream)
+                try:
+                    await trio.aclose_forcefully(self.stream)
+                except (trio.BrokenResourceError, OSError):
+                    pass  # closed all the same: an error says that it was without grace
 

@@ -54,7 +54,10 @@ class Logger(Protocol):
 
 def wanted_level(logger: Logger) -> Level:
     """From which level on this logger wants records."""
-    return Level(getattr(logger, "level", Level.DEBUG))
+    level = getattr(logger, "level", Level.DEBUG)
+    if not isinstance(level, int):
+        return Level.DEBUG
+    return next((one for one in Level if one >= level), Level.ERROR)
 
 
 class NullLogger:

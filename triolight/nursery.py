@@ -20,6 +20,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, TypeAlias, TypeVar, cast, overload
 
@@ -118,6 +119,8 @@ AGREEING_REPORTS: Final = 2
 """Peers that must have seen us at the same address before it is believed: one alone can say anything."""
 
 M = TypeVar("M", bound=Message | UnknownMessage)
+M2 = TypeVar("M2", bound=Message | UnknownMessage)
+M3 = TypeVar("M3", bound=Message | UnknownMessage)
 
 Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Host and port to a connected stream; OSError if there is none. `trio.open_tcp_stream` is one."""
@@ -133,6 +136,7 @@ class _Dial:
         self.waiting = 0
         self.scope: Final = trio.CancelScope()
         self.done: Final = trio.Event()
+        self.link: Link | None = None
         self.peer: Peer | None = None
         self.reason: DisconnectReason | None = None
         self.init: Init | None = None
@@ -171,7 +175,7 @@ class PeerNursery(PeerObserver):
         self._past_traffic: tuple[Tally, Tally] = ({}, {})
         self._past_pauses = self._past_throttles = 0
         self._events_in, self._events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
-        self._board: Final = Switchboard(manager, self._events_in)
+        self._board: Final = Switchboard(manager, self._events_in, self._released)
         self._peers: dict[bytes, Peer] = {}
         self._links: dict[SocketDescriptor, Link] = {}
         self._dials: dict[bytes, _Dial] = {}
@@ -221,7 +225,7 @@ class PeerNursery(PeerObserver):
 
         `proxy`: for this dial, in place of the nursery's.
 
-        If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
+        ValueError for our own node id. If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
         Raises ConnectError (its reason tells the phase), ValueError for text that is no address. If the other side
         has dialled us at the same time, the connection that survives is returned, whichever it is.
         """
@@ -300,7 +304,7 @@ class PeerNursery(PeerObserver):
             received=by_name(received, registry),
             sent=by_name(sent, registry),
             queued_bytes=sum(self._manager.queued_bytes(link.descriptor) + link.reserved for link in links),
-            inbox_bytes=sum(link.inbox_bytes for link in links),
+            inbox_bytes=self._board.buffered,
             reading_paused=self._past_pauses + sum(link.reading_paused for link in links),
             throttled=self._past_throttles + sum(link.throttled for link in links),
             handshake_failures=MappingProxyType(dict(self._failures)),
@@ -309,9 +313,12 @@ class PeerNursery(PeerObserver):
         )
 
     async def _connect(self, address: NodeAddress, learned: bool, proxy: Proxy | None) -> Peer:
-        self._check_open()
+        if self._leaving.is_set():
+            raise ConnectError(shutdown_reason())
+        if address.node_id == self._manager.our_node_id:
+            raise ValueError("that is our own node id")
         known = self._peers.get(address.node_id)
-        if known is not None:
+        if known is not None and not known.abandoned:
             return known
         dial = self._dials.get(address.node_id)
         if dial is None:
@@ -330,6 +337,8 @@ class PeerNursery(PeerObserver):
                 if self._dials.get(address.node_id) is dial:
                     del self._dials[address.node_id]
                 dial.scope.cancel(reason="nobody waits for this dial any more")
+                if dial.link is not None:
+                    dial.link.abandoned = True
         if dial.peer is not None:
             return dial.peer
         raise ConnectError(dial.reason or shutdown_reason(), dial.init)
@@ -344,14 +353,16 @@ class PeerNursery(PeerObserver):
 
         The stream is ours from now on, even if this fails. `their_node_id` None: the other side is the initiator.
         `remote_address` is told to an inbound peer in Init if it is public. Raises ConnectError, and ValueError if
-        `their_node_id` is no point. Cancelled: the connection is ended.
+        `their_node_id` is no point, or our own. Cancelled: the connection is ended.
         """
         if isinstance(remote_address, tuple):
             remote_address = descriptor_of(*remote_address)
-        if (their_node_id is not None and not is_point(their_node_id)) or self._leaving.is_set():
+        if self._leaving.is_set():
             await trio.aclose_forcefully(stream)
-            self._check_open()
-            raise ValueError("their_node_id is not a point of secp256k1")
+            raise ConnectError(shutdown_reason())
+        if their_node_id is not None and (not is_point(their_node_id) or their_node_id == self._manager.our_node_id):
+            await trio.aclose_forcefully(stream)
+            raise ValueError("their_node_id is our own, or no point of secp256k1")
         if their_node_id is None:
             refusal = self._may_enter(remote_address)
             if refusal is not None:
@@ -393,6 +404,16 @@ class PeerNursery(PeerObserver):
 
     @overload
     def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, AnyMessage]]: ...
+    @overload
+    def subscribe(self, first: type[M], /, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, M]]: ...
+    @overload
+    def subscribe(
+        self, first: type[M], second: type[M2], /, *, buffer_bytes: int = ...
+    ) -> Inbox[tuple[Peer, M | M2]]: ...
+    @overload
+    def subscribe(
+        self, first: type[M], second: type[M2], third: type[M3], /, *, buffer_bytes: int = ...
+    ) -> Inbox[tuple[Peer, M | M2 | M3]]: ...
     @overload
     def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> Inbox[tuple[Peer, M]]: ...
     def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> Inbox[Any]:
@@ -546,8 +567,8 @@ class PeerNursery(PeerObserver):
                 self._strangers_of[link.source] = self._strangers_of.get(link.source, 0) + 1
 
     def _released(self, link: Link) -> None:
-        """The stream is closed, or all that it brought is delivered; once both are true, nothing is left of it."""
-        if link.gone.is_set() and not link.delivering:
+        """The stream is closed, or all that it brought is taken; once both are true, nothing is left of it."""
+        if link.gone.is_set() and not link.delivering and not link.inbox_bytes:
             self._no_stranger(link)
 
     def _no_stranger(self, link: Link) -> None:
@@ -646,6 +667,7 @@ class PeerNursery(PeerObserver):
             return
         link = self._link(stream, address.node_id, descriptor_of(address.host, address.port), deadlines)
         link.deadline_at = deadline_at
+        dial.link = link
         self._start(link)
         try:
             await link.outcome.wait()
@@ -662,6 +684,7 @@ class PeerNursery(PeerObserver):
 
     async def _abandon(self, link: Link) -> None:
         """Whoever wanted this connection does not wait for it any more. Shielded: the pump waits for nobody."""
+        link.abandoned = True
         why = DisconnectReason(DisconnectCode.REQUESTED, Side.US, "the dial was cancelled")
         with trio.CancelScope(shield=True):
             await self._events_in.send(Disconnect(link, why))
@@ -727,8 +750,10 @@ class PeerNursery(PeerObserver):
             share = TOTAL_CHUNK_BYTES // max(1, len(self._links))
             try:
                 data = await descriptor.receive(max(MIN_CHUNK, min(MAX_CHUNK, share)))
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                words = _os_words(error.__cause__) if isinstance(error.__cause__, OSError) else "the connection broke"
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError) as error:
+                # A stream that was given to us may raise the system's errors as they are.
+                cause = error if isinstance(error, OSError) else error.__cause__
+                words = _os_words(cause) if isinstance(cause, OSError) else "the connection broke"
                 return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words))
             if not data:
                 return DisconnectReason(DisconnectCode.PEER_CLOSED, Side.PEER, "the peer closed the connection")
@@ -1031,8 +1056,9 @@ class PeerNursery(PeerObserver):
             next_at = since + (deadlines.stall if link.stall_logged else min(STALL_LOGGED_AFTER, deadlines.stall))
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
-        elif self._manager.over_budget(link.descriptor):
-            # It owes us the reading of what it has asked for: whether it takes that is what it is judged by.
+        elif link.descriptor.write_began is not None or self._manager.over_budget(link.descriptor):
+            # It owes us the reading of what there is for it: whether it takes that is what it is judged by. A ping of ours
+            # may still be behind all that.
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
             next_at = now + min(deadlines.ping_interval, deadlines.pong)
@@ -1343,11 +1369,13 @@ class _OpenPeerNursery:
     ) -> bool:
         shell = self._shell
         shell._leaving.set()
+        failed = shell._body_scope.cancel_called  # the body was ended by a crash of ours: what it raises follows from that
         try:
             return bool(await self._opened.__aexit__(kind, error, trace))
         except BaseExceptionGroup as group:
-            # A nursery puts what its block raises into a group. Alone, the body's own exception leaves as it was.
-            if error is not None and group.exceptions == (error,):
+            # A nursery puts what its block raises into a group. Alone, the body's own exception leaves as it was, also
+            # if that is a group.
+            if error is not None and not failed and len(group.exceptions) == 1:
                 return False
             raise
         finally:
@@ -1377,7 +1405,7 @@ def open_peer_nursery(
     of the body leaves as it is; a handler's leaves in an ExceptionGroup; both together in one group. One manager, one
     open block at a time: RuntimeError for a second.
 
-    Seconds, `math.inf` for never:
+    Seconds, `math.inf` for never; ValueError for less than 0 or, but for the last, 0:
       handshake_deadline: from the start of TCP's connect (or accept) to the third act.
       init_deadline: from there to the peer's Init.
       ping_interval: between our pings; a peer from which nothing at all comes for so long after a ping is ended.
@@ -1401,5 +1429,8 @@ def open_peer_nursery(
         stall=stall_deadline,
         goodbye=goodbye_deadline,
     )
+    for name, seconds in asdict(deadlines).items():
+        if not seconds >= 0 or (not seconds and name != "goodbye"):
+            raise ValueError(f"{name}: a deadline is more than 0 seconds, not {seconds}")
     shell = PeerNursery(manager, deadlines, policy or Policy(), dial, proxy, jitter or random.Random())
     return _OpenPeerNursery(manager, shell, tape)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
 from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
@@ -37,6 +37,8 @@ PEER_EVENTS: Final = 1000
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message | UnknownMessage)
+M2 = TypeVar("M2", bound=Message | UnknownMessage)
+M3 = TypeVar("M3", bound=Message | UnknownMessage)
 AnyMessage: TypeAlias = Message | UnknownMessage
 
 
@@ -259,6 +261,7 @@ class Link:
     """One connection as the shell sees it: its descriptor, its peer, and who waits for what."""
 
     __slots__ = (
+        "abandoned",
         "address",
         "counts",
         "deadline_at",
@@ -330,6 +333,8 @@ class Link:
         """Another connection with the same node was kept; this one waits in case that one dies."""
         self.survivor: Peer | None = None
         """The one that was kept."""
+        self.abandoned = False
+        """Whoever dialled it does not wait for it any more: it is about to end."""
         self.reason: DisconnectReason | None = None
         self.init: Init | None = None
         self.shaken = False
@@ -410,6 +415,11 @@ class Inbox(Generic[T]):
     """An iterator of messages, with what is read ahead for a busy reader; ends when there can be no more."""
 
     def __init__(self, board: Switchboard, link: Link | None, types: tuple[type, ...], buffer_bytes: int) -> None:
+        for one in types:
+            if not (isinstance(one, type) and issubclass(one, Message | UnknownMessage)):
+                raise TypeError(f"a subscriber wants classes of messages, not {one!r:.80}")
+        if buffer_bytes < 1:
+            raise ValueError(f"buffer_bytes is at least 1, not {buffer_bytes}")
         self._board: Final = board
         self.link: Final = link
         self.types: Final = types
@@ -444,13 +454,13 @@ class Inbox(Generic[T]):
         item, cost = queue.popleft()
         if queue:
             self._queues[link] = queue  # behind the others
-        link.inbox_bytes -= cost
         self._total -= cost
         used = self._used[link] - cost
         if used:
             self._used[link] = used
         else:
             del self._used[link]
+        self._board.took(link, cost)
         if self._waiting:
             self.taken_at = trio.current_time()
             # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
@@ -469,7 +479,7 @@ class Inbox(Generic[T]):
         self._board.leave(self)
         self._out.close()
         for link, used in self._used.items():
-            link.inbox_bytes -= used
+            self._board.took(link, used)
         self._used.clear()
         self._queues.clear()
         for room in self._waiting.values():
@@ -500,6 +510,7 @@ class Inbox(Generic[T]):
         self._used[link] = used + cost
         self._total += cost
         link.inbox_bytes += cost
+        self._board.buffered += cost
         return True
 
     async def deliver(self, link: Link, message: AnyMessage, cost: int) -> None:
@@ -574,9 +585,15 @@ class PeerEvents:
 class Switchboard:
     """What all peers of one block share: the way to the pump, and who listens."""
 
-    def __init__(self, manager: PeerManager, events_in: trio.MemorySendChannel[PumpEvent]) -> None:
+    def __init__(
+        self, manager: PeerManager, events_in: trio.MemorySendChannel[PumpEvent], drained: Callable[[Link], None]
+    ) -> None:
         self.manager: Final = manager
         self.events_in: Final = events_in
+        self.buffered = 0
+        """Bytes that wait for subscribers, of peers that have ended too."""
+        self._drained: Final = drained
+        """Called when nothing of an ended peer's waits any more."""
         self.inboxes: list[Inbox[Any]] = []
         """Those that want every peer's messages."""
         self._count = 0
@@ -606,6 +623,13 @@ class Switchboard:
             link.matches.clear()
         if not self.ended:  # after that the manager is somebody else's
             self.manager.observe_messages(bool(self._count))
+
+    def took(self, link: Link, cost: int) -> None:
+        """A subscriber has taken, or does not want any more, so much of what waited of this peer."""
+        self.buffered -= cost
+        link.inbox_bytes -= cost
+        if not link.inbox_bytes and link.reason is not None:
+            self._drained(link)
 
     def last_taken(self, link: Link) -> float:
         """When a subscriber that has no room for this peer has last taken anything."""
@@ -685,6 +709,11 @@ class Peer:
         """Why the connection has ended; None while it has not."""
         return self._link.reason
 
+    @property
+    def abandoned(self) -> bool:
+        """For nursery.py: its dial was cancelled as it succeeded, and it is about to end."""
+        return self._link.abandoned
+
     def statistics(self) -> PeerStatistics:
         """A snapshot; after the end, of the end."""
         link = self._link
@@ -711,6 +740,9 @@ class Peer:
         Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
         a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
         """
+        for message in messages:
+            if not isinstance(message, Message | UnknownMessage):
+                raise TypeError(f"messages are sent, not {type(message).__name__}")
         encoded = tuple([message.encode() for message in messages])
         size = sum(map(len, encoded))
         link, board = self._link, self._board
@@ -771,12 +803,20 @@ class Peer:
     @overload
     def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[AnyMessage]: ...
     @overload
+    def subscribe(self, first: type[M], /, *, buffer_bytes: int = ...) -> Inbox[M]: ...
+    @overload
+    def subscribe(self, first: type[M], second: type[M2], /, *, buffer_bytes: int = ...) -> Inbox[M | M2]: ...
+    @overload
+    def subscribe(
+        self, first: type[M], second: type[M2], third: type[M3], /, *, buffer_bytes: int = ...
+    ) -> Inbox[M | M2 | M3]: ...
+    @overload
     def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> Inbox[M]: ...
     def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> Inbox[Any]:
         """``async with peer.subscribe(Pong) as inbox: async for message in inbox``: its messages of these types.
 
         No types: all of them, also those the registry does not know. The iteration ends with the peer, when all that
-        came before has been delivered. While the reader is busy, up to `buffer_bytes` are read ahead; then the peer is
+        came before has been delivered. TypeError for what is no class of messages. While the reader is busy, up to `buffer_bytes` are read ahead; then the peer is
         not read from until the reader has caught up.
         """
         return Inbox[Any](self._board, self._link, types, buffer_bytes)

@@ -878,7 +878,7 @@ class PeerManager:
         """Holds back (True) or lets go on (False) the reading of one peer: its messages have no place to go for now.
 
         The one call that an observer may make from `message_received`: the message after it is not read then.
-        `process_events` has to follow. Unknown descriptor: nothing happens.
+        `process_events` has to follow. Unknown descriptor, or one whose Init has not come: nothing happens.
         """
         self._hold(self._peers.get(descriptor), _HELD_BY_DRIVER, held)
 
@@ -887,7 +887,7 @@ class PeerManager:
         self._hold(self._peers.get(descriptor), _HELD_THROTTLED, False)
 
     def _hold(self, peer: _Peer | None, why: int, held: bool) -> None:
-        if peer is not None and bool(peer.held & why) != held:
+        if peer is not None and peer.init is not None and bool(peer.held & why) != held:
             peer.held ^= why
             self._mark(peer)
 
@@ -932,6 +932,9 @@ class PeerManager:
                 if peer.reason is not None:
                     break
         except ProtocolFault as fault:
+            if peer.init is None and fault.code is not DisconnectCode.INIT_MALFORMED:
+                # Before its Init nothing may be said: as after any other first message.
+                raise self._give_up(peer, fault.code, fault.words) from None
             self._fault(peer, fault)
         finally:
             if peer.unread and connection.unread_bytes == 0:
