@@ -16,9 +16,9 @@ import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
+from triolight.as_json import to_json
 from triolight.cli import cli
 from triolight.cli_messages import MAX_JSON_LINE, MAX_LINE
-from triolight.as_json import to_json
 from triolight.messages import BOLT, Error, NodeAnnouncement, QueryShortChannelIds, UnknownMessage
 
 VECTORS = Path(__file__).parent / "vectors"

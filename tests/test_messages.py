@@ -397,7 +397,7 @@ def test_onion_message_vectors() -> None:
     payload = OnionmsgTlv(reply_path=path, unknown=(TlvRecord(1, b"hello"),))
     assert OnionmsgTlv.decode(payload.encode()) == payload
     for bad, where in ((b"\x02\x01\x04", "reply_path"), (b"\x03\x00\x02\x00", None), (b"\x06\x00", None)):
-        with pytest.raises(DecodeError, match="^onionmsg_tlv") as caught:
+        with pytest.raises(DecodeError, match=r"^onionmsg_tlv") as caught:
             OnionmsgTlv.decode(bad)
         assert where is None or where in caught.value.field
         assert caught.value.offset is not None

@@ -53,8 +53,8 @@ class StreamDescriptor(SocketDescriptor):
         self.writer_scope: Final = trio.CancelScope(shield=True)
         """Shields the writer; only its deadline ends it."""
         self.write_began: float | None = None
-        """Since when the writer waits for the socket to take a byte, in the clock's seconds; None while it has nothing to
-        write."""
+        """Since when the writer waits for the socket to take a byte, in the clock's seconds; None while it has nothing
+        to write."""
         self._outbox_in, self._outbox = trio.open_memory_channel[bytes](OUTBOX_ITEMS)
         self._room = OUTBOX_BYTES
         self._starved = False
@@ -69,8 +69,8 @@ class StreamDescriptor(SocketDescriptor):
         self._may_read = trio.Event()
         self._may_read.set()
         self._given = True
-        """Whether the manager has been given what was read last. Until then its word is about what it knows, and nothing
-        is read that could overtake it."""
+        """Whether the manager has been given what was read last. Until then its word is about what it knows, and
+        nothing is read that could overtake it."""
         self._closing = False
         self._broken = False
 
@@ -232,8 +232,9 @@ class StreamDescriptor(SocketDescriptor):
             self.write_began = trio.current_time()
 
     async def _write_to(self, socket: trio.socket.SocketType, packets: list[bytes]) -> None:
-        """Writes all, at once if there is room: without a copy, and without the turn that `send_all` takes to see whether
-        it was cancelled. Whoever calls it waits for packets, so that a peer that takes everything holds up nobody."""
+        """Writes all, at once if there is room: without a copy, and without the turn that `send_all` takes to see
+        whether it was cancelled. Whoever calls it waits for packets, so that a peer that takes everything holds up
+        nobody."""
         waiting: list[bytes | memoryview] = [*packets]
         while True:
             try:
@@ -289,4 +290,3 @@ class StreamDescriptor(SocketDescriptor):
                     await trio.aclose_forcefully(self.stream)
                 except (trio.BrokenResourceError, OSError):
                     pass  # closed all the same: an error says that it was without grace
-

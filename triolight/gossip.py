@@ -163,7 +163,9 @@ def refuse_zlib(message: QueryShortChannelIds | ReplyChannelRange) -> None:
     if message.encoded_short_ids[:1] == bytes((ZLIB,)):
         # What stands before it: type, chain_hash, in a reply the range and sync_complete, and its own length.
         at = 36 if isinstance(message, QueryShortChannelIds) else 45
-        raise DecodeError("zlib compression is not supported", message=message.name, field="encoded_short_ids", offset=at)
+        raise DecodeError(
+            "zlib compression is not supported", message=message.name, field="encoded_short_ids", offset=at
+        )
 
 
 def _uncompressed(encoded: bytes, field: str) -> bytes:

@@ -169,7 +169,8 @@ class UpdateHtlcs:
     that belongs before them if there are several (one for each funding transaction while a splice is pending). The
     largest that is legal, 1.8 MB, is written whole. Dropped if the node is not connected.
 
-    ValueError if a message belongs to another channel or elsewhere among these, or there are more commitment_signed than BOLT 2 allows (20).
+    ValueError if a message belongs to another channel or elsewhere among these, or there are more commitment_signed
+    than BOLT 2 allows (20).
     """
 
     caused: ClassVar[bool] = False
@@ -194,9 +195,9 @@ class UpdateHtlcs:
             (UpdateAddHtlc, self.adds),
             (CommitmentSigned, self.commitment_signed),
         ):
-            for message in messages:
-                if type(message) is not kind:
-                    raise ValueError(f"{kind.name} is expected, not {type(message).__name__}")
+            for one in messages:
+                if type(one) is not kind:
+                    raise ValueError(f"{kind.name} is expected, not {type(one).__name__}")
         for message in self.messages:
             if message.channel_id != self.channel_id:
                 raise ValueError(f"{message.name} of another channel: {message.channel_id.hex()}")
@@ -346,8 +347,8 @@ class ChannelMessageHandler(BaseMessageHandler):
         """A message of any kind came from this peer, Init included: it is alive."""
 
     def protects(self, node_id: bytes) -> bool:
-        """Whether this node matters (it has a channel): the policy's limits on peers do not keep it out, and its batches
-        may be as large as BOLT 2 lets them be."""
+        """Whether this node matters (it has a channel): the policy's limits on peers do not keep it out, and its
+        batches may be as large as BOLT 2 lets them be."""
         return False
 
     def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> HandlerResult:
@@ -452,8 +453,8 @@ class ChannelMessageHandler(BaseMessageHandler):
     ) -> HandlerResult:
         """What a start_batch announced, once it is complete: 2 to 20 commitment_signed of one channel.
 
-        They do not go to `handle_commitment_signed`. While this method is not overridden, only the first is held; of a node
-        that `protects` does not name, 512 KiB of one batch.
+        They do not go to `handle_commitment_signed`. While this method is not overridden, only the first is held; of a
+        node that `protects` does not name, 512 KiB of one batch.
         """
         return self.unhandled(node_id, messages[0])
 

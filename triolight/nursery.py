@@ -96,8 +96,8 @@ from triolight.proxy import Proxy, ProxyError, check_extra, open_through
 from triolight.tape import Tape
 
 TURN_WORK: Final = 32
-"""Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more, and each 16 items of
-lists and records that nobody knows."""
+"""Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more, and each 16 items
+of lists and records that nobody knows."""
 LONE_TURN_WORK: Final = 64
 """While nobody else's input waits."""
 LEFTOVER_EVERY: Final = 4
@@ -225,9 +225,10 @@ class PeerNursery(PeerObserver):
 
         `proxy`: for this dial, in place of the nursery's.
 
-        ValueError for our own node id. If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
-        Raises ConnectError (its reason tells the phase), ValueError for text that is no address. If the other side
-        has dialled us at the same time, the connection that survives is returned, whichever it is.
+        ValueError for our own node id. If it is connected already: that peer. Two calls for one node share one dial;
+        cancelling one leaves the other. Raises ConnectError (its reason tells the phase), ValueError for text that is
+        no address. If the other side has dialled us at the same time, the connection that survives is returned,
+        whichever it is.
         """
         if isinstance(address, str):
             address = NodeAddress.parse(address)
@@ -535,8 +536,8 @@ class PeerNursery(PeerObserver):
         return self._link(stream, None, address, self._deadlines)
 
     async def _report(self, error: BaseException) -> None:
-        """Something of the application's has raised in a task of ours: as after a handler's bug, everyone hears goodbye,
-        and it leaves the block. A cancellation is none."""
+        """Something of the application's has raised in a task of ours: as after a handler's bug, everyone hears
+        goodbye, and it leaves the block. A cancellation is none."""
         cancelled: BaseException | None
         rest: BaseException | None
         if isinstance(error, BaseExceptionGroup):
@@ -1057,8 +1058,8 @@ class PeerNursery(PeerObserver):
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
         elif link.descriptor.write_began is not None or self._manager.over_budget(link.descriptor):
-            # It owes us the reading of what there is for it: whether it takes that is what it is judged by. A ping of ours
-            # may still be behind all that.
+            # It owes us the reading of what there is for it: whether it takes that is what it is judged by. A ping of
+            # ours may still be behind all that.
             if link.ping_sent_at is not None:
                 link.ping_sent_at = now
             next_at = now + min(deadlines.ping_interval, deadlines.pong)
@@ -1369,7 +1370,8 @@ class _OpenPeerNursery:
     ) -> bool:
         shell = self._shell
         shell._leaving.set()
-        failed = shell._body_scope.cancel_called  # the body was ended by a crash of ours: what it raises follows from that
+        # A crash has ended the body: what the body raises may follow from that.
+        failed = shell._body_scope.cancel_called
         try:
             return bool(await self._opened.__aexit__(kind, error, trace))
         except BaseExceptionGroup as group:

@@ -429,8 +429,8 @@ class Inbox(Generic[T]):
         self._in, self._out = trio.open_memory_channel[None](capacity)
         """One for each message; which one, is decided when it is taken."""
         self._queues: dict[Link, deque[tuple[Any, int]]] = {}
-        """Messages and what they count as, for each peer that has some: peers take turns, so that whoever says little is
-        heard beside those who say much."""
+        """Messages and what they count as, for each peer that has some: peers take turns, so that whoever says little
+        is heard beside those who say much."""
         self.taken_at = -math.inf
         """When a message was last taken while a peer waited for room."""
         self._used: dict[Link, int] = {}
@@ -643,9 +643,7 @@ class Switchboard:
         found = link.matches.get(kind)
         if found is None:
             found = link.matches[kind] = tuple(
-                inbox
-                for inbox in (*self.inboxes, *link.inboxes)
-                if not inbox.types or issubclass(kind, inbox.types)
+                inbox for inbox in (*self.inboxes, *link.inboxes) if not inbox.types or issubclass(kind, inbox.types)
             )
         return found
 
@@ -816,8 +814,8 @@ class Peer:
         """``async with peer.subscribe(Pong) as inbox: async for message in inbox``: its messages of these types.
 
         No types: all of them, also those the registry does not know. The iteration ends with the peer, when all that
-        came before has been delivered. TypeError for what is no class of messages. While the reader is busy, up to `buffer_bytes` are read ahead; then the peer is
-        not read from until the reader has caught up.
+        came before has been delivered. TypeError for what is no class of messages. While the reader is busy, up to
+        `buffer_bytes` are read ahead; then the peer is not read from until the reader has caught up.
         """
         return Inbox[Any](self._board, self._link, types, buffer_bytes)
 

@@ -530,8 +530,8 @@ class PeerManager:
     def write_buffer_space_avail(self, descriptor: SocketDescriptor) -> None:
         """The descriptor has room again after a short `send_data`. Writes what waits, goes on reading what was left.
 
-        Calls `send_data` once at the least, if only to say again whether the peer may be read. Raises PeerHandleError for
-        a descriptor that is not known.
+        Calls `send_data` once at the least, if only to say again whether the peer may be read. Raises PeerHandleError
+        for a descriptor that is not known.
         """
         peer = self._peers.get(descriptor)
         if peer is None:
@@ -663,13 +663,14 @@ class PeerManager:
         return self._queue_ping(peer, num_pong_bytes, ignored, token)
 
     def forget_ping(self, descriptor: SocketDescriptor, token: Any) -> bool:
-        """Does not wait any more for the pong of the oldest ping with this token: should it come, it answers none. False
-        if no such ping is outstanding."""
+        """Does not wait any more for the pong of the oldest ping with this token: should it come, it answers none.
+        False if no such ping is outstanding."""
         peer = self._peers.get(descriptor)
         return peer is not None and peer.connection.forget_ping(token)
 
     def over_budget(self, descriptor: SocketDescriptor) -> bool:
-        """Whether a peer is not read from because it has not read what it asked for. False for an unknown descriptor."""
+        """Whether a peer is not read from because it has not read what it asked for. False for an unknown
+        descriptor."""
         peer = self._peers.get(descriptor)
         return peer is not None and peer.connection.over_budget
 
@@ -701,8 +702,8 @@ class PeerManager:
         return bool(self._handlers) and self._handler.chan_handler.protects(node_id)
 
     def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
-        """Ends the connection with this node, if there is one, also one that waits for its Init. The peer hears a warning
-        with the reason's words, if its Init has come.
+        """Ends the connection with this node, if there is one, also one that waits for its Init. The peer hears a
+        warning with the reason's words, if its Init has come.
 
         What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
         """
@@ -730,8 +731,8 @@ class PeerManager:
 
         `rgb` is 3 bytes; `alias` at most 32 bytes of UTF-8, padded with zeros. Features are what the handlers provide
         for it. The timestamp is the time of day, and always later than the one before. Returns the message. A peer for
-        which SEND_LIMIT_BYTES wait does not get it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a port
-        0, two host names; and for more than MAX_ANNOUNCED_ADDRESSES.
+        which SEND_LIMIT_BYTES wait does not get it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a
+        port 0, two host names; and for more than MAX_ANNOUNCED_ADDRESSES.
         """
         if len(alias) > 32:
             raise ValueError(f"an alias has at most 32 bytes, not {len(alias)}")
@@ -1166,16 +1167,19 @@ class PeerManager:
                 answer = handler.peer_connected(peer.node_id, init, peer.inbound)
             finally:
                 self._admitting = None
-            accepts = answer is None or answer is True
-            if accepts:
+            action: ErrorAction | None = None
+            if answer is False:
+                action = DisconnectPeer(reason="refused by a handler")
+            elif answer is not True:
+                action = answer
+            if action is None:
                 accepted.append(handler)
                 if peer.reason is None:
                     continue
             # It was refused, or somebody has ended it meanwhile, from inside of this call.
             for earlier in accepted:
                 earlier.peer_disconnected(peer.node_id)
-            if not accepts:
-                action = DisconnectPeer(reason="refused by a handler") if answer is False else answer
+            if action is not None:
                 self._act(peer, action, refused=True)
             return False
         peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
@@ -1546,7 +1550,9 @@ def _nothing(peer: _Peer, message: Any) -> None:
 def _cut_hex(features: Features) -> str:
     """For the log: a peer may set half a million bits."""
     shown = features.to_bytes()
-    return shown.hex() if len(shown) <= LOGGED_FEATURE_BYTES else f"{shown[-LOGGED_FEATURE_BYTES:].hex()} and higher ones"
+    return (
+        shown.hex() if len(shown) <= LOGGED_FEATURE_BYTES else f"{shown[-LOGGED_FEATURE_BYTES:].hex()} and higher ones"
+    )
 
 
 def _overrides(handler: BaseMessageHandler, base: type[BaseMessageHandler], method: str) -> bool:

@@ -64,7 +64,8 @@ class Population:
     """How many there are when a decision is made."""
 
     strangers: int
-    """Inbound connections that are no peers: not yet, or not any more and not closed, or their last messages not read."""
+    """Inbound connections that are no peers: not yet, or not any more and not closed, or their last messages not
+    read."""
     strangers_of_source: int
     """Those of them from where the newcomer comes from; 0 if its source is not limited by itself."""
     peers: int

@@ -297,7 +297,9 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
 
 
 def _plain_bytes(fields: tuple[Field, ...]) -> int:
-    bytes_only = all(field.codec.format or isinstance(field.codec, wire.PrefixedBytes | wire.Remainder) for field in fields)
+    bytes_only = all(
+        field.codec.format or isinstance(field.codec, wire.PrefixedBytes | wire.Remainder) for field in fields
+    )
     if bytes_only and fields and fields[-1].codec.open_ended:
         return wire.MAX_MESSAGE_LENGTH
     fixed = sum(struct.calcsize(">" + field.codec.format) for field in fields if field.codec.format)
