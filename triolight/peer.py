@@ -415,7 +415,8 @@ class Inbox(Generic[T]):
     """An iterator of messages, with what is read ahead for a busy reader; ends when there can be no more."""
 
     def __init__(self, board: Switchboard, link: Link | None, types: tuple[type, ...], buffer_bytes: int) -> None:
-        for one in types:
+        given: tuple[Any, ...] = types
+        for one in given:
             if not (isinstance(one, type) and issubclass(one, Message | UnknownMessage)):
                 raise TypeError(f"a subscriber wants classes of messages, not {one!r:.80}")
         if buffer_bytes < 1:
@@ -738,9 +739,10 @@ class Peer:
         Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
         a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
         """
-        for message in messages:
-            if not isinstance(message, Message | UnknownMessage):
-                raise TypeError(f"messages are sent, not {type(message).__name__}")
+        given: tuple[Any, ...] = messages
+        for one in given:
+            if not isinstance(one, Message | UnknownMessage):  # text has an `encode` too
+                raise TypeError(f"messages are sent, not {type(one).__name__}")
         encoded = tuple([message.encode() for message in messages])
         size = sum(map(len, encoded))
         link, board = self._link, self._board

@@ -582,8 +582,9 @@ def _why_no_extension(fields: tuple[Field, ...]) -> str | None:
 
 
 def _check_own_extension(value: Message, no_room: str | None) -> bytes:
-    if not isinstance(value.extension, bytes):
-        raise ValueError(f"{value.name}.extension: needs bytes, not {type(value.extension).__name__}")
+    problem = wire.Remainder().check(value.extension)
+    if problem:
+        raise ValueError(f"{value.name}.extension: {problem}")
     if no_room:
         raise ValueError(f"{value.name}.extension: {no_room}")
     try:
