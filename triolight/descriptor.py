@@ -261,7 +261,7 @@ class StreamDescriptor(SocketDescriptor):
             return None
         try:
             return int.from_bytes(fcntl.ioctl(self._socket.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-        except OSError:
+        except (OSError, ValueError):  # it is closed: its number is none any more
             return None
 
     async def close(self, deadline: float, polite: bool) -> None:
