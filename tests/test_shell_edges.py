@@ -206,7 +206,7 @@ async def test_attach_refuses_what_is_no_node_id() -> None:
         with pytest.raises(ValueError, match="our own"):
             await near.attach(ours, identity(1))
         assert await theirs.receive_some(1) == b""
-        with pytest.raises(ValueError, match="our own node id"):
+        with pytest.raises(ConnectError, match="our own node id"):
             await near.connect(NodeAddress(identity(1), "127.0.0.1", 9735))
 
 

@@ -358,7 +358,7 @@ async def test_a_subscriber_that_reads_others_has_not_stalled(autojump_clock: tr
         await honest.send(*[Note(payload=b"a word")] * 20)
         taken, heard = 0, list[int]()
         with trio.move_on_after(400):
-            async for peer, note in inbox:
+            async for _, note in inbox:
                 await trio.sleep(0.01)
                 taken += 1
                 if note.payload == b"a word":
@@ -513,14 +513,18 @@ async def test_leaving_with_a_listener_is_no_crash(autojump_clock: trio.testing.
             self.disconnected += 1
 
     counts = Counts()
-    async with open_peer_nursery(make_manager(2), dial=network.host("8.8.8.8").dial) as far:
-        async with open_peer_nursery(make_manager(1, chan=counts)) as near, far.subscribe(Warning) as warnings:
+    async with (
+        open_peer_nursery(make_manager(2), dial=network.host("8.8.8.8").dial) as far,
+        far.subscribe(Warning) as warnings,
+    ):
+        async with open_peer_nursery(make_manager(1, chan=counts)) as near:
             await near.listen_on(await network.host("9.9.9.9").listen())
             await far.connect(NodeAddress(identity(1), "9.9.9.9", 9735))
             near.keep(NodeAddress(identity(3), "9.9.9.1", 9735))
             await until(lambda: bool(near.peers))
             leaving = near
         assert leaving._crash is None
+        assert (await anext(warnings))[1].data == b"shutting down"
         assert counts.disconnected == 1
 
 
@@ -574,7 +578,7 @@ async def test_wrong_arguments_are_told_to_the_caller(autojump_clock: trio.testi
     for name in ("handshake_deadline", "init_deadline", "ping_interval", "pong_deadline", "stall_deadline"):
         for seconds in (0, -1, float("nan")):
             with pytest.raises(ValueError, match="deadline is more than 0 seconds"):
-                open_peer_nursery(make_manager(1), **{name: seconds})
+                open_peer_nursery(make_manager(1), **{name: seconds})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="goodbye"):
         open_peer_nursery(make_manager(1), goodbye_deadline=-1)
 

@@ -69,7 +69,7 @@ class DisconnectCode(StrEnum):
     BANNED = "BANNED"
     """The policy bans the node or the address."""
     ADDRESS_REFUSED = "ADDRESS_REFUSED"
-    """The policy does not dial this address: a private one that somebody announced, or an onion without a proxy."""
+    """This address is not dialled: a private one that somebody announced, an onion without a proxy, or our own node."""
     TOO_MANY_STRANGERS = "TOO_MANY_STRANGERS"
     """So many inbound connections are being made, altogether or from one source, that the policy takes no more."""
 

@@ -225,7 +225,7 @@ class PeerNursery(PeerObserver):
 
         `proxy`: for this dial, in place of the nursery's.
 
-        ValueError for our own node id. If it is connected already: that peer. Two calls for one node share one dial;
+        If it is connected already: that peer. Two calls for one node share one dial;
         cancelling one leaves the other. Raises ConnectError (its reason tells the phase), ValueError for text that is
         no address. If the other side has dialled us at the same time, the connection that survives is returned,
         whichever it is.
@@ -317,7 +317,8 @@ class PeerNursery(PeerObserver):
         if self._leaving.is_set():
             raise ConnectError(shutdown_reason())
         if address.node_id == self._manager.our_node_id:
-            raise ValueError("that is our own node id")
+            words = "that is our own node id"
+            raise ConnectError(DisconnectReason(DisconnectCode.ADDRESS_REFUSED, Side.US, words))
         known = self._peers.get(address.node_id)
         if known is not None and not known.abandoned:
             return known
