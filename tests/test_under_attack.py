@@ -565,11 +565,12 @@ async def test_a_stream_that_raises_the_systems_errors_ends_alone(
 
 async def test_wrong_arguments_are_told_to_the_caller(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair() as pair:
-        for wrong in ("Warning", Warning(data=b""), int):
+        every: list[Any] = ["Warning", Warning(data=b""), int]
+        for wrong in every:
             with pytest.raises(TypeError, match="classes of messages"):
-                pair.near.subscribe(wrong)  # type: ignore[call-overload]
+                pair.near.subscribe(wrong)
             with pytest.raises(TypeError, match="classes of messages"):
-                pair.to_far.subscribe(Note, wrong)  # type: ignore[call-overload]
+                pair.to_far.subscribe(Note, wrong)
         with pytest.raises(ValueError, match="buffer_bytes"):
             pair.near.subscribe(buffer_bytes=0)
         with pytest.raises(TypeError, match="not str"):
