@@ -454,7 +454,7 @@ class ChannelMessageHandler(BaseMessageHandler):
         """What a start_batch announced, once it is complete: 2 to 20 commitment_signed of one channel.
 
         They do not go to `handle_commitment_signed`. While this method is not overridden, only the first is held; of a
-        node that `protects` does not name, 512 KiB of one batch.
+        node that `protects` does not name, 640 KiB of one batch.
         """
         return self.unhandled(node_id, messages[0])
 

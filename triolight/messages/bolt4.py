@@ -1,5 +1,4 @@
-"""BOLT 4: onion messages, and what stands inside them once it is decrypted. Declarations only: nothing is peeled
-here."""
+"""BOLT 4: onion messages, and what stands inside them once it is decrypted. Declarations only; nothing is peeled."""
 
 from __future__ import annotations
 
