@@ -17,8 +17,8 @@ MAX_BATCH_BYTES: Final = 1280 * 1024
 """Of one batch that is coming in, and held: 20 of the longest commitment_signed that are legal (966 signatures, 62 KB)
 have 1,240 KB. Only for a channel handler that takes batches, from a node that it protects."""
 MAX_STRANGE_BATCH_BYTES: Final = 640 * 1024
-"""The same from a node that the channel handler does not protect: 20 commitment_signed with 483 HTLCs each (620 KB), and
-less than a peer may cost in all."""
+"""The same from a node that the channel handler does not protect: 20 commitment_signed with 483 HTLCs each (620 KB),
+and less than a peer may cost in all."""
 MIN_BATCH: Final = 2
 
 TOLERATED_INSIDE: Final = frozenset((Ping.type, Pong.type, Warning.type, Error.type))
