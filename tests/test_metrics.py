@@ -11,6 +11,7 @@ import subprocess
 import sys
 from functools import partial
 
+import h11
 import pytest
 import trio
 import trio.testing
@@ -91,6 +92,59 @@ async def test_over_http() -> None:
                 await silent.send_eof()
                 assert await silent.receive_some() == b""
             nursery.cancel_scope.cancel()
+
+
+async def test_head_is_get_without_a_body() -> None:
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
+            port = await serving(nursery, peers)
+            for target, status in ((b"/metrics", b"200"), (b"/other", b"404")):
+                for version in (b"1.0", b"1.1"):
+                    rest = target + b" HTTP/" + version + b"\r\nHost: x\r\n\r\n"
+                    head, _, body = (await ask(port, b"HEAD " + rest)).partition(b"\r\n\r\n")
+                    got, _, _ = (await ask(port, b"GET " + rest)).partition(b"\r\n\r\n")
+                    assert (head.split()[1], body) == (status, b"")
+                    assert re.sub(rb"\d+", b"N", head) == re.sub(rb"\d+", b"N", got)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"HEAD / HTTP/1.0\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+async def test_no_request_ends_the_server(request_: bytes, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as peers:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(request_)
+        await ours.send_eof()
+        await serve_metrics(peers)(theirs)  # returns, with or without an answer
+
+
+async def test_an_answer_that_the_library_refuses_ends_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(connection: h11.Connection, event: h11.Event) -> bytes:
+        raise h11.LocalProtocolError("never mind")
+
+    monkeypatch.setattr(h11.Connection, "send", refuse)
+    async with open_peer_nursery(make_manager(1)) as peers:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await serve_metrics(peers)(theirs)
+        assert await ours.receive_some() == b""
 
 
 async def test_a_client_that_stalls(autojump_clock: trio.testing.MockClock) -> None:
