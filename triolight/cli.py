@@ -781,7 +781,8 @@ def check(ctx: click.Context, address: NodeAddress, patience: float, as_json: bo
     """Which rules of the BOLTs a node keeps: a table of what it does.
 
     About thirty short connections, each with a key that is made for it and forgotten. It is polite: nothing is
-    flooded, nothing is changed. Exit code 5 if the node breaks a rule.
+    flooded, nothing is changed. Exit code 5 if the node breaks a rule; 3, 4 or 6, and no rules, if it cannot be reached
+    or its first handshake does not finish.
     """
     ctx.exit(_run(_check, address, patience, as_json))
 
@@ -794,6 +795,9 @@ async def _check(address: NodeAddress, patience: float, as_json: bool) -> int:
             _data(as_json, str(one), "finding", rule=one.rule, where=one.where, verdict=one.verdict, seen=one.seen)
     except OSError as error:
         raise _NoNetwork(f"cannot reach {address}: {error.strerror or error}") from None
+    except ConnectError as error:
+        _progress(f"failed: {error.reason}")
+        return exit_code(error.reason)
     _progress(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
     return PROTOCOL if Verdict.BREAKS in counts else 0
 
