@@ -155,7 +155,7 @@ async def test_a_dial_that_takes_for_ever(autojump_clock: trio.testing.MockClock
         await trio.sleep_forever()
         raise AssertionError
 
-    with pytest.raises(ConnectError, match="HANDSHAKE_TIMEOUT.*within 10 seconds"):
+    with pytest.raises(ConnectError, match=r"HANDSHAKE_TIMEOUT.*within 10 seconds"):
         await anext(check_peer(NodeAddress(identity(1), "there"), dial=dial))
     assert trio.current_time() == 10
 
