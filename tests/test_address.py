@@ -159,6 +159,8 @@ def test_descriptor_of_what_people_write() -> None:
     assert descriptor_of("example.org", 1) == DnsAddress("example.org", 1)
     with pytest.raises(ValueError, match="not a host"):
         descriptor_of("a b", 1)
+    with pytest.raises(ValueError, match="not a version 3 onion name"):
+        descriptor_of(BOLT7["onion_v3"]["hostname"] + ".", 1)
 
 
 PRIVATE = ["0.0.0.1", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.1.1", "172.16.0.1", "172.31.9.9", "192.168.1.1"]

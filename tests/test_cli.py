@@ -24,8 +24,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import click
 import pytest
 import trio
+import trio.testing
 from click.testing import CliRunner
 
 from tests.support import identity, open_pair, secret
@@ -81,8 +83,8 @@ class Running:
                 return line.rstrip("\n")
         raise AssertionError(f"the output ended without {words}; stderr: {self.errors}")
 
-    def interrupt(self) -> None:
-        self.process.send_signal(signal.SIGINT)
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        self.process.send_signal(number)
 
     def finish(self) -> tuple[int, list[str]]:
         """Its exit code, and the rest of its stdout."""
@@ -241,6 +243,8 @@ def test_listen_in_words() -> None:
         code, _, errors = run("ping", address, "--count", "1", "-v")
         assert code == 0
         assert re.search(r" ms INFO +triolight: \[\w+\] connected inbound=False", errors)
+        (line,) = [line for line in errors.splitlines() if "inbound=" in line]
+        assert line.count("inbound=") == 1
         came, left = listener.line("connected: "), listener.line("disconnected: ")
         assert re.fullmatch(r"connected: \w{66} from 127\.0\.0\.1:\d+, offers features 08a0002a0aa222", came)
         assert re.fullmatch(rf"disconnected: \w{{66}} after [\d.]+ s: PEER_CLOSED \(by peer\): {GOODBYE}", left)
@@ -334,24 +338,29 @@ async def test_listen_catches_up_after_lost_events(capsys: pytest.CaptureFixture
 # -- Ctrl-C and pipes -------------------------------------------------------------------------------------------------
 
 
-def test_interrupting_ping_says_goodbye() -> None:
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+
+
+@pytest.mark.parametrize(("number", "exits"), SIGNALS)
+def test_interrupting_ping_says_goodbye(number: signal.Signals, exits: int) -> None:
     with listening() as (listener, address), Running("ping", address) as ping:
         ping.line("pong 1:")
-        ping.interrupt()
+        ping.interrupt(number)
         code, rest = ping.finish()
-        assert code == 130
+        assert code == exits
         assert rest[-1].startswith("pings 1, pongs 1, lost 0.0%; min / median / max ")
         assert "Traceback" not in ping.errors
         left = json.loads(listener.line("disconnected"))
         assert (left["code"], left["by"], left["message"]) == ("PEER_CLOSED", "peer", GOODBYE)
 
 
-def test_interrupting_listen_says_goodbye() -> None:
+@pytest.mark.parametrize(("number", "exits"), SIGNALS)
+def test_interrupting_listen_says_goodbye(number: signal.Signals, exits: int) -> None:
     with listening() as (listener, address), Running("ping", address, "--json") as ping:
         ping.line('"pong"')
-        listener.interrupt()
+        listener.interrupt(number)
         code, rest = listener.finish()
-        assert code == 130
+        assert code == exits
         assert "Traceback" not in listener.errors
         left = json.loads(rest[-1])
         assert (left["event"], left["code"], left["by"]) == ("disconnected", "SHUTDOWN", "us")
@@ -361,6 +370,54 @@ def test_interrupting_listen_says_goodbye() -> None:
         assert (ended["event"], ended["code"], ended["by"]) == ("disconnected", "PEER_CLOSED", "peer")
         assert ended["message"] == GOODBYE
         assert summary["event"] == "summary"
+
+
+def test_a_second_sigterm_does_not_end_the_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def program() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGHUP)
+                await trio.testing.wait_all_tasks_blocked()
+            said.append("goodbye")
+
+    said: list[str] = []
+    with pytest.raises(click.exceptions.Exit) as ended:
+        cli._run(program)
+    assert (ended.value.exit_code, said) == (143, ["goodbye"])
+
+
+def test_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with listening() as (listener, address):
+            listener.interrupt(signal.SIGHUP)
+            assert run("ping", address, "--count", "1")[0] == 0
+            listener.interrupt(signal.SIGTERM)
+            assert listener.finish()[0] == 143
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone() -> None:
+    ours, theirs = pty.openpty()
+    with listening() as (listener, address), Running("ping", address, "--interval", "0", stdout=theirs) as ping:
+        os.close(theirs)
+        assert os.read(ours, 100)
+        os.close(ours)
+        assert ping.process.wait() == 129
+        assert len(ping.errors.splitlines()) == 2  # dialling, connected
+        assert json.loads(listener.line("disconnected"))["message"] == GOODBYE
+
+
+@pytest.mark.parametrize("command", [["keygen", "secret"], ["demo"], ["listen", "--port", "0"], ["decode", "--schema"]])
+def test_output_that_cannot_be_written(command: list[str], tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        code, _, errors = run(*command, stdout=full, cwd=tmp_path)
+    assert (code, errors) == (2, "Error: cannot write: No space left on device\n")
 
 
 def test_interrupting_a_dial() -> None:
@@ -422,7 +479,8 @@ def test_help() -> None:
     for command in ([], ["demo"], ["ping"], ["listen"]):
         code, lines, _ = run(*command, "--help")
         assert code == 0
-        assert "  130  Ctrl-C; the peers were told goodbye" in "\n".join(lines)
+        for ending in ("  129  SIGHUP", "  130  Ctrl-C", "  143  SIGTERM"):
+            assert ending in "\n".join(lines)
     _, lines, _ = run("--help")
     text = " ".join(" ".join(lines).split())
     assert "use a key that is made for this one run and forgotten" in text
@@ -441,9 +499,19 @@ def test_help() -> None:
         ["ping", f"{identity(1).hex()}@127.0.0.1:1", "--interval", "nan"],
         ["ping", f"{identity(1).hex()}@127.0.0.1:1", "--timeout", "0"],
         ["ping", f"{identity(1).hex()}@127.0.0.1:1", "--secret-file", "/does/not/exist"],
+        ["ping", f"{identity(1).hex()}@foo.onion"],
+        ["ping", f"{identity(1).hex()}@a..b"],
+        ["top", f"{identity(1).hex()}@foo.onion"],
+        ["top", f"{identity(1).hex()}@{'a' * 64}.com"],
+        ["top", f"{identity(1).hex()}@127.0.0.1:1", "--interval", "-1"],
+        ["top", f"{identity(1).hex()}@127.0.0.1:1", "--interval", "0"],
+        ["check", f"{identity(1).hex()}@foo.onion:1"],
+        ["check", f"{identity(1).hex()}@127.0.0.1:1", "--patience", "-1"],
+        ["check", f"{identity(1).hex()}@127.0.0.1:1", "--patience", "0"],
         ["listen", "--port", "65536"],
         ["node-id"],
         ["keygen", "/does/not/exist"],
+        ["keygen", "-"],
     ],
 )
 def test_exit_code_2_for_the_command_line(arguments: list[str]) -> None:
@@ -483,6 +551,23 @@ def test_exit_code_3_for_a_port_that_is_taken() -> None:
         code, lines, errors = run("listen", "--port", str(taken.getsockname()[1]))
     assert (code, lines) == (3, [])
     assert "Error: cannot listen on 127.0.0.1 port" in errors
+
+
+@pytest.mark.parametrize("command", [["listen", "--port", "0"], ["top", "--listen", "0"]])
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b"])
+def test_exit_code_3_for_a_name_that_is_none(command: list[str], host: str) -> None:
+    code, lines, errors = run(*command, "--host", host)
+    assert (code, lines) == (3, [])
+    assert errors.startswith(f"Error: cannot listen on {host} port 0: ")
+    assert len(errors.splitlines()) == 1
+
+
+def test_exit_code_3_for_an_onion_without_a_proxy() -> None:
+    onion = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
+    for command in ("ping", "check"):
+        code, lines, errors = run(command, f"{identity(1).hex()}@{onion}")
+        assert (code, lines) == (3, [])
+        assert errors.endswith("failed: ADDRESS_REFUSED (by us): an onion name is only reached through a proxy\n")
 
 
 def test_exit_code_4_for_another_node() -> None:

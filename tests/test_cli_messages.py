@@ -260,3 +260,15 @@ def test_nobody_reads_on(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (141, b"")
     assert json.loads(done.stdout)["message"] == "channel_update"
+
+
+@pytest.mark.parametrize("command", ["decode", "encode"])
+def test_a_closed_standard_input(command: str, tmp_path: Path) -> None:
+    closing = ["sh", "-c", f'"$0" -W error -m triolight.cli {command} "$@" <&-', sys.executable]
+    done = subprocess.run(closing, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("Error: standard input is closed\n")
+    file = tmp_path / "messages"
+    file.write_text(HEX[0] if command == "decode" else "")
+    done = subprocess.run([*closing, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,6 +6,8 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
+from typing import NoReturn
 
 import pytest
 import trio
@@ -15,6 +17,7 @@ from tests.support import identity, make_manager, port_of
 from tests.test_peer_manager import Descriptor
 from triolight import (
     ConnectError,
+    DisconnectCode,
     Features,
     NodeAddress,
     RoutingMessageHandler,
@@ -95,19 +98,84 @@ async def test_what_breaks_a_rule_is_found(autojump_clock: trio.testing.MockCloc
     assert sum(one.verdict is Verdict.BREAKS for one in found.values()) == 1
 
 
-async def test_what_is_no_node_breaks_them_all() -> None:
-    async def hang_up(stream: trio.SocketStream) -> None:
-        await stream.aclose()
+async def garbage(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    await stream.send_all(b"HTTP/1.1 400 Bad Request".ljust(50, b"."))
+    await stream.receive_some()
 
+
+async def silence(stream: trio.SocketStream) -> None:
+    while await stream.receive_some():
+        pass
+
+
+async def hang_up(stream: trio.SocketStream) -> None:
+    await stream.aclose()
+
+
+async def another_node(stream: trio.SocketStream) -> None:
+    with suppress(ScriptFailed):
+        async with scripted_peer(stream, secret=bytes([2]) * 32):
+            pass
+
+
+NO_NODES = [
+    (hang_up, DisconnectCode.CLOSED_IN_HANDSHAKE, 4),
+    (another_node, DisconnectCode.CLOSED_IN_HANDSHAKE, 4),
+    (garbage, DisconnectCode.ACT_TWO_FAILED, 4),
+    (silence, DisconnectCode.HANDSHAKE_TIMEOUT, 6),
+]
+
+
+@pytest.mark.parametrize(("serve", "code", "exits"), NO_NODES)
+async def test_what_is_not_the_node_is_accused_of_nothing(
+    serve: Callable[[trio.SocketStream], Awaitable[None]], code: DisconnectCode, exits: int
+) -> None:
+    patience = 0.2 if serve is silence else 20
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(trio.serve_tcp, hang_up, 0)
+            listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
             address = NodeAddress(identity(1), "127.0.0.1", listeners[0].socket.getsockname()[1])
-            found = [one async for one in check_peer(address)]
+            with pytest.raises(ConnectError) as error:
+                [one async for one in check_peer(address, patience=patience)]
+            assert error.value.reason.code is code
+            done = await trio.run_process(
+                [*CHECK, "--patience", str(patience), str(address)],
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+            )
             nursery.cancel_scope.cancel()
-    assert {one.verdict for one in found} <= {Verdict.BREAKS, Verdict.UNKNOWN, Verdict.KEEPS}
-    assert found[0].verdict is Verdict.BREAKS
-    assert sum(one.verdict is Verdict.BREAKS for one in found) > 15
+    assert (done.returncode, done.stdout) == (exits, b"")
+    assert done.stderr.decode() == f"failed: {error.value.reason}\n"
+
+
+async def test_a_dial_that_takes_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    async def dial(host: str, port: int) -> trio.abc.Stream:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    with pytest.raises(ConnectError, match=r"HANDSHAKE_TIMEOUT.*within 10 seconds"):
+        await anext(check_peer(NodeAddress(identity(1), "there"), dial=dial))
+    assert trio.current_time() == 10
+
+
+ONION = "pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"
+
+
+async def test_an_onion_is_not_asked_of_dns() -> None:
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: object, **__: object) -> NoReturn:
+            raise AssertionError("a resolver was asked")
+
+        getnameinfo = getaddrinfo
+
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
+        await anext(check_peer(NodeAddress(identity(1), ONION)))
+    for bad in ("foo.onion", f"{ONION}."):
+        with pytest.raises(ValueError, match="not a version 3 onion name"):
+            await anext(check_peer(NodeAddress(identity(1), bad)))
 
 
 def played(
@@ -175,11 +243,14 @@ async def test_a_node_that_says_something_else_first(autojump_clock: trio.testin
     assert found["answers query_channel_range"].verdict is Verdict.UNKNOWN
 
 
-async def test_a_node_that_never_says_anything(autojump_clock: trio.testing.MockClock) -> None:
-    async def nothing(peer: ScriptedPeer) -> None:
+async def test_a_node_that_waits_for_ever_after_a_wrong_version(autojump_clock: trio.testing.MockClock) -> None:
+    async def patient(peer: ScriptedPeer) -> None:
+        act = await peer.receive_bytes(50)
+        if act[0] == 0:
+            await peer.send_bytes(peer.answer_act(act))
         await trio.sleep_forever()
 
-    found = await findings(played(nothing, handshake=False))
+    found = await findings(played(patient, handshake=False))
     assert found["closes for another version of the handshake"].verdict is Verdict.BREAKS
     assert found["closes for another version of the handshake"].seen.startswith(
         "the end of the connection did not come"

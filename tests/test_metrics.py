@@ -11,6 +11,7 @@ import subprocess
 import sys
 from functools import partial
 
+import h11
 import pytest
 import trio
 import trio.testing
@@ -93,6 +94,59 @@ async def test_over_http() -> None:
             nursery.cancel_scope.cancel()
 
 
+async def test_head_is_get_without_a_body() -> None:
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
+            port = await serving(nursery, peers)
+            for target, status in ((b"/metrics", b"200"), (b"/other", b"404")):
+                for version in (b"1.0", b"1.1"):
+                    rest = target + b" HTTP/" + version + b"\r\nHost: x\r\n\r\n"
+                    head, _, body = (await ask(port, b"HEAD " + rest)).partition(b"\r\n\r\n")
+                    got, _, _ = (await ask(port, b"GET " + rest)).partition(b"\r\n\r\n")
+                    assert (head.split()[1], body) == (status, b"")
+                    assert re.sub(rb"\d+", b"N", head) == re.sub(rb"\d+", b"N", got)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"HEAD / HTTP/1.0\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3,
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"HEAD / HTTP/1.1\r\n\r\n",
+        b"\r\n\r\n",
+    ],
+)
+async def test_no_request_ends_the_server(request_: bytes, autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as peers:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(request_)
+        await ours.send_eof()
+        await serve_metrics(peers)(theirs)  # returns, with or without an answer
+
+
+async def test_an_answer_that_the_library_refuses_ends_one_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(connection: h11.Connection, event: h11.Event) -> bytes:
+        raise h11.LocalProtocolError("never mind")
+
+    monkeypatch.setattr(h11.Connection, "send", refuse)
+    async with open_peer_nursery(make_manager(1)) as peers:
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await serve_metrics(peers)(theirs)
+        assert await ours.receive_some() == b""
+
+
 async def test_a_client_that_stalls(autojump_clock: trio.testing.MockClock) -> None:
     autojump_clock.autojump_threshold = 0.05
     async with open_peer_nursery(make_manager(1)) as peers:
@@ -158,7 +212,7 @@ async def test_top_counts_what_it_has_no_row_for(monkeypatch: pytest.MonkeyPatch
             await join(peers, third)
             plan = cli_top.TopPlan(peers.manager, (), "127.0.0.1", None, None, 1.0, True)
             console = Console(width=160, record=True, file=io.StringIO())
-            console.print(cli_top._view(peers, [], plan))
+            console.print(cli_top._view(peers, [], plan, console.width))
             shown = console.export_text()
             assert "2 peers (0 in)" in shown
             assert "and 1 more" in shown
@@ -167,7 +221,58 @@ async def test_top_counts_what_it_has_no_row_for(monkeypatch: pytest.MonkeyPatch
         await cli_top._ping(gone)  # the table will show it
 
 
-async def test_top_lives_until_ctrl_c() -> None:
+@pytest.mark.parametrize("host", ["fe80::1", "fd00:a:b::7", "2001:db8:a:b::1"])
+async def test_top_shows_addresses_as_they_are(host: str) -> None:
+    async with open_peer_nursery(make_manager(1)) as peers, open_peer_nursery(make_manager(2)) as other:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peers.attach, ours, None, (host, 9735))
+            await other.attach(theirs, identity(1))
+        console = Console(width=160, record=True, file=io.StringIO())
+        plan = cli_top.TopPlan(peers.manager, (), "127.0.0.1", None, None, 1.0, True)
+        console.print(cli_top._view(peers, [], plan, 160))
+        assert f" [{host}]:9735 " in console.export_text()
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 160])
+@pytest.mark.parametrize("address", ["127.0.0.1:9735", "[2001:db8:1111:2222:3333:4444:5555:6666]:49735", "x" * 62])
+def test_top_fits(width: int, address: str) -> None:
+    row = ("02" * 6, address, "out", "1:02:03", "123.4", "12,345", "1,234,567", "1,234.5", "5.0", "0", "0")
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(cli_top._table([row, row], width))
+    header, *rows = console.export_text().splitlines()
+    assert len(rows) == 2
+    assert max(map(len, (header, *rows))) <= width
+    shown = re.split(" {2,}", rows[0].strip())
+    assert len(shown) == len(re.split(" {2,}", header.strip()))
+    # Nothing but the address is cut, and that only where it is long.
+    assert shown[1].rstrip("…") in address
+    assert all("…" not in cell for cell in shown[2:])
+    if width >= 60:
+        assert shown[2:5] == ["out", "1:02:03", "123.4"]
+    if width == 160:
+        assert shown[1:] == [address, *row[2:]]
+
+
+async def test_top_pings_newcomers_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, open_peer_nursery(make_manager(3)) as third, trio.open_nursery() as nursery:
+        nursery.start_soon(cli_top._measure, pair.near)
+        await trio.testing.wait_all_tasks_blocked()
+        assert pair.to_far.statistics().rtt_smoothed is not None
+        to_third, _ = await join(pair.near, third)
+        await trio.testing.wait_all_tasks_blocked()
+        assert to_third.statistics().rtt_smoothed is not None
+        assert trio.current_time() == 0
+        pings = pair.near.statistics().sent["ping"].messages
+        await trio.sleep(cli_top.PING_SECONDS * 2.5)
+        assert pair.near.statistics().sent["ping"].messages == pings + 4
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("number", "exits"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+async def test_top_lives_until_a_signal(number: signal.Signals, exits: int) -> None:
     with trio.fail_after(30):
         ours, theirs = pty.openpty()
         async with open_peer_nursery(make_manager(1)) as peers, peers.events() as events:
@@ -180,9 +285,12 @@ async def test_top_lives_until_ctrl_c() -> None:
                 shown = ""
                 while "out" not in shown or "1 peers" not in shown:
                     shown += (await trio.to_thread.run_sync(os.read, ours, 65_536)).decode()
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
+                while "\x1b[?1049l" not in shown:  # the terminal is as it was
+                    shown += (await trio.to_thread.run_sync(os.read, ours, 65_536)).decode()
+                assert "\x1b[?25h" in shown[shown.rindex("1 peers") :]
+                assert await process.wait() == exits
                 os.close(theirs)
-                assert await process.wait() == 130
             finally:
                 process.kill()
                 await process.wait()
@@ -207,7 +315,12 @@ async def test_a_port_that_is_taken() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = str(listener.socket.getsockname()[1])
-        for arguments in (["listen", "--port", "0", "--metrics", port], ["top", "--listen", port]):
+        for arguments in (
+            ["listen", "--port", "0", "--metrics", port],
+            ["top", "--listen", port],
+            ["top", "--listen", port, "--once"],
+        ):
             done = await trio.run_process([*TRIOLIGHT, *arguments], capture_stderr=True, check=False)
             assert b"cannot listen on 127.0.0.1 port" in done.stderr
-            assert done.returncode in (1, 3)
+            assert done.returncode == 3
+            assert len(done.stderr.splitlines()) == 1

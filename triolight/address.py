@@ -238,7 +238,8 @@ def descriptor_of(host: str, port: int) -> Address:
     if _is_ip(host):
         ip = ipaddress.ip_address(host)
         return IPv4Address(str(ip), port) if ip.version == 4 else IPv6Address(str(ip), port)
-    if host.lower().endswith(".onion"):
+    # With the dot that ends a name in DNS it is an onion still, and none that a proxy takes: DNS shall not hear of it.
+    if host.lower().rstrip(".").endswith(".onion"):
         return TorV3Address.of(host, port)
     if not _HOST.fullmatch(host):
         raise ValueError(f"not a host: {printable(host, 80)!r}")

@@ -8,6 +8,7 @@ has not checked.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
 import logging
@@ -16,6 +17,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import stat
 import statistics
 import sys
@@ -63,10 +65,11 @@ from triolight import (
     open_peer_nursery,
     wire,
 )
-from triolight.address import DEFAULT_PORT, readable
-from triolight.cli_messages import decode, encode
+from triolight.address import DEFAULT_PORT, descriptor_of, readable
+from triolight.cli_messages import CannotWrite, decode, encode, write_nowhere
 from triolight.cli_replay import replay
 from triolight.connection import LARGEST_PONG
+from triolight.errors import printable
 from triolight.messages import BOLT, Message, Ping, Registry, UnknownMessage, Warning, message
 from triolight.testing.conformance import PATIENCE_SECONDS, Verdict, check_peer
 
@@ -74,20 +77,24 @@ CONNECT: Final = 3
 HANDSHAKE: Final = 4
 PROTOCOL: Final = 5
 TIMEOUT: Final = 6
+HUNG_UP: Final = 129
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+TERMINATED: Final = 143
 
 EXIT_CODES: Final = """\b
 Exit codes:
     0  all went well
     1  demo: something that it checks did not happen; else a bug of ours
-    2  usage: the command line, or a file that it names
+    2  usage: the command line, or a file that it names; the output cannot be written
     3  connect: no address, no TCP, no port to listen on, connection lost
     4  handshake: it failed; this is not the node that was dialled
     5  protocol: Init was refused, a rule was broken, or the peer hung up; decode, encode: not all are messages
     6  timeout: nothing came for too long
+  129  SIGHUP, or the terminal is gone; the peers were told goodbye
   130  Ctrl-C; the peers were told goodbye
   141  nobody reads the output any more
+  143  SIGTERM; the peers were told goodbye
 """
 
 WHY_NO_NODE_KEY: Final = """Dialling and listening use a key that is made for this one run and forgotten, unless
@@ -97,6 +104,8 @@ give; what they take for an answer may cost it a channel. A secret is never give
 of the machine can read it."""
 
 CONNECT_SECONDS: Final = 15.0
+SHORTEST_INTERVAL: Final = 0.05
+"""Seconds between two tables of `top`: nobody reads faster, and each is drawn in one step."""
 PHASE_SECONDS: Final = 0.25
 """How much later than `--timeout` a dial is given up from outside: the library's own deadline comes first then, and its
 reason says in which phase it was."""
@@ -119,6 +128,7 @@ def exit_code(reason: DisconnectReason) -> int:
             DisconnectCode.RESOLVE_FAILED
             | DisconnectCode.PROXY_FAILED
             | DisconnectCode.TCP_FAILED
+            | DisconnectCode.ADDRESS_REFUSED
             | DisconnectCode.CONNECTION_LOST
         ):
             return CONNECT
@@ -148,11 +158,27 @@ class _NoNetwork(click.ClickException):
     exit_code = CONNECT
 
 
+_UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What the system says of output that it does not take; no socket says it."""
+
+
+def _alone(error: BaseException) -> BaseException:
+    """The one exception in nested groups; of several, their group."""
+    alone = error
+    while isinstance(alone, BaseExceptionGroup):
+        inside: tuple[BaseException, ...] = cast("Any", alone).exceptions
+        if len(inside) != 1:
+            return error
+        alone = inside[0]
+    return alone
+
+
 class _Commands(click.Group):
-    """A group whose commands end by Ctrl-C, and by a reader that has left, as other Unix commands do."""
+    """A group whose commands end by Ctrl-C, and by output that nobody takes, as other Unix commands do."""
 
     def invoke(self, ctx: click.Context) -> Any:
         code = 0
+        problem = ""
         # By then the goodbyes are out: both leave through the block of `open_peer_nursery`. Alone, or in a group with
         # whatever else went wrong: a second Ctrl-C, for one.
         try:
@@ -161,19 +187,36 @@ class _Commands(click.Group):
             code = INTERRUPTED
         except* BrokenPipeError:
             code = BROKEN_PIPE
-            # The interpreter flushes both once more at its end, and would complain.
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.dup2(nowhere, sys.stderr.fileno())
-            os.close(nowhere)
+            write_nowhere(sys.stdout, sys.stderr)
+        except* OSError as group:
+            error = _alone(group)
+            if not isinstance(error, OSError) or error.errno not in _UNWRITTEN:
+                raise
+            if error.errno == errno.EIO:
+                code = HUNG_UP  # what a terminal says that is gone
+                write_nowhere(sys.stdout, sys.stderr)
+            else:
+                problem = f"cannot write: {error.strerror}"
+                write_nowhere(sys.stdout)
+        if problem:
+            raise CannotWrite(problem)
         ctx.exit(code)
 
 
 def _as_address(ctx: click.Context, param: click.Parameter, value: str) -> NodeAddress:
     try:
-        return NodeAddress.parse(value)
+        address = NodeAddress.parse(value)
+        descriptor_of(address.host, address.port)  # refuses an onion that is none
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+    try:
+        address.host.encode("idna")
+    except UnicodeError:
+        words = (
+            f"no name of DNS has a label that is empty or longer than 63 characters: {printable(address.host, 280)!r}"
+        )
+        raise click.BadParameter(words, ctx, param) from None
+    return address
 
 
 def _as_addresses(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[NodeAddress, ...]:
@@ -290,14 +333,6 @@ def _place(peer: Peer) -> str:
     return "an unknown address" if peer.address is None else readable(peer.address)
 
 
-class _LogFormatter(logging.Formatter):
-    """The library's records carry their details beside the message; a person wants them on the same line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        fields = cast("dict[str, Any]", getattr(record, "triolight", {}))
-        return super().format(record) + "".join(f" {name}={value}" for name, value in fields.items())
-
-
 def _start_log(verbose: int) -> None:
     """Once, before the first logger is made: those ask for the level when they are."""
     if not verbose:
@@ -305,7 +340,7 @@ def _start_log(verbose: int) -> None:
     logging.addLevelName(Level.TRACE, "TRACE")
     logging.addLevelName(Level.GOSSIP, "GOSSIP")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_LogFormatter("%(relativeCreated)7.0f ms %(levelname)-6s %(name)s: %(message)s"))
+    handler.setFormatter(logging.Formatter("%(relativeCreated)7.0f ms %(levelname)-6s %(name)s: %(message)s"))
     log = logging.getLogger("triolight")
     log.addHandler(handler)
     log.setLevel(Level.DEBUG if verbose == 1 else Level.GOSSIP)
@@ -370,6 +405,8 @@ def keygen(file: Path) -> None:
 
     FILE must not exist; it is nobody else's to read from the moment it does. It holds 64 hex digits.
     """
+    if str(file) == "-":
+        raise click.BadParameter("- is no file, and a secret is shown nowhere", param_hint="FILE")
     secret = _new_secret()
     try:
         # O_EXCL: a file or a link that is there already is left as it is. The mode is given to open itself, so that
@@ -545,7 +582,7 @@ def ping_command(
     manager = _our_manager(secret_file, verbose)
     report = _PingReport(as_json)
     try:
-        code = trio.run(_ping, manager, plan, report)
+        code = _run(_ping, manager, plan, report)
     finally:
         report.summary()
     ctx.exit(code)
@@ -656,17 +693,37 @@ def listen(
 
 
 def _run(program: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-    """`trio.run`, but an exception that is alone in its group leaves as itself: Ctrl-C, or a port that is taken."""
+    """`trio.run`, but an exception that is alone in its group leaves as itself: Ctrl-C, or a port that is taken.
+
+    SIGTERM and SIGHUP cancel the program, so that it says its goodbyes, and end the command with their exit codes.
+    """
     try:
-        return trio.run(program, *arguments)
+        return trio.run(_until_signal, program, arguments)
     except BaseExceptionGroup as group:
-        alone: BaseException = group
-        while isinstance(alone, BaseExceptionGroup):
-            inside: tuple[BaseException, ...] = cast("Any", alone).exceptions
-            if len(inside) != 1:
-                break
-            alone = inside[0]
-        raise alone from None
+        raise _alone(group) from None
+
+
+async def _until_signal(program: Callable[..., Awaitable[T]], arguments: tuple[Any, ...]) -> T:
+    # Who has it ignored, as nohup does, wants us to live on.
+    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    first: list[int] = []
+    scope = trio.CancelScope()
+
+    async def mind() -> None:
+        # Later ones too: the goodbyes have their own deadline, and nothing ends them in the middle.
+        async for number in signals:
+            first.append(number)
+            scope.cancel(reason="a signal")
+
+    with trio.open_signal_receiver(signal.SIGTERM, *hang_up) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(mind)
+            with scope:
+                result = await program(*arguments)
+                nursery.cancel_scope.cancel(reason="the program has ended")
+                return result
+            nursery.cancel_scope.cancel(reason="a signal")
+    raise click.exceptions.Exit(TERMINATED if first[0] == signal.SIGTERM else HUNG_UP)
 
 
 def _need(module: str, extra: str) -> None:
@@ -706,8 +763,9 @@ async def _listen_and_tell(
         async with open_peer_nursery(manager, tape=tape) as peers, peers.events() as events:
             try:
                 listeners = await peers.listen(port, host=host)
-            except OSError as error:
-                raise _NoNetwork(f"cannot listen on {host} port {port}: {error.strerror}") from None
+            except (OSError, UnicodeError) as error:
+                words = getattr(error, "strerror", None) or error
+                raise _NoNetwork(f"cannot listen on {host} port {port}: {words}") from None
             for listener in listeners:
                 ours = str(listener.socket.getsockname()[0])
                 address = NodeAddress(manager.our_node_id, ours, _port_of(listener))
@@ -726,8 +784,9 @@ async def _listen_and_tell(
                 except EventsLost:
                     await guests.catch_up(set(peers.peers.values()))
     finally:
-        # The block is left: those who were here until now have been told goodbye.
-        await guests.catch_up(set())
+        # The block is left: those who were here until now have been told goodbye, and nothing is waited for.
+        with trio.CancelScope(shield=True):
+            await guests.catch_up(set())
 
 
 @cli.command(epilog=EXIT_CODES)
@@ -735,7 +794,15 @@ async def _listen_and_tell(
 @click.option("--listen", "port", type=click.IntRange(0, 65535), metavar="PORT", help="Take peers that dial, too.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen: 0.0.0.0 or :: for everywhere.")
 @click.option("--proxy", callback=_as_proxy, metavar="socks5://HOST:PORT", help="Dial through this proxy, as Tor's.")
-@click.option("--interval", callback=_as_seconds, default=1.0, show_default=True, help="Seconds between two tables.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=SHORTEST_INTERVAL),
+    callback=_as_seconds,
+    metavar="SECONDS",
+    default=1.0,
+    show_default=True,
+    help="Between two tables.",
+)
 @click.option("--once", is_flag=True, help="One table, when each node is connected or has failed; then leave.")
 @_secret_option
 @_verbose_option
@@ -753,7 +820,7 @@ def top(
 ) -> None:
     """A live table of peers: the nodes that are named, kept connected, and those that dial us.
 
-    Until Ctrl-C. With --once, exit code 3 if a node is not connected.
+    Until Ctrl-C. It shows as much as the terminal has room for. With --once, exit code 3 if a node is not connected.
     """
     _need("rich", "cli")
     if proxy is not None:
@@ -770,10 +837,12 @@ def top(
 @click.argument("address", callback=_as_address, metavar="NODE_ID@HOST:PORT")
 @click.option(
     "--patience",
+    type=click.FloatRange(min=0, min_open=True),
     callback=_as_seconds,
+    metavar="SECONDS",
     default=PATIENCE_SECONDS,
     show_default=True,
-    help="Seconds for each answer, and for the node to close what it has to close.",
+    help="For each answer, and for the node to close what it has to close.",
 )
 @_json_option
 @click.pass_context
@@ -781,7 +850,8 @@ def check(ctx: click.Context, address: NodeAddress, patience: float, as_json: bo
     """Which rules of the BOLTs a node keeps: a table of what it does.
 
     About thirty short connections, each with a key that is made for it and forgotten. It is polite: nothing is
-    flooded, nothing is changed. Exit code 5 if the node breaks a rule.
+    flooded, nothing is changed. Exit code 5 if the node breaks a rule; 3, 4 or 6, and no rules, if it cannot be reached
+    or its first handshake does not finish.
     """
     ctx.exit(_run(_check, address, patience, as_json))
 
@@ -794,6 +864,9 @@ async def _check(address: NodeAddress, patience: float, as_json: bool) -> int:
             _data(as_json, str(one), "finding", rule=one.rule, where=one.where, verdict=one.verdict, seen=one.seen)
     except OSError as error:
         raise _NoNetwork(f"cannot reach {address}: {error.strerror or error}") from None
+    except ConnectError as error:
+        _progress(f"failed: {error.reason}")
+        return exit_code(error.reason)
     _progress(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
     return PROTOCOL if Verdict.BREAKS in counts else 0
 
@@ -878,11 +951,11 @@ def demo(verbose: int) -> None:
     story = _Story()
     try:
         trio.run(_demo, story, verbose)
-    except BrokenPipeError:
-        raise
     except trio.TooSlowError:
         raise story.failure(f"not done within {DEMO_SECONDS:g} seconds") from None
     except (TriolightError, OSError) as error:
+        if isinstance(error, BrokenPipeError) or getattr(error, "errno", None) in _UNWRITTEN:
+            raise  # of the output, not of the story
         raise story.failure(str(error)) from error
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final, cast
+from typing import IO, Any, Final, TextIO, cast
 
 import click
 
@@ -73,13 +73,17 @@ class Input:
     def __init__(self, path: Path | None) -> None:
         self.total: int | None = None
         self.done = 0
+        self._ours = False
         if path is None or str(path) == "-":
+            if sys.stdin is None:
+                raise click.UsageError("standard input is closed")
             self._file: IO[bytes] = sys.stdin.buffer
         else:
             try:
                 self._file = path.open("rb")
             except OSError as error:
                 raise click.BadParameter(f"{path}: {error.strerror}", param_hint="FILE") from None
+            self._ours = True
             status = os.fstat(self._file.fileno())
             if stat.S_ISREG(status.st_mode):
                 self.total = status.st_size
@@ -109,7 +113,7 @@ class Input:
                 yield number, line
 
     def close(self) -> None:
-        if self._file is not sys.stdin.buffer:
+        if self._ours:
             self._file.close()
 
 
@@ -320,19 +324,26 @@ def _run(source: Input, one: Callable[[Piece], str | bytes], found: Iterator[Pie
     except BrokenPipeError:
         raise
     except OSError as error:
-        # What waits in the buffer would be tried, and complained about, once more at the end.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, out.fileno())
-        os.close(nowhere)
-        raise _NoFile(f"cannot read or write: {error.strerror}") from None
+        write_nowhere(sys.stdout)
+        raise CannotWrite(f"cannot read or write: {error.strerror}") from None
     finally:
         progress.finish()
         source.close()
     return failed
 
 
-class _NoFile(click.ClickException):
+class CannotWrite(click.ClickException):
+    """The output, for a reason that is not its reader's."""
+
     exit_code = 2
+
+
+def write_nowhere(*streams: TextIO) -> None:
+    """What waits in their buffers would be tried, and complained about, once more at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 @click.command

@@ -104,7 +104,7 @@ def metrics_text(peers: PeerNursery) -> bytes:
 
 
 def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[None]]:
-    """A handler for `trio.serve_tcp`: answers GET /metrics, one request a connection, within CLIENT_SECONDS.
+    """A handler for `trio.serve_tcp`: answers GET and HEAD /metrics, one request a connection, within CLIENT_SECONDS.
 
     It shows how many peers there are and what they send, and no node id. Who may see that is the caller's to decide:
     give `host="127.0.0.1"` unless it is meant for others.
@@ -114,8 +114,8 @@ def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[N
         try:
             with trio.move_on_after(CLIENT_SECONDS):
                 await _answer(stream, peers)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass  # it has gone without its answer
+        except (trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError):
+            pass  # it has gone without its answer, or has asked for what cannot be answered; the next one is served
         finally:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
@@ -125,7 +125,7 @@ def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[N
 
 async def _answer(stream: trio.abc.Stream, peers: PeerNursery) -> None:
     http = h11.Connection(h11.SERVER)
-    status, body = 400, b"not understood\n"
+    status, body, with_body = 400, b"not understood\n", True
     try:
         request = http.next_event()
         while request is h11.NEED_DATA:
@@ -134,6 +134,7 @@ async def _answer(stream: trio.abc.Stream, peers: PeerNursery) -> None:
             request = http.next_event()
         if isinstance(request, h11.Request):
             status, body = _page(request, peers)
+            with_body = request.method != b"HEAD"
         elif isinstance(request, h11.ConnectionClosed):
             return
     except h11.RemoteProtocolError:
@@ -143,7 +144,9 @@ async def _answer(stream: trio.abc.Stream, peers: PeerNursery) -> None:
         ("Content-Length", str(len(body))),
         ("Connection", "close"),
     ]
-    parts: list[h11.Event] = [h11.Response(status_code=status, headers=headers), h11.Data(data=body)]
+    parts: list[h11.Event] = [h11.Response(status_code=status, headers=headers)]
+    if with_body:
+        parts.append(h11.Data(data=body))
     await stream.send_all(b"".join(http.send(part) or b"" for part in (*parts, h11.EndOfMessage())))
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
@@ -152,8 +155,8 @@ async def _answer(stream: trio.abc.Stream, peers: PeerNursery) -> None:
 
 
 def _page(request: h11.Request, peers: PeerNursery) -> tuple[int, bytes]:
-    if request.method != b"GET":
-        return 405, b"only GET\n"
+    if request.method not in (b"GET", b"HEAD"):
+        return 405, b"only GET and HEAD\n"
     if request.target.partition(b"?")[0] not in (b"/metrics", b"/"):
         return 404, b"it is at /metrics\n"
     return 200, metrics_text(peers)

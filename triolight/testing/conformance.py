@@ -7,6 +7,7 @@ class to what `SocketDescriptor` promises the PeerManager. Neither needs pytest.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,8 +18,8 @@ from typing import Final
 import trio
 
 from triolight import gossip
-from triolight.address import NodeAddress
-from triolight.errors import DecodeError, printable
+from triolight.address import NodeAddress, TorV3Address, descriptor_of
+from triolight.errors import ConnectError, DecodeError, DisconnectCode, DisconnectReason, Side, printable
 from triolight.features import Features
 from triolight.messages import (
     ChannelAnnouncement,
@@ -119,6 +120,30 @@ def _acceptable(theirs: Init, more: Features | None) -> Features:
         if bit % 2 == 0:
             wanted |= Features((bit + 1,))
     return wanted | (more or Features())
+
+
+def _failed(code: DisconnectCode, by: Side, words: str) -> ConnectError:
+    return ConnectError(DisconnectReason(code, by, words))
+
+
+async def _meet(node: _Node) -> None:
+    """One good handshake. ConnectError if it does not finish: what no node of this id answers, accuses nobody."""
+    with trio.move_on_after(node.patience):
+        async with node.script(handshake=False) as peer:
+            peer.patience = math.inf  # one deadline for all of it
+            try:
+                await peer.send_bytes(peer.act_one())
+                act = await peer.receive_bytes(50)
+            except ScriptFailed:
+                words = "the other side hung up in the handshake: it may not be the node id that was dialled"
+                raise _failed(DisconnectCode.CLOSED_IN_HANDSHAKE, Side.PEER, words) from None
+            try:
+                await peer.send_bytes(peer.answer_act(act))
+            except ScriptFailed as error:
+                raise _failed(DisconnectCode.ACT_TWO_FAILED, Side.US, _first_line(error)) from None
+            return
+    words = f"no TCP connection and handshake within {node.patience:g} seconds"
+    raise _failed(DisconnectCode.HANDSHAKE_TIMEOUT, Side.US, words)
 
 
 async def _is_alive(peer: ScriptedPeer) -> str | None:
@@ -396,9 +421,16 @@ async def check_peer(
     """Asks a node each question in turn: an asynchronous iterator of findings.
 
     About thirty connections one after the other, each with a new key; at most `patience` seconds for an answer. OSError
-    if the node cannot be reached at all. Cancellation closes the connection that is open.
+    if the node cannot be reached at all. ConnectError, before the first finding, if the first handshake does not finish
+    within `patience`: then it is not this node, or none, and breaks no rules; and for an onion name without a `dial`
+    that goes through a proxy. ValueError for a host that nobody can dial. Cancellation closes the connection that is
+    open.
     """
+    if isinstance(descriptor_of(address.host, address.port), TorV3Address) and dial is trio.open_tcp_stream:
+        # Before any resolver hears of it: the name itself is a secret that DNS would spread.
+        raise _failed(DisconnectCode.ADDRESS_REFUSED, Side.US, "an onion name is only reached through a proxy")
     node = _Node(address, dial, patience)
+    await _meet(node)
     for rule, where, check in CHECKS:
         try:
             verdict, seen = await check(node)
