@@ -20,7 +20,9 @@ from triolight.address import (
     UnknownAddress,
     descriptor_of,
     is_public,
+    is_reachable,
     read_addresses,
+    unmapped,
     write_address,
 )
 from triolight.errors import DecodeError
@@ -159,8 +161,13 @@ def test_descriptor_of_what_people_write() -> None:
     assert descriptor_of("example.org", 1) == DnsAddress("example.org", 1)
     with pytest.raises(ValueError, match="not a host"):
         descriptor_of("a b", 1)
-    with pytest.raises(ValueError, match="not a version 3 onion name"):
-        descriptor_of(BOLT7["onion_v3"]["hostname"] + ".", 1)
+    # The dot that ends a name in DNS.
+    assert descriptor_of(BOLT7["onion_v3"]["hostname"] + ".", 1) == descriptor_of(BOLT7["onion_v3"]["hostname"], 1)
+    assert descriptor_of("example.org.", 1) == DnsAddress("example.org", 1)
+    assert descriptor_of("127.0.0.1.", 1) == IPv4Address("127.0.0.1", 1)
+    for bad in ("short.onion.", BOLT7["onion_v3"]["hostname"] + ".."):
+        with pytest.raises(ValueError, match="not a version 3 onion name"):
+            descriptor_of(bad, 1)
 
 
 PRIVATE = ["0.0.0.1", "10.1.2.3", "100.64.0.1", "127.0.0.1", "169.254.1.1", "172.16.0.1", "172.31.9.9", "192.168.1.1"]
@@ -171,6 +178,66 @@ PUBLIC = ["8.8.8.8", "172.15.0.1", "172.32.0.1", "100.128.0.1", "2001:db8::1", "
 @pytest.mark.parametrize(("host", "public"), [*((one, False) for one in PRIVATE), *((one, True) for one in PUBLIC)])
 def test_which_addresses_are_told(host: str, public: bool) -> None:
     assert is_public(descriptor_of(host, 1)) is public
+
+
+LONGEST = ".".join(["a" * 63] * 3 + ["a" * 61])
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("example.org.", "example.org"),
+        ("_service.xn--nxasmq6b.example", "_service.xn--nxasmq6b.example"),
+        (f"{'a' * 63}.example", f"{'a' * 63}.example"),
+        (LONGEST, LONGEST),
+        (f"{LONGEST}.", LONGEST),
+        ("127.1", "127.1"),
+        ("1.2.3.4.", "1.2.3.4"),
+        *((bad, None) for bad in ("", ".", "a..b", "-a.b", "a-.b", "-", f"{'a' * 64}.b", f"a{LONGEST}", "a..", "ä")),
+    ],
+)
+def test_hosts_are_what_a_query_can_ask_for(host: str, kept: str | None) -> None:
+    if kept is None:
+        for make in (lambda: NodeAddress(identity(1), host), lambda: descriptor_of(host, 1)):
+            with pytest.raises(ValueError, match="not a host"):
+                make()
+    else:
+        assert NodeAddress(identity(1), host).host == kept
+        assert descriptor_of(host, 1) == descriptor_of(kept, 1)
+
+
+NOWHERE = ["192.0.0.9", "192.0.2.1", "198.51.100.1", "203.0.113.1", "198.18.0.1", "198.19.255.255", "224.0.0.1"]
+NOWHERE += ["239.1.1.1", "240.0.0.1", "255.255.255.255", "2001::7f00:1", "2002:7f00:1::1", "2001:db8::1", "3fff::1"]
+NOWHERE += ["::ffff:10.0.0.1", "::ffff:224.0.0.1", "ff02::1"]
+NOWHERE += ["localhost", "Node.LocalHost.", "127.1", "2130706433", "0x7f000001", "0x7f.1", "a.0X7F"]
+SOMEWHERE = [
+    "8.8.8.8",
+    "192.0.1.1",
+    "198.17.1.1",
+    "223.255.255.255",
+    "2600::1",
+    "::ffff:8.8.8.8",
+    "example.org",
+    "a.b4",
+]
+SOMEWHERE += ["localhost.example", BOLT7["onion_v3"]["hostname"]]
+
+
+@pytest.mark.parametrize(
+    ("host", "reachable"),
+    [*((one, False) for one in [*PRIVATE[:-1], *NOWHERE]), *((one, True) for one in SOMEWHERE)],
+)
+def test_where_a_node_can_be(host: str, reachable: bool) -> None:
+    assert is_reachable(descriptor_of(host, 1)) is reachable
+
+
+def test_the_ipv4_address_inside() -> None:
+    assert unmapped(IPv6Address("::ffff:8.8.8.8", 1)) == IPv4Address("8.8.8.8", 1)
+    for same in (IPv6Address("2600::1", 1), IPv4Address("8.8.8.8", 1), DnsAddress("example.org", 1)):
+        assert unmapped(same) is same
+    assert not is_reachable(UnknownAddress(9, b""))
+    assert not is_reachable(DnsAddress("localhost", 1))
+    assert not is_reachable(DnsAddress("0.localhost.", 1))
 
 
 def test_names_and_onions_are_told_and_unknown_ones_not() -> None:

@@ -16,12 +16,19 @@ DEFAULT_PORT: Final = 9735
 """BOLT 1: the port of mainnet."""
 
 _ONION_V3: Final = re.compile(r"[a-z2-7]{56}\.onion")
-_HOST: Final = re.compile(r"(?=.{1,255}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
+_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}")
+"""RFC 1035 2.3.4. What does not fit, no DNS query can ask for, and Python's own resolver raises for it."""
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX].*")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeAddress:
-    """A node to dial: its id (33 bytes), and a host (name, IPv4, IPv6 or .onion) with a TCP port."""
+    """A node to dial: its id (33 bytes), and a host (name, IPv4, IPv6 or .onion) with a TCP port.
+
+    A name has labels of 1 to 63 letters, digits, hyphens and underscores, and at most 253 characters; a dot at its end
+    is dropped. ValueError for anything else.
+    """
 
     node_id: bytes
     host: str
@@ -32,7 +39,8 @@ class NodeAddress:
             raise ValueError(f"not a node id: {printable(self.node_id.hex(), 80)}")
         if not 0 < self.port <= 0xFFFF:
             raise ValueError(f"no TCP port: {self.port}")
-        if not _is_ip(self.host) and not _HOST.fullmatch(self.host):
+        object.__setattr__(self, "host", self.host.removesuffix("."))
+        if not _is_ip(self.host) and not is_name(self.host):
             raise ValueError(f"not a host: {printable(self.host, 80)!r}")
 
     @classmethod
@@ -74,6 +82,21 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_name(host: str) -> bool:
+    """Whether a DNS query could ask for it; without the dot that may end a name."""
+    return _NAME.fullmatch(host) is not None
+
+
+def is_number(name: str) -> bool:
+    """Whether a name's last label is a number: ``127.1`` and ``0x7f000001`` are loopback's address to a resolver."""
+    return _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]) is not None
+
+
+def is_onion(host: str) -> bool:
+    """Whether a host is an onion service, or named like one: nothing that DNS should hear of."""
+    return host.lower().rstrip(".").endswith(".onion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,14 +257,17 @@ def readable(address: Address) -> str:
 
 
 def descriptor_of(host: str, port: int) -> Address:
-    """The descriptor of a host as people write it: IPv4, IPv6, version 3 onion, or a name. ValueError if it is none."""
+    """The descriptor of a host as people write it: IPv4, IPv6, version 3 onion, or a name. ValueError if it is none.
+
+    The dot that may end a name is dropped: ``….onion.`` is an onion.
+    """
+    host = host.removesuffix(".")
     if _is_ip(host):
         ip = ipaddress.ip_address(host)
         return IPv4Address(str(ip), port) if ip.version == 4 else IPv6Address(str(ip), port)
-    # With the dot that ends a name in DNS it is an onion still, and none that a proxy takes: DNS shall not hear of it.
-    if host.lower().rstrip(".").endswith(".onion"):
+    if is_onion(host):
         return TorV3Address.of(host, port)
-    if not _HOST.fullmatch(host):
+    if not is_name(host):
         raise ValueError(f"not a host: {printable(host, 80)!r}")
     return DnsAddress(host, port)
 
@@ -260,6 +286,27 @@ _NOT_PUBLIC_V4: Final = tuple(
     )
 )
 _PUBLIC_V6: Final = ipaddress.IPv6Network("2000::/3")
+_NO_NODE_V4: Final = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "192.0.0.0/24",  # IETF protocols
+        "192.0.2.0/24",  # for documents, as the next two
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "198.18.0.0/15",  # benchmarks
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+_NO_NODE_V6: Final = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        "2001::/23",  # IETF protocols; Teredo, which has any IPv4 address inside
+        "2001:db8::/32",  # for documents, as the last one
+        "2002::/16",  # 6to4, with any IPv4 address inside
+        "3fff::/20",
+    )
+)
 
 
 def is_public(address: Address) -> bool:
@@ -270,3 +317,30 @@ def is_public(address: Address) -> bool:
     if isinstance(address, IPv6Address):
         return ipaddress.IPv6Address(address.host) in _PUBLIC_V6
     return not isinstance(address, UnknownAddress)
+
+
+def unmapped(address: Address) -> Address:
+    """The IPv4 address inside an IPv6 one (``::ffff:…``), which is how a socket for both shows IPv4; else the same."""
+    if isinstance(address, IPv6Address):
+        inside = ipaddress.IPv6Address(address.host).ipv4_mapped
+        if inside is not None:
+            return IPv4Address(str(inside), address.port)
+    return address
+
+
+def is_reachable(address: Address) -> bool:
+    """Whether a node of the public internet could be there. Stricter than `is_public`: no multicast, reserved,
+    benchmark or document address either, and of a mapped IPv6 address the IPv4 one inside counts. Of names only those
+    are refused that mean an address or this machine without DNS: ``127.1``, ``localhost``.
+    """
+    address = unmapped(address)
+    if isinstance(address, IPv4Address):
+        ip = ipaddress.IPv4Address(address.host)
+        return is_public(address) and not any(ip in network for network in _NO_NODE_V4)
+    if isinstance(address, IPv6Address):
+        ip6 = ipaddress.IPv6Address(address.host)
+        return is_public(address) and not any(ip6 in network for network in _NO_NODE_V6)
+    if isinstance(address, DnsAddress):
+        last = address.host.removesuffix(".").lower().rpartition(".")[2]
+        return last != "localhost" and not is_number(address.host)
+    return is_public(address)

@@ -23,6 +23,7 @@ from triolight.address import (
     IPv6Address,
     descriptor_of,
     is_public,
+    unmapped,
     write_address,
 )
 from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
@@ -983,7 +984,7 @@ class PeerManager:
         features = Features()
         for handler in self._handlers:
             features |= handler.provided_init_features(peer.node_id)
-        address = peer.address
+        address = None if peer.address is None else unmapped(peer.address)
         # BOLT 1: tell an inbound peer where it comes from; and not if that is a private address.
         tell = peer.inbound and address is not None and is_public(address)
         return Init(

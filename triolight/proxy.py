@@ -20,14 +20,12 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import trio
 
-from triolight.address import DnsAddress, descriptor_of
+from triolight.address import DnsAddress, descriptor_of, is_name, is_number
 from triolight.errors import printable
 
 ISOLATION_USER: Final = "triolight"
 """The user name under which streams are isolated; the password tells them apart. Tor takes any and checks none."""
 
-_LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}"
-_NAME: Final = re.compile(rf"(?=.{{1,255}}\Z)({_LABEL}\.)*{_LABEL}\.?")
 _MAX_CREDENTIAL: Final = 255
 """RFC 1929: its length is one byte."""
 _ONION_WORDS: Final[Mapping[int, str]] = MappingProxyType(
@@ -119,8 +117,9 @@ class Proxy:
 async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "") -> trio.SocketStream:
     """A stream with `host`, a name, a version 3 onion or an IP address, through the proxy.
 
-    Nothing but the proxy's own host is ever resolved here, and nothing at all if that is an IP address. `isolation` is
-    whatever two streams must have in common to share a circuit, such as the node id in hex; see `Proxy`.
+    Nothing but the proxy's own host is ever resolved here, and nothing at all if that is an IP address. A dot that ends
+    a name is dropped. `isolation` is whatever two streams must have in common to share a circuit, such as the node id
+    in hex; see `Proxy`.
 
     Raises `ProxyError` if the proxy cannot be reached, is none, hangs up, refuses, or cannot be asked for such a host;
     ImportError without the extra `tor`. Waits as long as the proxy does, Tor for about two minutes: the deadline is the
@@ -131,6 +130,7 @@ async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "
     from python_socks.async_.trio import Proxy as Socks
 
     through = f"proxy {_place(proxy.host, proxy.port)}"
+    host = host.removesuffix(".")
     asked = printable(_place(host, port), 280)
     _check_host(through, host, port)
     username, password = _credentials(proxy, isolation)
@@ -198,7 +198,7 @@ def _check_host(through: str, host: str, port: int) -> None:
     except ValueError as error:
         raise ProxyError(f"{through} was not asked: {error}") from None
     if isinstance(address, DnsAddress):
-        if not _is_name(host):
+        if is_number(host):
             raise ProxyError(f"{through} was not asked: not a host name: {shown!r}")
     elif "%" in host:
         raise ProxyError(f"{through} was not asked: an address with a zone means nothing elsewhere: {shown!r}")
@@ -213,8 +213,8 @@ def _is_ip(host: str) -> bool:
 
 
 def _is_name(host: str) -> bool:
-    """Whether a DNS query could ask for it. A last label of digits makes it an address, and then a malformed one."""
-    return _NAME.fullmatch(host) is not None and not host.rstrip(".").rpartition(".")[2].isdigit()
+    """With or without a dot at its end. With a number for its last label it is an address, and then a malformed one."""
+    return is_name(host.removesuffix(".")) and not is_number(host)
 
 
 def _place(host: str, port: int) -> str:
