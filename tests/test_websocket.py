@@ -7,7 +7,7 @@ import hashlib
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -784,6 +784,33 @@ async def test_a_dial_says_what_it_wants() -> None:
         b"Host: [fe80::1]:9736",
         b"Host: 1.2.3.4:9736",
     ]
+
+
+ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
+
+
+@pytest.mark.parametrize("host", [ONION, f"{ONION}.", ONION.upper(), "x.onion"])
+async def test_dns_hears_of_no_onion(host: str) -> None:
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *_: object, **__: object) -> NoReturn:
+            raise AssertionError("asked the resolver")
+
+        getnameinfo = getaddrinfo
+
+    trio.socket.set_custom_hostname_resolver(Resolver())
+    with pytest.raises(OSError, match="only reached through a proxy"):
+        await dial_websocket(host, 9735)
+    async with open_peer_nursery(make_manager(1), dial=dial_websocket) as near:
+        if host != "x.onion":
+            with pytest.raises(ConnectError, match="only reached through a proxy"):
+                await near.connect(NodeAddress(identity(2), host))
+
+    # Whoever opens streams himself knows how.
+    async def dial(host: str, port: int) -> NoReturn:
+        raise OSError(f"through a proxy to {host}")
+
+    with pytest.raises(OSError, match="through a proxy to"):
+        await dial_websocket(host, 9735, dial=dial)
 
 
 class _MemoryListener(trio.abc.Listener[trio.abc.Stream]):

@@ -35,6 +35,7 @@ from wsproto.frame_protocol import CloseReason
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
+from triolight.address import is_onion
 from triolight.errors import printable
 
 MAX_MESSAGE: Final = 64 * 1024
@@ -371,9 +372,11 @@ async def dial_websocket(
 ) -> WebSocketStream:
     """A WebSocket with a node, for ``open_peer_nursery(manager, dial=dial_websocket)``. `dial` opens what it goes over.
 
-    Raises OSError if there is no connection, or no WebSocket there. The deadline is the caller's; cancelled, it closes
-    what it has opened.
+    Raises OSError if there is no connection, or no WebSocket there; also for an onion, of which DNS shall not hear,
+    unless `dial` is one's own. The deadline is the caller's; cancelled, it closes what it has opened.
     """
+    if dial is trio.open_tcp_stream and is_onion(host):
+        raise OSError("an onion name is only reached through a proxy")
     stream = await dial(host, port)
     name = host.partition("%")[0]  # a zone means nothing elsewhere
     return await connect_websocket(stream, f"[{name}]:{port}" if ":" in name else f"{name}:{port}")
