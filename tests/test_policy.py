@@ -118,6 +118,13 @@ def test_dials() -> None:
     assert private is not None
     assert private.code is DisconnectCode.ADDRESS_REFUSED
     assert Policy(dial_private=True).admit_dial(identity(1), IPv4Address("10.0.0.1", 1), learned=True) is None
+    for host in ("203.0.113.1", "224.0.0.1", "::ffff:127.0.0.1", "localhost", "a.localhost", "127.1", "0x7f000001"):
+        odd = policy.admit_dial(identity(1), descriptor_of(host, 1), learned=True)
+        assert odd is not None, host
+        assert odd.code is DisconnectCode.ADDRESS_REFUSED
+        assert policy.admit_dial(identity(1), descriptor_of(host, 1), learned=False) is None
+    for host in ("8.8.8.8", "::ffff:8.8.8.8", "localhost.example", ONION):
+        assert policy.admit_dial(identity(1), descriptor_of(host, 1), learned=True) is None, host
     for node_id, host in ((identity(1), "192.0.2.1"), (identity(9), "8.8.8.8")):
         banned = policy.admit_dial(node_id, descriptor_of(host, 1), learned=False)
         assert banned is not None

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from triolight.address import Address, IPv4Address, IPv6Address, is_public
+from triolight.address import Address, IPv4Address, IPv6Address, is_public, is_reachable
 from triolight.errors import DisconnectCode, DisconnectReason, Side
 
 MAX_STRANGERS: Final = 1000
@@ -107,7 +107,8 @@ class Policy:
           max_dials: dials of `keep` at a time.
           duplicates: the rule for two connections with one node; None: the PeerManager's own.
           allowance: how fast a peer may cause costs; None: as fast as it likes.
-          dial_private: whether private and loopback addresses that others have announced may be dialled.
+          dial_private: whether what others have announced may be dialled although it is private, loopback's, or else
+            none of the public internet (`is_reachable` in address.py).
           banned: as for `ban`.
         """
         for name, value in (("max_strangers", max_strangers), ("max_peers", max_peers), ("max_dials", max_dials)):
@@ -174,10 +175,12 @@ class Policy:
         return None
 
     def admit_dial(self, node_id: bytes, address: Address, learned: bool) -> DisconnectReason | None:
-        """An address that we are about to dial. `learned`: others told us, and not the application."""
+        """An address that we are about to dial. `learned`: others told us, and not the application; of a learned name
+        this is asked again for each address that it resolves to, unless a proxy or a `dial` of one's own resolves it.
+        """
         if self.is_banned(node_id, address):
             return _refused(DisconnectCode.BANNED, "this node is banned here")
-        if learned and not self.dial_private and not is_public(address):
+        if learned and not self.dial_private and not is_reachable(address):
             words = "a private address that somebody announced is not dialled"
             return _refused(DisconnectCode.ADDRESS_REFUSED, words)
         return None
