@@ -21,7 +21,7 @@ from triolight import (
     Policy,
     open_peer_nursery,
 )
-from triolight.address import Address, DnsAddress, IPv4Address, TorV3Address, write_address
+from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, write_address
 from triolight.keep import LONGEST_WAIT, STABLE_SECONDS
 from triolight.keys import SecretKey
 from triolight.messages import Init, NodeAnnouncement
@@ -272,17 +272,151 @@ async def test_learned_private_addresses_are_not_dialled(autojump_clock: trio.te
         await trio.sleep(0.5)
         assert scene.dialled.where == ["localhost.example", "9.9.9.9"]
         assert peers.policy.decisions["dial: ADDRESS_REFUSED"] == 2
-        # What the application names itself is dialled, whatever it is.
-        named = peers.keep(at(2, "127.0.0.1"))
-        assert named is not kept
-        assert kept.state is KeepState.STOPPED
-        await trio.sleep(0.5)
-        assert scene.dialled.where[-1] == "127.0.0.1"
+        assert kept.learned == kept.addresses
+        # What the application names itself is dialled, whatever it is, and at once.
+        assert peers.keep(at(2, "127.0.0.1")) is kept
+        assert [one.host for one in kept.learned] == ["192.168.1.1", "localhost.example", "9.9.9.9"]
+        await trio.sleep(0.2)
+        assert scene.dialled.where[2:] == ["127.0.0.1", "localhost.example", "9.9.9.9"]
+        # Announced once more, it is still what the application has chosen; and no reason to hurry.
+        dials = kept.dials
+        peers.keep(told)
+        assert [one.host for one in kept.learned] == ["192.168.1.1", "localhost.example", "9.9.9.9"]
+        await trio.testing.wait_all_tasks_blocked()
+        assert kept.dials == dials
+        assert kept.state is KeepState.WAITING
     scene = Scene()
     async with scene.open(policy=Policy(dial_private=True)) as peers:
         peers.keep(told)
         await trio.sleep(0.5)
         assert scene.dialled.where[:2] == ["127.0.0.1", "192.168.1.1"]
+
+
+@pytest.mark.parametrize("order", ["chosen first", "announced first", "together", "together, announced first"])
+async def test_chosen_and_announced_addresses_are_one_node(order: str, autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    told = announcement(IPv4Address("127.0.0.1", 9735), IPv4Address("9.9.9.1", 9735))
+    chosen = at(2, "127.0.0.1")
+    async with scene.open_home() as home, scene.open() as peers:
+        # The simulated network has a loopback like any other host.
+        await home.listen_on(await scene.network.host("127.0.0.1").listen())
+        if order == "chosen first":
+            kept = peers.keep(chosen)
+            peer = await kept.wait_connected()
+            assert peers.keep(told) is kept
+            # What is connected stays so.
+            assert kept.peer is peer is not None
+        elif order == "announced first":
+            kept = peers.keep(told)
+            assert peers.keep(chosen) is kept
+        else:
+            kept = peers.keep(chosen, told) if order == "together" else peers.keep(told, chosen)
+        assert await kept.wait_connected() is not None
+        assert scene.dialled.where == ["127.0.0.1"]
+        assert kept.addresses == (chosen, at(2, "9.9.9.1"))
+        assert kept.learned == (at(2, "9.9.9.1"),)
+        # An announcement that says nothing takes nothing away.
+        with pytest.raises(ValueError, match="no address to dial"):
+            peers.keep(announcement())
+        assert peers.keep(chosen, announcement()) is kept
+        assert kept.state is KeepState.CONNECTED
+
+
+async def test_added_addresses(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open_home() as home, scene.open() as peers:
+        await home.listen_on(await scene.home.listen())
+        kept = peers.keep(at(2, "9.9.9.1"))
+        await trio.sleep(2000)
+        assert kept.state is KeepState.WAITING
+        for bad, words in ((at(3), "different nodes"), (at(2, "x.onion"), "onion")):
+            with pytest.raises(ValueError, match=words):
+                kept.add([at(2), bad])
+        assert kept.addresses == (at(2, "9.9.9.1"),)
+        # It is not left to wait for what it does not know of.
+        began = trio.current_time()
+        kept.add([at(2)])
+        assert await kept.wait_connected() is not None
+        assert trio.current_time() - began < 1
+
+
+async def test_who_dials_us_needs_no_place_among_the_dials(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    scene.network.vanish(scene.network.host("9.9.9.1"))
+    async with scene.open_home() as other, scene.open(policy=Policy(max_dials=1), handshake_deadline=1000) as peers:
+        peers.keep(at(3, "9.9.9.1"))
+        await trio.testing.wait_all_tasks_blocked()
+        kept = peers.keep(at(2, "9.9.9.1"))
+        await trio.sleep(1)
+        assert kept.state is KeepState.QUEUED
+        _, inbound = await join(other, peers)
+        began = trio.current_time()
+        assert await kept.wait_connected() is inbound
+        assert trio.current_time() == began
+        assert "CONNECTED" in repr(kept)
+        assert kept.dials == 0
+        assert scene.dialled.where == ["9.9.9.1"]
+        # The place that it did not take is there for others.
+        assert peers._keeping.borrowed_tokens == 1
+        assert peers._keeping.statistics().tasks_waiting == 0
+
+
+async def test_who_dials_us_meanwhile_is_not_overlooked(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    scene.network.vanish(scene.network.host("9.9.9.1"))
+    async with scene.open_home() as other, scene.open() as peers:
+        kept = peers.keep(at(2, "9.9.9.1"), at(2, "9.9.9.2"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert kept.state is KeepState.DIALLING
+        _, inbound = await join(other, peers)
+        # When the dial of the dead address is over there is nothing to dial or to wait for.
+        assert await kept.wait_connected() is inbound
+        assert kept.dials == 1
+        assert await kept.wait_connected() is inbound
+        await inbound.disconnect()
+        kept.stop()
+        # The same for its only address.
+        again = peers.keep(at(2, "9.9.9.1"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert again.state is KeepState.DIALLING
+        _, inbound = await join(other, peers)
+        while again.state is KeepState.DIALLING:
+            await again.wait_changed()
+        assert again.state is KeepState.CONNECTED
+        assert again.peer is inbound
+
+
+async def test_a_connection_that_another_one_replaces(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open_home() as home, scene.open() as peers:
+        await home.listen_on(await scene.home.listen())
+        kept = peers.keep(at(2))
+        first = await kept.wait_connected()
+        assert first is not None
+        await trio.sleep(60)
+        _, second = await join(home, peers)
+        await first.wait_closed()
+        await trio.testing.wait_all_tasks_blocked()
+        assert kept.state is KeepState.CONNECTED
+        assert kept.peer is second
+        assert kept.dials == 1
+
+
+async def test_stopped_and_kept_again_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    async with scene.open_home() as home, scene.open() as peers:
+        await home.listen_on(await scene.home.listen())
+        kept = peers.keep(at(2))
+        peer = await kept.wait_connected()
+        kept.stop()
+        again = peers.keep(at(2))
+        assert again is not kept
+        assert await again.wait_connected() is peer
+        await trio.testing.wait_all_tasks_blocked()
+        assert kept.state is KeepState.STOPPED
+        assert again.state is KeepState.CONNECTED
+        assert peers.statistics().kept == {"CONNECTED": 1}
+        assert peers.keep(at(2)) is again
 
 
 async def test_nothing_is_kept_after_the_block(autojump_clock: trio.testing.MockClock) -> None:
@@ -322,7 +456,7 @@ async def test_two_that_agree_are_believed(autojump_clock: trio.testing.MockCloc
     async with (
         open_peer_nursery(make_manager(1)) as peers,
         open_peer_nursery(teller(2, OURS)) as two,
-        open_peer_nursery(teller(3, write_address(IPv4Address("8.8.4.4", 60_000)))) as three,
+        open_peer_nursery(teller(3, write_address(IPv6Address("::ffff:8.8.4.4", 60_000)))) as three,
         open_peer_nursery(teller(4, write_address(IPv4Address("1.2.3.4", 1)))) as four,
     ):
         await join(peers, two)
@@ -342,6 +476,11 @@ async def test_two_that_agree_are_believed(autojump_clock: trio.testing.MockCloc
     "told",
     [
         write_address(IPv4Address("10.0.0.1", 1)),
+        write_address(IPv4Address("203.0.113.5", 1)),
+        write_address(IPv4Address("224.0.0.1", 1)),
+        write_address(IPv4Address("255.255.255.255", 1)),
+        write_address(IPv6Address("2001:db8::1", 1)),
+        write_address(IPv6Address("::ffff:10.0.0.1", 1)),
         write_address(ONION),
         OURS + OURS,
         OURS[:3],

@@ -7,17 +7,18 @@ lost together are not dialled together), and start again at 1 second after a con
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
 import trio
 
-from triolight.address import DnsAddress, IPv4Address, IPv6Address, NodeAddress, TorV3Address
+from triolight.address import DnsAddress, IPv4Address, IPv6Address, NodeAddress, TorV3Address, descriptor_of
 from triolight.errors import ConnectError, DisconnectReason
 from triolight.gossip import addresses_of
 from triolight.messages import NodeAnnouncement
 from triolight.peer import Peer
+from triolight.proxy import Proxy
 
 FIRST_WAIT: Final = 1.0
 """Seconds that the first wait takes at the most."""
@@ -42,14 +43,13 @@ class KeepState(StrEnum):
 class KeptPeer:
     """What `PeerNursery.keep` gives: reconnects until `stop`, or until the nursery is left."""
 
-    def __init__(self, addresses: Iterable[NodeAddress], learned: bool) -> None:
-        self._addresses: list[NodeAddress] = []
-        self.learned: Final = learned
-        """Whether the addresses are what somebody announced, and not what the application chose."""
-        self.add(addresses)
-        if not self._addresses:
-            raise ValueError("no address to dial")
-        self.node_id: Final = self._addresses[0].node_id
+    def __init__(self, addresses: Mapping[NodeAddress, bool], proxy: Proxy | None) -> None:
+        if not addresses:
+            raise ValueError("no address to dial: none was given, or none of those announced can be dialled")
+        self.node_id: Final = next(iter(addresses)).node_id
+        self._addresses: dict[NodeAddress, bool] = {}
+        """And whether somebody announced it, and not the application chose it."""
+        self._proxy: Proxy | None = None
         self._state = KeepState.QUEUED
         self._peer: Peer | None = None
         self._failures = 0
@@ -58,7 +58,11 @@ class KeptPeer:
         self._last_failure: DisconnectReason | None = None
         self._scope: Final = trio.CancelScope()
         self._changed = trio.Event()
-        self._appeared = trio.Event()
+        self._again = trio.Event()
+        """Set when there is a reason to wait no longer."""
+        self._queue = trio.CancelScope()
+        """Of the wait for a place among the dials."""
+        self.take(addresses, proxy)
 
     def __repr__(self) -> str:
         return f"<KeptPeer {self.node_id.hex()[:16]}, {self._state}>"
@@ -67,6 +71,16 @@ class KeptPeer:
     def addresses(self) -> tuple[NodeAddress, ...]:
         """Tried in this order."""
         return tuple(self._addresses)
+
+    @property
+    def learned(self) -> tuple[NodeAddress, ...]:
+        """Those of `addresses` that somebody announced. The application chose the others."""
+        return tuple(address for address, learned in self._addresses.items() if learned)
+
+    @property
+    def proxy(self) -> Proxy | None:
+        """What its dials go through; None: what the peer nursery's do."""
+        return self._proxy
 
     @property
     def state(self) -> KeepState:
@@ -98,12 +112,11 @@ class KeptPeer:
         return self._last_failure
 
     def add(self, addresses: Iterable[NodeAddress]) -> None:
-        """More addresses of the same node, tried after the ones that are there. ValueError for another node's."""
-        for address in addresses:
-            if self._addresses and address.node_id != self._addresses[0].node_id:
-                raise ValueError("addresses of different nodes cannot be kept as one")
-            if address not in self._addresses:
-                self._addresses.append(address)
+        """More addresses of the same node, chosen ones, tried after the ones that are there; if one is new, at once.
+
+        ValueError for another node's, and for what cannot be dialled: then none is added.
+        """
+        self.take(dict.fromkeys(addresses, False), None)
 
     def stop(self) -> None:
         """No more dials. A connection that is there stays: end it with `Peer.disconnect`."""
@@ -127,12 +140,26 @@ class KeptPeer:
 
     # -- for nursery.py ------------------------------------------------------------------------------------------------
 
+    def take(self, addresses: Mapping[NodeAddress, bool], proxy: Proxy | None) -> None:
+        """More addresses, and whether somebody announced them: who is chosen once stays chosen. ValueError as `add`."""
+        for address in addresses:
+            if address.node_id != self.node_id:
+                raise ValueError("addresses of different nodes cannot be kept as one")
+            descriptor_of(address.host, address.port)
+        for address, learned in addresses.items():
+            if not learned and self._addresses.get(address, True):
+                self._again.set()
+            self._addresses[address] = learned and self._addresses.get(address, True)
+        self._proxy = proxy or self._proxy
+
     def appeared(self) -> None:
         """The node is connected: perhaps it has dialled us."""
-        self._appeared.set()
+        self._again.set()
+        self._queue.cancel(reason="it is connected")
 
     async def keep_up(
         self,
+        known: Callable[[], Peer | None],
         connect: Callable[[NodeAddress, bool], Awaitable[Peer]],
         dials: trio.CapacityLimiter,
         jitter: random.Random,
@@ -141,42 +168,56 @@ class KeptPeer:
         try:
             with self._scope:
                 while True:
-                    self._appeared = trio.Event()
-                    peer = await self._dial_each(connect, dials)
+                    self._again = trio.Event()
+                    peer = await self._reach(known, connect, dials)
                     began = trio.current_time()
                     if peer is not None:
                         self._peer = peer
                         self._become(KeepState.CONNECTED)
                         self._last_failure = await peer.wait_closed()
                         self._peer = None
+                        self._again = trio.Event()
                         if trio.current_time() - began >= STABLE_SECONDS:
                             self._failures = 0
                     longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(self._failures, 32))
                     self._failures += 1
                     wait = jitter.uniform(0, longest)
+                    if known() is not None:
+                        continue  # another connection with it has taken the place of the one that ended
                     self._next_dial_at = trio.current_time() + wait
                     self._become(KeepState.WAITING)
-                    self._appeared = trio.Event()
                     with trio.move_on_after(wait):
-                        await self._appeared.wait()
+                        await self._again.wait()
                     self._next_dial_at = None
         finally:
             self._peer = None
             self._become(KeepState.STOPPED)
 
-    async def _dial_each(
-        self, connect: Callable[[NodeAddress, bool], Awaitable[Peer]], dials: trio.CapacityLimiter
+    async def _reach(
+        self,
+        known: Callable[[], Peer | None],
+        connect: Callable[[NodeAddress, bool], Awaitable[Peer]],
+        dials: trio.CapacityLimiter,
     ) -> Peer | None:
-        self._become(KeepState.QUEUED)
-        for address in self.addresses:
-            async with dials:
+        """The connected peer, or that of the first address that answers. Whoever has dialled us needs no dial."""
+        for address, learned in [*self._addresses.items()]:
+            self._become(KeepState.QUEUED)
+            while (peer := known()) is None:
+                with trio.CancelScope() as self._queue:
+                    await dials.acquire()
+                if not self._queue.cancelled_caught:
+                    break
+            if peer is not None:
+                return peer
+            try:
                 self._become(KeepState.DIALLING)
                 self._dials += 1
-                try:
-                    return await connect(address, self.learned)
-                except ConnectError as error:
-                    self._last_failure = error.reason
-        return None
+                return await connect(address, learned)
+            except ConnectError as error:
+                self._last_failure = error.reason
+            finally:
+                dials.release()
+        return known()
 
     def _become(self, state: KeepState) -> None:
         if self._state is not state:
@@ -186,9 +227,19 @@ class KeptPeer:
 
 
 def announced_addresses(announcement: NodeAnnouncement) -> list[NodeAddress]:
-    """The addresses of a node_announcement that can be dialled. DecodeError if they cannot be read."""
-    return [
-        NodeAddress(announcement.node_id, address.host, address.port)
-        for address in addresses_of(announcement)
-        if isinstance(address, IPv4Address | IPv6Address | TorV3Address | DnsAddress) and address.port
-    ]
+    """The addresses of a node_announcement that can be dialled, in its order. Left out: Tor's version 2, unknown types,
+    port 0, onions whose checksum is wrong, and what is no host name. DecodeError if they cannot be read.
+
+    Whether they may be dialled is the policy's word: private ones, and names such as ``localhost``, are among them.
+    """
+    found: list[NodeAddress] = []
+    for address in addresses_of(announcement):
+        if isinstance(address, TorV3Address) and not address.valid:
+            continue
+        if isinstance(address, IPv4Address | IPv6Address | TorV3Address | DnsAddress):
+            try:
+                descriptor_of(address.host, address.port)
+                found.append(NodeAddress(announcement.node_id, address.host, address.port))
+            except ValueError:
+                pass  # one bad one is no reason to lose the others
+    return found

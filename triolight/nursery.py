@@ -17,6 +17,7 @@ import heapq
 import math
 import os
 import random
+import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -28,13 +29,15 @@ import trio
 
 from triolight.address import (
     Address,
+    DnsAddress,
     IPv4Address,
     IPv6Address,
     NodeAddress,
     TorV3Address,
     descriptor_of,
-    is_public,
+    is_reachable,
     read_addresses,
+    unmapped,
 )
 from triolight.connection import OutstandingPing, Tally
 from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
@@ -48,7 +51,7 @@ from triolight.errors import (
     Side,
     printable,
 )
-from triolight.keep import KeptPeer, announced_addresses
+from triolight.keep import KeepState, KeptPeer, announced_addresses
 from triolight.keys import is_point
 from triolight.logger import Level, Record, wanted_level
 from triolight.messages import Init, Message, NodeAnnouncement, UnknownMessage
@@ -117,13 +120,21 @@ STALL_LOGGED_AFTER: Final = 10.0
 """Seconds that a full buffer pauses a peer before it is logged."""
 AGREEING_REPORTS: Final = 2
 """Peers that must have seen us at the same address before it is believed: one alone can say anything."""
+MAX_RESOLVED: Final = 8
+"""Addresses tried of those that an announced name resolves to: each has its share of the deadline, and whoever
+announced the name could make us knock at hundreds."""
 
 M = TypeVar("M", bound=Message | UnknownMessage)
 M2 = TypeVar("M2", bound=Message | UnknownMessage)
 M3 = TypeVar("M3", bound=Message | UnknownMessage)
 
 Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
-"""Host and port to a connected stream; OSError if there is none. `trio.open_tcp_stream` is one."""
+"""Host and port to a connected stream; `trio.open_tcp_stream` is one.
+
+OSError, UnicodeError and trio.BrokenResourceError say that there is none, and are the reason of the ConnectError.
+Whatever else it raises is a bug of the application, and ends the block as a handler's does. To resolve names is its own
+matter: not to ask DNS for an onion, and not to go where an announced name leads inside one's own network.
+"""
 
 
 class _Dial:
@@ -133,6 +144,7 @@ class _Dial:
         self.address: Final = address
         self.learned: Final = learned
         self.proxy: Final = proxy
+        self.asked: Final = address, learned, proxy
         self.waiting = 0
         self.scope: Final = trio.CancelScope()
         self.done: Final = trio.Event()
@@ -161,7 +173,7 @@ class PeerNursery(PeerObserver):
         self._manager: Final = manager
         self._deadlines: Final = deadlines
         self._policy: Final = policy
-        self._open_stream: Final = dial
+        self._open_stream: Final = None if dial is trio.open_tcp_stream else dial
         self._proxy: Final = proxy
         self._jitter: Final = jitter
         self._kept: dict[bytes, KeptPeer] = {}
@@ -225,10 +237,10 @@ class PeerNursery(PeerObserver):
 
         `proxy`: for this dial, in place of the nursery's.
 
-        If it is connected already: that peer. Two calls for one node share one dial;
-        cancelling one leaves the other. Raises ConnectError (its reason tells the phase), ValueError for text that is
-        no address. If the other side has dialled us at the same time, the connection that survives is returned,
-        whichever it is.
+        If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
+        If that dial fails, and was for another address or went another way, this one's own follows. Raises ConnectError
+        (its reason tells the phase), ValueError for text that is no address. If the other side has dialled us at the
+        same time, the connection that survives is returned, whichever it is.
         """
         if isinstance(address, str):
             address = NodeAddress.parse(address)
@@ -237,34 +249,35 @@ class PeerNursery(PeerObserver):
         await trio.lowlevel.checkpoint()
         return await self._connect(address, False, proxy or self._proxy)
 
-    def keep(self, *addresses: NodeAddress | NodeAnnouncement | str) -> KeptPeer:
+    def keep(self, *addresses: NodeAddress | NodeAnnouncement | str, proxy: Proxy | None = None) -> KeptPeer:
         """Connects to a node and reconnects whenever the connection ends, until the block is left or `KeptPeer.stop`.
 
-        Several addresses of one node are tried in turn. A node_announcement's count as learned: private ones among them
-        are not dialled unless the policy says so. For a node that is kept already, its addresses are added. Between
-        failures it waits up to 1 second, doubled each time up to an hour; no more than the policy's `max_dials` are in
-        flight. Returns at once. ValueError for no address, or for different nodes'.
+        Several addresses of one node are tried in turn. A node_announcement's count as learned, unless they are given
+        by themselves too: private ones among them are not dialled unless the policy says so, and what cannot be dialled
+        is left out. `proxy`: in place of the nursery's. For a node that is kept already its addresses are added, and
+        the proxy, if there is one, takes the place of the one before. Between failures it waits up to 1 second, doubled
+        each time up to an hour; no more than the policy's `max_dials` are in flight. Returns at once.
+
+        ValueError for no address that can be dialled, or for different nodes'; DecodeError for an announcement whose
+        addresses cannot be read.
         """
         self._check_open()
-        found: list[NodeAddress] = []
+        if proxy is not None:
+            check_extra()
+        found: dict[NodeAddress, bool] = {}
         for one in addresses:
-            match one:
-                case NodeAnnouncement():
-                    found += announced_addresses(one)
-                case str():
-                    found.append(NodeAddress.parse(one))
-                case NodeAddress():
-                    found.append(one)
-        for address in found:
-            descriptor_of(address.host, address.port)  # what nobody can dial is the caller's to hear now
-        learned = any(isinstance(one, NodeAnnouncement) for one in addresses)
-        kept = self._kept.get(found[0].node_id) if found else None
-        if kept is not None and kept.learned == learned:
-            kept.add(found)
+            learned = isinstance(one, NodeAnnouncement)
+            if isinstance(one, NodeAnnouncement):
+                those = announced_addresses(one)
+            else:
+                those = [NodeAddress.parse(one) if isinstance(one, str) else one]
+            for address in those:
+                found[address] = learned and found.get(address, True)
+        kept = self._kept.get(next(iter(found)).node_id) if found else None
+        if kept is not None and kept.state is not KeepState.STOPPED:
+            kept.take(found, proxy)
             return kept
-        new = KeptPeer(found, learned)
-        if kept is not None:
-            kept.stop()
+        new = KeptPeer(found, proxy)
         self._kept[new.node_id] = new
         self._nursery(self._doors).start_soon(self._run_kept, new, name=f"keep {new.node_id.hex()[:16]}")
         return new
@@ -314,21 +327,36 @@ class PeerNursery(PeerObserver):
         )
 
     async def _connect(self, address: NodeAddress, learned: bool, proxy: Proxy | None) -> Peer:
-        if self._leaving.is_set():
-            raise ConnectError(shutdown_reason())
-        if address.node_id == self._manager.our_node_id:
-            words = "that is our own node id"
-            raise ConnectError(DisconnectReason(DisconnectCode.ADDRESS_REFUSED, Side.US, words))
-        known = self._peers.get(address.node_id)
-        if known is not None and not known.abandoned:
-            return known
-        dial = self._dials.get(address.node_id)
-        if dial is None:
-            refusal = self._may_dial(address, learned, proxy)
-            if refusal is not None:
-                raise ConnectError(refusal)
-            dial = self._dials[address.node_id] = _Dial(address, learned, proxy)
-            self._nursery(self._doors).start_soon(self._run_dial, dial, name=f"dial {address}")
+        while True:
+            if self._leaving.is_set():
+                raise ConnectError(shutdown_reason())
+            if address.node_id == self._manager.our_node_id:
+                words = "that is our own node id"
+                raise ConnectError(DisconnectReason(DisconnectCode.ADDRESS_REFUSED, Side.US, words))
+            known = self._known(address.node_id)
+            if known is not None:
+                return known
+            dial = self._dials.get(address.node_id)
+            if dial is None:
+                refusal = self._may_dial(address, learned, proxy)
+                if refusal is not None:
+                    raise ConnectError(refusal)
+                dial = self._dials[address.node_id] = _Dial(address, learned, proxy)
+                self._nursery(self._doors).start_soon(self._run_dial, dial, name=f"dial {address}")
+            await self._wait_for(dial)
+            if dial.peer is not None:
+                return dial.peer
+            if dial.asked == (address, learned, proxy):
+                raise ConnectError(dial.reason or shutdown_reason(), dial.init)
+            # Somebody else's, with another address or by another way: that it failed says nothing about ours.
+
+    def _known(self, node_id: bytes) -> Peer | None:
+        """The connected peer, unless whoever had it made has left it."""
+        known = self._peers.get(node_id)
+        return None if known is None or known.abandoned else known
+
+    async def _wait_for(self, dial: _Dial) -> None:
+        """Until it is done. If the last one who waits leaves, it ends."""
         dial.waiting += 1
         try:
             await dial.done.wait()
@@ -336,14 +364,11 @@ class PeerNursery(PeerObserver):
             dial.waiting -= 1
             if not dial.waiting and not dial.done.is_set():
                 # Whoever comes now wants a dial of their own, not one that is about to end.
-                if self._dials.get(address.node_id) is dial:
-                    del self._dials[address.node_id]
+                if self._dials.get(dial.address.node_id) is dial:
+                    del self._dials[dial.address.node_id]
                 dial.scope.cancel(reason="nobody waits for this dial any more")
                 if dial.link is not None:
                     dial.link.abandoned = True
-        if dial.peer is not None:
-            return dial.peer
-        raise ConnectError(dial.reason or shutdown_reason(), dial.init)
 
     async def attach(
         self,
@@ -615,10 +640,10 @@ class PeerNursery(PeerObserver):
     @trio.lowlevel.enable_ki_protection
     async def _run_kept(self, kept: KeptPeer) -> None:
         async def connect(address: NodeAddress, learned: bool) -> Peer:
-            return await self._connect(address, learned, self._proxy)
+            return await self._connect(address, learned, kept.proxy or self._proxy)
 
         try:
-            await kept.keep_up(connect, self._keeping, self._jitter)
+            await kept.keep_up(lambda: self._known(kept.node_id), connect, self._keeping, self._jitter)
         except PeerClosed:
             pass  # the block is being left
         except BaseException as error:
@@ -648,17 +673,20 @@ class PeerNursery(PeerObserver):
         stream: trio.abc.Stream | None = None
         with trio.CancelScope(deadline=deadline_at) as scope:
             try:
-                if dial.proxy is not None:
-                    stream = await open_through(dial.proxy, address.host, address.port, isolation=address.node_id.hex())
-                else:
-                    stream = await (self._open_stream or trio.open_tcp_stream)(address.host, address.port)
-            except OSError as error:
+                opened = await self._open(dial, deadline_at)
+            except (OSError, UnicodeError, trio.BrokenResourceError) as error:
                 code = DisconnectCode.TCP_FAILED
                 if isinstance(error, ProxyError):
                     code = DisconnectCode.PROXY_FAILED
-                elif isinstance(error, trio.socket.gaierror):
+                elif isinstance(error, trio.socket.gaierror | UnicodeError):
                     code = DisconnectCode.RESOLVE_FAILED
-                reason = DisconnectReason(code, Side.NETWORK, printable(_os_words(error)))
+                words = _os_words(error) or _os_words(error.__cause__)
+                reason = DisconnectReason(code, Side.NETWORK, printable(words))
+            else:
+                if isinstance(opened, DisconnectReason):
+                    reason = opened
+                else:
+                    stream = opened
         if stream is None:
             if scope.cancelled_caught or reason is None:
                 words = f"no TCP connection with {address.host} within {deadlines.handshake:g} seconds"
@@ -680,6 +708,39 @@ class PeerNursery(PeerObserver):
             dial.peer = self._peer_of(link)
         except ConnectError as error:
             dial.reason, dial.init = error.reason, error.init
+
+    async def _open(self, dial: _Dial, deadline_at: float) -> trio.abc.Stream | DisconnectReason | None:
+        """The stream of a dial, or why it is refused; None: no answer in time. Raises what `Dial` does."""
+        node_id, host, port = dial.address.node_id, dial.address.host, dial.address.port
+        if dial.proxy is not None:
+            return await open_through(dial.proxy, host, port, isolation=node_id.hex())
+        if self._open_stream is not None:
+            return await self._open_stream(host, port)
+        if not dial.learned or not isinstance(descriptor_of(host, port), DnsAddress):
+            return await trio.open_tcp_stream(host, port)
+        # Whoever announced the name chooses what it resolves to. What is asked about is what is dialled, for the next
+        # answer of his DNS may be another one.
+        found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
+        refusal = DisconnectReason(DisconnectCode.RESOLVE_FAILED, Side.NETWORK, "the name has no address")
+        hosts: list[str] = []
+        for one in dict.fromkeys(str(place[0]).partition("%")[0] for *_, place in found):
+            refused = self._policy.admit_dial(node_id, descriptor_of(one, port), True)
+            if self._policy.count("dial", refused) is None:
+                hosts.append(one)
+            else:
+                refusal = refused or refusal
+        errors: list[OSError] = []
+        hosts = hosts[:MAX_RESOLVED]
+        for number, one in enumerate(hosts):
+            now = trio.current_time()
+            with trio.CancelScope(deadline=now + (deadline_at - now) / (len(hosts) - number)):
+                try:
+                    return await trio.open_tcp_stream(one, port)
+                except OSError as error:
+                    errors.append(error)
+        if errors:
+            raise OSError(f"no connection with any address of {host}") from ExceptionGroup("", errors)
+        return None if hosts else refusal
 
     def _start(self, link: Link) -> None:
         self._nursery(self._links_nursery).start_soon(self._run_link, link, name="peer")
@@ -1306,8 +1367,9 @@ def _reported_host(peer: Peer) -> str | None:
     except DecodeError:
         return None
     match addresses:
-        case (IPv4Address() | IPv6Address() as one,) if is_public(one):
-            return one.host
+        case (IPv4Address() | IPv6Address() as told_one,):
+            one = unmapped(told_one)
+            return one.host if isinstance(one, IPv4Address | IPv6Address) and is_reachable(one) else None
         case _:
             return None
 
@@ -1327,7 +1389,7 @@ def _os_words(error: BaseException | None) -> str:
     if isinstance(cause, BaseExceptionGroup):
         inner = cast("BaseExceptionGroup[BaseException]", cause).exceptions
         return "; ".join(sorted({_os_words(one) for one in inner}))
-    if isinstance(error, OSError) and error.errno and not isinstance(error, trio.socket.gaierror):
+    if isinstance(error, OSError) and error.errno and not isinstance(error, trio.socket.gaierror | ssl.SSLError):
         # Trio's own text for a failed dial repeats the address in numbers.
         return os.strerror(error.errno)
     return getattr(error, "strerror", None) or str(error)
@@ -1419,8 +1481,9 @@ def open_peer_nursery(
     `policy` says who is let in, how many, and what one may cost; None: the default rules of `Policy`. `proxy`: every
     dial goes through it unless it brings its own; nothing is resolved here then, and each deadline but the last is
     three times as long. `dial` opens the streams of dials without a proxy in place of `trio.open_tcp_stream`: it gets
-    host and port, and raises OSError if there is no connection. `jitter` is the randomness of `keep`'s waits.
-    `tape` records everything that the manager is told and answered; OSError if its file cannot be made.
+    host and port; OSError, UnicodeError and trio.BrokenResourceError of it are reasons, all else is a bug (see `Dial`).
+    `jitter` is the randomness of `keep`'s waits. `tape` records everything that the manager is told and answered;
+    OSError if its file cannot be made.
     """
     if proxy is not None:
         check_extra()
