@@ -27,7 +27,7 @@ from triolight import (
     nursery,
     open_peer_nursery,
 )
-from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, write_address
+from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, UnknownAddress, write_address
 from triolight.messages import NodeAnnouncement
 from triolight.nursery import MAX_RESOLVED
 from triolight.testing import Conditions, SimulatedNetwork
@@ -186,6 +186,13 @@ async def test_a_bad_name_costs_neither_the_block_nor_the_good_addresses(
             kept.stop()
             with pytest.raises(ValueError, match=r"no address to dial.*none of those announced can be dialled"):
                 peers.keep(named(bad))
+
+
+async def test_an_onion_whose_checksum_is_wrong_is_left_out(autojump_clock: trio.testing.MockClock) -> None:
+    good = TorV3Address.of(ONION, 9735)
+    async with open_peer_nursery(make_manager(1)) as peers:
+        kept = peers.keep(announcement(TorV3Address(good.key, b"xx", 3, 9735), good, UnknownAddress(9, b"x")))
+        assert kept.addresses == (at(ONION),)
 
 
 # -- what strangers announce -------------------------------------------------------------------------------------------
