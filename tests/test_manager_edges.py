@@ -148,6 +148,14 @@ def test_events_are_taken_from_channels_first() -> None:
     assert b.seen.messages == [Note(payload=b"channels"), Note(payload=b"route")]
 
 
+def test_events_for_nobody_are_counted() -> None:
+    chan = ChannelMessageHandler()
+    a = node(1, chan=chan)
+    chan.push(SendMessages(identity(3), Note(payload=b"?")))
+    a.manager.process_events()
+    assert a.manager.events_dropped == 1
+
+
 def test_what_is_heard_while_writing_wakes_the_driver() -> None:
     """`write_buffer_space_avail` goes on reading; what a handler then says to others must not wait for a tick."""
 

@@ -44,6 +44,9 @@ class _Snapshot(Collector):
         yield _gauge("inbox_bytes", "Bytes that wait for subscribers.", seen.inbox_bytes)
         yield _counter("reading_paused", "Pauses of reading because a subscriber was full.", seen.reading_paused)
         yield _counter("throttled", "Pauses of reading because a peer overdrew its allowance.", seen.throttled)
+        dropped = "Events of handlers for nodes that were not connected any more."
+        yield _counter("handler_events_dropped", dropped, seen.handler_events_dropped)
+        yield _counter("events_lost", "Comings and goings that a busy reader had no room for.", seen.events_lost)
         failures = "Connections that never became peers, by code."
         yield _counters("handshake_failures", failures, "code", seen.handshake_failures)
         yield _counters("disconnects", "Peers that are gone, by code.", "code", seen.disconnects)

@@ -308,6 +308,8 @@ class PeerNursery(PeerObserver):
             inbox_bytes=self._board.buffered,
             reading_paused=self._past_pauses + sum(link.reading_paused for link in links),
             throttled=self._past_throttles + sum(link.throttled for link in links),
+            handler_events_dropped=self._manager.events_dropped,
+            events_lost=self._board.events_lost,
             handshake_failures=MappingProxyType(dict(self._failures)),
             disconnects=MappingProxyType(dict(self._ends)),
             decisions=MappingProxyType(self._policy.decisions),
