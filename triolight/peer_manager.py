@@ -563,7 +563,13 @@ class PeerManager:
             del self._peers[descriptor]
 
     def process_events(self) -> None:
-        """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end."""
+        """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end.
+
+        From inside another call of the manager, as a handler may make it, it does nothing: whoever made that call is
+        about to call it.
+        """
+        if self._inside:
+            return
         self._inside += 1
         try:
             if self._widowed:
