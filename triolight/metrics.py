@@ -11,15 +11,19 @@ import statistics
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
-import h11
 import trio
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
 
 from triolight.nursery import PeerNursery
 from triolight.peer import PeersStatistics, Traffic
+
+try:
+    import h11
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    raise ImportError("the metrics page needs the extra 'metrics': pip install 'triolight[metrics]'") from error
 
 CLIENT_SECONDS: Final = 10.0
 """For a client to say what it wants and to take the answer."""

@@ -17,25 +17,29 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
-import h11
 import trio
-from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
-from wsproto.frame_protocol import CloseReason
-from wsproto.handshake import H11Handshake
-from wsproto.utilities import RemoteProtocolError
 
 from triolight.errors import printable
+
+try:
+    import h11
+    from wsproto.connection import Connection, ConnectionState, ConnectionType
+    from wsproto.events import (
+        AcceptConnection,
+        BytesMessage,
+        CloseConnection,
+        Event,
+        Ping,
+        Pong,
+        RejectConnection,
+        Request,
+        TextMessage,
+    )
+    from wsproto.frame_protocol import CloseReason
+    from wsproto.handshake import H11Handshake
+    from wsproto.utilities import RemoteProtocolError
+except ImportError as error:
+    raise ImportError("a WebSocket needs the extra 'ws': pip install 'triolight[ws]'") from error
 
 MAX_MESSAGE: Final = 64 * 1024
 """Bytes in one message of ours; more become several. Others refuse messages that are too long for them."""
