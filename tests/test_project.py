@@ -347,6 +347,22 @@ def test_the_page_of_messages_is_made_from_the_declarations() -> None:
         assert f"\n### {cls.name} ({cls.type})\n" in made
 
 
+def links() -> list[tuple[str, str]]:
+    """Document and target of each link that leads to a file of ours, or names one."""
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found: dict[tuple[str, str], None] = {}
+    for document in documents:
+        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+            if not re.match(r"[a-z]+:|#", target):
+                found[str(document.relative_to(ROOT)), target.partition("#")[0]] = None
+    return list(found)
+
+
+@pytest.mark.parametrize(("document", "target"), links())
+def test_every_link_leads_to_a_file(document: str, target: str) -> None:
+    assert (ROOT / document).parent.joinpath(target).exists()
+
+
 def test_the_readmes_commands_are_what_ci_runs() -> None:
     readme, ci = (ROOT / "README.md").read_text(), (ROOT / ".ci" / "run").read_text()
     assert len(re.findall(r"^python3 -m venv .*$", readme, re.MULTILINE)) == 2
