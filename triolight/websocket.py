@@ -337,7 +337,7 @@ class WebSocketListener(trio.abc.Listener[WebSocketStream]):
 
 
 async def accept_websocket(stream: trio.abc.Stream) -> WebSocketStream:
-    """The server's handshake on a connected stream: any path, any origin.
+    """The server's handshake on a connected stream: any path, any origin, the first of any subprotocols.
 
     Raises OSError if the other side does not ask for a WebSocket, after an answer in HTTP that says so, or if the
     connection breaks. The deadline is the caller's. On failure, and cancelled, the stream is closed.
@@ -431,9 +431,12 @@ def _judge(head: bytes) -> tuple[bytes, Connection | None, str]:
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.receive_data(head)
-        if not any(isinstance(event, Request) for event in handshake.events()):
+        request = next((event for event in handshake.events() if isinstance(event, Request)), None)
+        if request is None:
             return _refused(400, "no request"), None, "no WebSocket: no request"
-        answer = handshake.send(AcceptConnection())
+        # A client that offers subprotocols hangs up if none of them is taken. They change nothing for us: its first.
+        first = next(filter(None, request.subprotocols), None)
+        answer = handshake.send(AcceptConnection(subprotocol=first))
     except RemoteProtocolError as error:
         hint = error.event_hint
         words = printable(str(error))
