@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import base64
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
