@@ -173,6 +173,8 @@ async def test_an_onion_is_not_asked_of_dns() -> None:
     trio.socket.set_custom_hostname_resolver(Resolver())
     with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
         await anext(check_peer(NodeAddress(identity(1), ONION)))
+    with pytest.raises(ConnectError, match="RESOLVE_FAILED"):
+        await anext(check_peer(NodeAddress(identity(1), "a..b")))
     for bad in ("foo.onion", f"{ONION}."):
         with pytest.raises(ValueError, match="not a version 3 onion name"):
             await anext(check_peer(NodeAddress(identity(1), bad)))

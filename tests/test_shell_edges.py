@@ -185,6 +185,19 @@ async def test_names_that_do_not_resolve() -> None:
             await near.connect(f"{identity(2).hex()}@nowhere.invalid")
 
 
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..b"])
+async def test_a_name_that_cannot_be_asked_for_ends_one_dial_alone(host: str) -> None:
+    trio.socket.set_custom_hostname_resolver(NoNames())
+    async with open_peer_nursery(make_manager(1)) as near:
+        with pytest.raises(ConnectError, match=r"RESOLVE_FAILED.*label"):
+            await near.connect(f"{identity(2).hex()}@{host}")
+        # Kept too, as when others have announced it.
+        kept = near.keep(f"{identity(2).hex()}@{host}")
+        while kept.last_failure is None:
+            await kept.wait_changed()
+        assert kept.last_failure.code is DisconnectCode.RESOLVE_FAILED
+
+
 async def test_tcp_that_never_answers(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*args: object) -> None:
         await trio.sleep_forever()

@@ -654,11 +654,12 @@ class PeerNursery(PeerObserver):
                     stream = await open_through(dial.proxy, address.host, address.port, isolation=address.node_id.hex())
                 else:
                     stream = await (self._open_stream or trio.open_tcp_stream)(address.host, address.port)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
+                # UnicodeError: a name with a label that is empty or too long, which no resolver is asked for.
                 code = DisconnectCode.TCP_FAILED
                 if isinstance(error, ProxyError):
                     code = DisconnectCode.PROXY_FAILED
-                elif isinstance(error, trio.socket.gaierror):
+                elif isinstance(error, trio.socket.gaierror | UnicodeError):
                     code = DisconnectCode.RESOLVE_FAILED
                 reason = DisconnectReason(code, Side.NETWORK, printable(_os_words(error)))
         if stream is None:
