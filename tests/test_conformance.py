@@ -176,6 +176,8 @@ async def test_an_onion_is_not_asked_of_dns() -> None:
             await anext(check_peer(NodeAddress(identity(1), good)))
     with pytest.raises(ValueError, match="not a version 3 onion name"):
         await anext(check_peer(NodeAddress(identity(1), "foo.onion")))
+    with pytest.raises(ConnectError, match="RESOLVE_FAILED"):
+        await anext(check_peer(NodeAddress(identity(1), "fe80::1%" + "z" * 64)))
 
 
 def played(

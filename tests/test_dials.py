@@ -164,7 +164,11 @@ async def test_what_pythons_resolver_raises_is_a_reason(autojump_clock: trio.tes
             # Whatever slips past the check of names: a zone is not looked at.
             await peers.connect(at("fe80::1%" + "z" * 64))
         assert failed.value.reason.code is DisconnectCode.RESOLVE_FAILED
-        assert not peers._leaving.is_set()
+        # Kept, too.
+        kept = peers.keep(at("fe80::1%" + "z" * 64))
+        while kept.last_failure is None:
+            await kept.wait_changed()
+        assert kept.last_failure.code is DisconnectCode.RESOLVE_FAILED
 
 
 @pytest.mark.parametrize(

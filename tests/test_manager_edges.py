@@ -148,6 +148,32 @@ def test_events_are_taken_from_channels_first() -> None:
     assert b.seen.messages == [Note(payload=b"channels"), Note(payload=b"route")]
 
 
+def test_a_handler_that_processes_events_waits_for_the_driver() -> None:
+    class Eager(CustomMessageHandler):
+        def handle_custom_message(self, node_id: bytes, message: Message) -> None:
+            self.push(SendMessages(node_id, Note(payload=b"answer")))
+            b.manager.process_events()
+
+    a, b = node(1), node(2, custom=Eager())
+    link = connect(a, b)
+    a.manager.send_message(identity(2), Note(payload=b"?"))
+    a.manager.process_events()
+    calls = link.at_b.calls
+    link.feed("b", link.at_a.take())
+    assert link.at_b.calls == calls, "read_event never calls send_data"
+    b.manager.process_events()
+    link.run()
+    assert a.seen.messages == [Note(payload=b"answer")]
+
+
+def test_events_for_nobody_are_counted() -> None:
+    chan = ChannelMessageHandler()
+    a = node(1, chan=chan)
+    chan.push(SendMessages(identity(3), Note(payload=b"?")))
+    a.manager.process_events()
+    assert a.manager.events_dropped == 1
+
+
 def test_what_is_heard_while_writing_wakes_the_driver() -> None:
     """`write_buffer_space_avail` goes on reading; what a handler then says to others must not wait for a tick."""
 

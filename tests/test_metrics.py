@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from functools import partial
 
 import h11
@@ -19,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from tests.support import Note, identity, join, make_manager, open_pair, port_of
-from triolight import PeerNursery, cli_top, open_peer_nursery
+from triolight import PeerNursery, cli_top, metrics, open_peer_nursery
 from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
 
 
@@ -56,6 +57,39 @@ async def test_what_the_page_says(autojump_clock: trio.testing.MockClock) -> Non
         kept = pair.near.keep(f"{identity(9).hex()}@127.0.0.1:1")
         await kept.wait_changed()
         assert sum(value for name, value in values(metrics_text(pair.near)).items() if "_kept" in name) == 1
+
+
+async def test_the_page_is_made_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "PEERS_AT_ONCE", 1)
+    async with AsyncExitStack() as stack:
+        near = await stack.enter_async_context(open_peer_nursery(make_manager(1)))
+        for number in range(2, 8):
+            to_near, _ = await join(await stack.enter_async_context(open_peer_nursery(make_manager(number))), near)
+            await to_near.ping()
+            await near.peers[identity(number)].ping()
+        turns: list[int] = []
+
+        async def other() -> None:
+            while True:
+                turns.append(len(turns))
+                await trio.lowlevel.checkpoint()
+
+        ours, theirs = trio.testing.memory_stream_pair()
+        await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await ours.send_eof()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            await trio.lowlevel.checkpoint()
+            before = len(turns)
+            rtts = await metrics._round_trips(near)
+            assert len(turns) - before >= len(near.peers) - 1
+            nursery.cancel_scope.cancel()
+        await serve_metrics(near)(theirs)
+        page = b""
+        async for data in ours:
+            page += data
+        assert len(rtts) == 6
+        assert values(page.partition(b"\r\n\r\n")[2]) == values(metrics_text(near))
 
 
 async def ask(port: int, request: bytes) -> bytes:

@@ -411,6 +411,7 @@ async def test_events_that_nobody_reads_are_lost_and_said_to_be(
                 await join(near, far)
         with pytest.raises(EventsLost, match="start again from"):
             await events.__anext__()
+        assert near.statistics().events_lost == 3
         async with open_peer_nursery(make_manager(5)) as far:
             peer, _ = await join(near, far)
             assert await events.__anext__() == PeerConnected(peer)

@@ -8,6 +8,7 @@ import importlib.metadata
 import inspect
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
 from collections.abc import AsyncIterator
@@ -266,6 +267,31 @@ def test_versions_agree_and_dependencies_stay_three() -> None:
     assert [re.split(r"[<>=]", one)[0] for one in project["dependencies"]] == ["trio", "coincurve", "cryptography"]
 
 
+@pytest.mark.parametrize(
+    ("module", "missing", "extra"),
+    [
+        ("websocket", "wsproto", "ws"),
+        ("metrics", "prometheus_client", "metrics"),
+        ("seeds", "dns", "dns"),
+        ("testing.strategies", "hypothesis", "test"),
+    ],
+)
+def test_what_needs_an_extra_says_so(module: str, missing: str, extra: str) -> None:
+    words = f"the extra '{extra}': pip install 'triolight[{extra}]'"
+    program = f"""
+import sys
+sys.modules[{missing!r}] = None
+try:
+    import triolight.{module}
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    assert words in done.stdout
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert extra in project["optional-dependencies"]
+
+
 def example(document: str) -> str:
     """The first Python in a document."""
     found = re.search(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
@@ -319,6 +345,22 @@ def test_the_page_of_messages_is_made_from_the_declarations() -> None:
     assert made == (ROOT / "docs" / "every_message.md").read_text(), "run docs/make_every_message.py"
     for cls in BOLT:
         assert f"\n### {cls.name} ({cls.type})\n" in made
+
+
+def links() -> list[tuple[str, str]]:
+    """Document and target of each link that leads to a file of ours, or names one."""
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found: dict[tuple[str, str], None] = {}
+    for document in documents:
+        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+            if not re.match(r"[a-z]+:|#", target):
+                found[str(document.relative_to(ROOT)), target.partition("#")[0]] = None
+    return list(found)
+
+
+@pytest.mark.parametrize(("document", "target"), links())
+def test_every_link_leads_to_a_file(document: str, target: str) -> None:
+    assert (ROOT / document).parent.joinpath(target).exists()
 
 
 def test_the_readmes_commands_are_what_ci_runs() -> None:

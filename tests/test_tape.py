@@ -82,6 +82,7 @@ def test_every_call_that_changes_a_manager_is_on_the_tape() -> None:
     asks = {
         "connection_counts",
         "drive",
+        "events_dropped",
         "get_peer_node_ids",
         "list_peers",
         "logger",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import random
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, NoReturn
@@ -445,6 +446,25 @@ async def test_the_handshake_byte_by_byte_with_a_cancel_after_each() -> None:
     await theirs.send_all(b"x")
     assert await server.receive_some() == b"x"
     assert ACCEPT in bytes(await theirs.receive_some())
+
+
+@pytest.mark.parametrize(
+    ("offered", "taken"),
+    [
+        (b"Sec-WebSocket-Protocol: binary\r\n", b"binary"),
+        (b"Sec-WebSocket-Protocol: ,lightning , binary\r\nsec-websocket-protocol: other\r\n", b"lightning"),
+        (b"Sec-WebSocket-Protocol: ,\r\n", None),
+        (b"", None),
+    ],
+)
+async def test_a_client_that_offers_subprotocols_gets_its_first(offered: bytes, taken: bytes | None) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(REQUEST.removesuffix(b"\r\n") + offered + b"\r\n")
+    await accept_websocket(ours)
+    answer = bytes(await theirs.receive_some())
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    found = re.findall(rb"(?i)^sec-websocket-protocol: (.*)\r$", answer, re.MULTILINE)
+    assert found == ([] if taken is None else [taken])
 
 
 async def test_whoever_waits_longer_finishes_the_handshake() -> None:

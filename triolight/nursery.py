@@ -321,6 +321,8 @@ class PeerNursery(PeerObserver):
             inbox_bytes=self._board.buffered,
             reading_paused=self._past_pauses + sum(link.reading_paused for link in links),
             throttled=self._past_throttles + sum(link.throttled for link in links),
+            handler_events_dropped=self._manager.events_dropped,
+            events_lost=self._board.events_lost,
             handshake_failures=MappingProxyType(dict(self._failures)),
             disconnects=MappingProxyType(dict(self._ends)),
             decisions=MappingProxyType(self._policy.decisions),
@@ -675,6 +677,7 @@ class PeerNursery(PeerObserver):
             try:
                 opened = await self._open(dial, deadline_at)
             except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+                # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
                 code = DisconnectCode.TCP_FAILED
                 if isinstance(error, ProxyError):
                     code = DisconnectCode.PROXY_FAILED

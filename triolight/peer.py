@@ -119,6 +119,10 @@ class PeersStatistics:
     inbox_bytes: int
     reading_paused: int
     throttled: int
+    handler_events_dropped: int
+    """Of handlers, for nodes that were not connected any more."""
+    events_lost: int
+    """PeerConnected and PeerDisconnected that a busy reader of `events()` had no room for."""
     handshake_failures: Mapping[str, int]
     """Connections that ended before they were peers, and refused dials, by DisconnectCode."""
     disconnects: Mapping[str, int]
@@ -578,6 +582,7 @@ class PeerEvents:
             self._in.send_nowait(event)
         except trio.WouldBlock:
             self._lost = True
+            self._board.events_lost += 1
 
     def end(self) -> None:
         self._in.close()
@@ -600,6 +605,7 @@ class Switchboard:
         self._count = 0
         """All there are."""
         self.readers: list[PeerEvents] = []
+        self.events_lost = 0
         self.ended = False
         self._version = 0
 

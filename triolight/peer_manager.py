@@ -416,6 +416,7 @@ class PeerManager:
         """Those of them whose winner has died."""
         self._shaken: dict[bytes, dict[_Peer, None]] = {}
         """Connections whose three acts are done and whose Init was not accepted, by node id."""
+        self._events_dropped = 0
         self._news = False
         """Whether a handler has pushed an event since they were taken."""
         self._admitting: _Peer | None = None
@@ -563,7 +564,13 @@ class PeerManager:
             del self._peers[descriptor]
 
     def process_events(self) -> None:
-        """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end."""
+        """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end.
+
+        From inside another call of the manager, as a handler may make it, it does nothing: whoever made that call is
+        about to call it.
+        """
+        if self._inside:
+            return
         self._inside += 1
         try:
             if self._widowed:
@@ -855,6 +862,11 @@ class PeerManager:
     def work_done(self) -> int:
         """Work units since the start; a difference of two readings is the work between them."""
         return self._work
+
+    @property
+    def events_dropped(self) -> int:
+        """How many events of handlers were for nodes that were not connected (any more)."""
+        return self._events_dropped
 
     def unfinished(self) -> list[SocketDescriptor]:
         """Descriptors with input that `turn_work` left over since the last call; see `continue_reading`."""
@@ -1353,6 +1365,7 @@ class PeerManager:
     def _handle_event(self, event: MessageSendEvent) -> None:
         peer = self._by_node_id.get(event.node_id)
         if peer is None:
+            self._events_dropped += 1
             self._log(
                 Level.DEBUG, "an event for a node that is not connected was dropped", None, node_id=event.node_id.hex()
             )

@@ -17,25 +17,29 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
-import dns.asyncbackend
-import dns.asyncquery
-import dns.exception
-import dns.inet
-import dns.message
-import dns.name
-import dns.rcode
-import dns.rdata
-import dns.rdatatype
-import dns.resolver
-import dns.rrset
 import trio
-from dns.rdtypes.IN.A import A as _A
-from dns.rdtypes.IN.AAAA import AAAA as _AAAA
-from dns.rdtypes.IN.SRV import SRV as _SRV
 
 from triolight.address import DnsAddress, NodeAddress, descriptor_of, is_public
 from triolight.errors import printable
 from triolight.keys import is_point
+
+try:
+    import dns.asyncbackend
+    import dns.asyncquery
+    import dns.exception
+    import dns.inet
+    import dns.message
+    import dns.name
+    import dns.rcode
+    import dns.rdata
+    import dns.rdatatype
+    import dns.resolver
+    import dns.rrset
+    from dns.rdtypes.IN.A import A as _A
+    from dns.rdtypes.IN.AAAA import AAAA as _AAAA
+    from dns.rdtypes.IN.SRV import SRV as _SRV
+except ImportError as error:
+    raise ImportError("DNS seeds need the extra 'dns': pip install 'triolight[dns]'") from error
 
 COUNT: Final = 25
 """BOLT 10: so many nodes, if no condition says otherwise."""

@@ -17,26 +17,30 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
-import h11
 import trio
-from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import (
-    AcceptConnection,
-    BytesMessage,
-    CloseConnection,
-    Event,
-    Ping,
-    Pong,
-    RejectConnection,
-    Request,
-    TextMessage,
-)
-from wsproto.frame_protocol import CloseReason
-from wsproto.handshake import H11Handshake
-from wsproto.utilities import RemoteProtocolError
 
 from triolight.address import is_onion
 from triolight.errors import printable
+
+try:
+    import h11
+    from wsproto.connection import Connection, ConnectionState, ConnectionType
+    from wsproto.events import (
+        AcceptConnection,
+        BytesMessage,
+        CloseConnection,
+        Event,
+        Ping,
+        Pong,
+        RejectConnection,
+        Request,
+        TextMessage,
+    )
+    from wsproto.frame_protocol import CloseReason
+    from wsproto.handshake import H11Handshake
+    from wsproto.utilities import RemoteProtocolError
+except ImportError as error:
+    raise ImportError("a WebSocket needs the extra 'ws': pip install 'triolight[ws]'") from error
 
 MAX_MESSAGE: Final = 64 * 1024
 """Bytes in one message of ours; more become several. Others refuse messages that are too long for them."""
@@ -334,7 +338,7 @@ class WebSocketListener(trio.abc.Listener[WebSocketStream]):
 
 
 async def accept_websocket(stream: trio.abc.Stream) -> WebSocketStream:
-    """The server's handshake on a connected stream: any path, any origin.
+    """The server's handshake on a connected stream: any path, any origin, the first of any subprotocols.
 
     Raises OSError if the other side does not ask for a WebSocket, after an answer in HTTP that says so, or if the
     connection breaks. The deadline is the caller's. On failure, and cancelled, the stream is closed.
@@ -430,9 +434,12 @@ def _judge(head: bytes) -> tuple[bytes, Connection | None, str]:
     handshake = H11Handshake(ConnectionType.SERVER)
     try:
         handshake.receive_data(head)
-        if not any(isinstance(event, Request) for event in handshake.events()):
+        request = next((event for event in handshake.events() if isinstance(event, Request)), None)
+        if request is None:
             return _refused(400, "no request"), None, "no WebSocket: no request"
-        answer = handshake.send(AcceptConnection())
+        # A client that offers subprotocols hangs up if none of them is taken. They change nothing for us: its first.
+        first = next(filter(None, request.subprotocols), None)
+        answer = handshake.send(AcceptConnection(subprotocol=first))
     except RemoteProtocolError as error:
         hint = error.event_hint
         words = printable(str(error))

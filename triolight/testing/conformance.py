@@ -430,7 +430,11 @@ async def check_peer(
         # Before any resolver hears of it: the name itself is a secret that DNS would spread.
         raise _failed(DisconnectCode.ADDRESS_REFUSED, Side.US, "an onion name is only reached through a proxy")
     node = _Node(address, dial, patience)
-    await _meet(node)
+    try:
+        await _meet(node)
+    except UnicodeError as error:
+        # A name with a label that is empty or too long, which no resolver is asked for.
+        raise _failed(DisconnectCode.RESOLVE_FAILED, Side.US, _first_line(error)) from None
     for rule, where, check in CHECKS:
         try:
             verdict, seen = await check(node)

@@ -13,9 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast, get_args
 
-from hypothesis import strategies as st
-from hypothesis.strategies import SearchStrategy
-
 from triolight import gossip, wire
 from triolight.address import (
     Address,
@@ -43,6 +40,12 @@ from triolight.messages import (
 )
 from triolight.testing.scripted import Corruption, Deed
 from triolight.wire import MAX_MESSAGE_LENGTH, Codec, ShortChannelId, TlvRecord
+
+try:
+    from hypothesis import strategies as st
+    from hypothesis.strategies import SearchStrategy
+except ImportError as error:
+    raise ImportError("strategies need the extra 'test': pip install 'triolight[test]'") from error
 
 _M = TypeVar("_M", bound=Message)
 
