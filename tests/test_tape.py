@@ -80,6 +80,7 @@ def said(happenings: list[Happening], what: str) -> list[bytes]:
 
 def test_every_call_that_changes_a_manager_is_on_the_tape() -> None:
     asks = {
+        "broadcast_node_announcement",  # by broadcast_encoded
         "connection_counts",
         "drive",
         "get_peer_node_ids",
@@ -235,7 +236,35 @@ async def test_what_an_application_does_is_part_of_it(kind: Kind, tmp_path: Path
     assert Note(payload=b"queued").encode() in sent
     assert not any(b"fits" in one for one in sent)
     calls = [one.words for one in happenings if one.what == "call"]
-    assert calls[:3] == ["broadcast_node_announcement", "send_message: 1", "broadcast_node_announcement"]
+    assert calls[:3] == ["broadcast_encoded", "send_message: 1", "broadcast_encoded"]
+
+
+@kinds
+async def test_an_announcement_passes_by_a_peer_without_room(kind: Kind, tmp_path: Path, autojump_clock: Any) -> None:
+    path = tmp_path / "tape"
+    manager = make_manager(1)
+    async with (
+        open_peer_nursery(manager, tape=Tape(path, kind=kind)) as peers,
+        scripted_peer(peers, secret=secret(2)) as full,
+        scripted_peer(peers, secret=secret(3)) as other,
+    ):
+        await full.exchange_inits()
+        await other.exchange_inits()
+        while True:
+            try:
+                manager.send_message(full.node_id, UnknownMessage(50001, bytes(60_000)))
+            except QueueFull:
+                break
+            await trio.sleep(0.01)
+        announced = manager.broadcast_node_announcement(bytes(3), b"x")
+        assert await other.expect(NodeAnnouncement) == announced
+        await full.send(Ping(num_pong_bytes=3))
+        got = [await full.receive()]
+        while got[-1] != Pong(ignored=bytes(3)):
+            got.append(await full.receive())
+        assert announced not in got
+    sent = [one.node_id for one in played(path) if one.what == "sent" and one.message == announced.encode()]
+    assert sent == [other.node_id]
 
 
 async def conversation(seed: int, tapes: dict[int, Tape]) -> str:

@@ -762,11 +762,17 @@ class PeerManager:
             addresses=b"".join(written),
         )
         signed = sign_announcement(unsigned, self._key)
-        encoded = signed.encode()
+        self.broadcast_encoded(signed.encode())
+        return signed
+
+    def broadcast_encoded(self, encoded: bytes) -> None:
+        """Queues one message, encoded already, to every connected peer that has room for it.
+
+        A peer for which SEND_LIMIT_BYTES wait does not get it, and nobody is told.
+        """
         for peer in self._by_node_id.values():
             if peer.connection.owed_bytes < SEND_LIMIT_BYTES:
                 self._queue_all(peer, (encoded,))
-        return signed
 
     # -- for drivers ---------------------------------------------------------------------------------------------------
 

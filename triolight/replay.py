@@ -235,7 +235,6 @@ class _Descriptor(SocketDescriptor):
     def __init__(self, number: int, node_id: bytes | None) -> None:
         self.number: Final = number
         self.node_id = node_id
-        self.connected = False
 
     def send_data(self, data: bytes, resume_read: bool) -> int:
         return len(data)
@@ -364,11 +363,8 @@ class _Player(Seams, PeerObserver):
                 messages = [bytes.fromhex(one) for one in told["messages"]]
                 manager.send_encoded(self._descriptor(told), messages)
                 words = f"{name}: {len(messages)}"
-            case "broadcast_node_announcement":
-                message = bytes.fromhex(told["message"])
-                connected = {one.node_id: one for one in self._descriptors.values() if one.connected}
-                for details in manager.list_peers():
-                    manager.send_encoded(connected[details.node_id], (message,))
+            case "broadcast_encoded":
+                manager.broadcast_encoded(bytes.fromhex(told["message"]))
             case "send_ping":
                 ignored = bytes.fromhex(told["ignored"])
                 manager.send_ping(self._descriptor(told), told["num_pong_bytes"], ignored, _token(told))
@@ -496,15 +492,10 @@ class _Player(Seams, PeerObserver):
         return cast("_Descriptor", descriptor).number
 
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
-        cast("_Descriptor", descriptor).connected = True
         self.outcome.append({"connected": self._number(descriptor), "node_id": details.node_id.hex()})
         self._happened("connected", descriptor)
 
-    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
-        cast("_Descriptor", descriptor).connected = False
-
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
-        cast("_Descriptor", descriptor).connected = False
         self.outcome.append({"ended": self._number(descriptor), "reason": reason_to_json(reason)})
         self._happened("ended", descriptor, words=str(reason))
 

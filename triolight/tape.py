@@ -73,7 +73,7 @@ Json: TypeAlias = Any
 CALLS: Final = frozenset(
     {
         "abandon_handlers",
-        "broadcast_node_announcement",
+        "broadcast_encoded",
         "continue_reading",
         "disconnect",
         "disconnect_all_peers",
@@ -94,7 +94,7 @@ CALLS: Final = frozenset(
         "write_buffer_space_avail",
     }
 )
-"""What changes a manager. Everything else that it has only asks."""
+"""What changes a manager. Everything else that it has asks, or does what it does by one of these."""
 
 PLACES: Final[Mapping[str, type[BaseMessageHandler]]] = {
     "route_handler": RoutingMessageHandler,
@@ -231,29 +231,14 @@ class Tape(Seams):
         def call(*args: Any, **named: Any) -> Any:
             return self._call(name, describe(*args, **named), lambda: method(*args, **named))
 
-        def broadcast(*args: Any, **named: Any) -> Any:
-            # The message is what the manager is told, not what it was made of: our key signs it, at a time of day.
-            with_message: dict[str, Json] = {}
-
-            def announce() -> Any:
-                announced = method(*args, **named)
-                with_message["message"] = announced.encode().hex()
-                return announced
-
-            return self._call(name, with_message, announce, first=True)
-
         def send_encoded(descriptor: SocketDescriptor, encoded: Iterable[bytes]) -> bool:
             queued: bool = call(descriptor, list(encoded))
             return queued
 
-        special: dict[str, Callable[..., Any]] = {
-            "broadcast_node_announcement": broadcast,
-            "send_encoded": send_encoded,
-        }
-        return special.get(name, call)
+        return send_encoded if name == "send_encoded" else call
 
-    def _call(self, name: str, what: dict[str, Json], perform: Callable[[], T], first: bool = False) -> T:
-        """Records one call and performs it; `first`: performs it, asking nobody on the record, and then records it."""
+    def _call(self, name: str, what: dict[str, Json], perform: Callable[[], T]) -> T:
+        """Records one call and performs it."""
         asked = self._frames[-1] if self._frames else None
         if asked is None:
             self._now = self._clock()
@@ -268,22 +253,14 @@ class Tape(Seams):
             record["at"] = self._now
         else:
             record["during"], record["nth"] = asked
-        if first:
-            self._frames.append(("", 0))
-            try:
-                result = perform()
-            finally:
-                self._frames.pop()
-            self._write({**record, **what})
-        else:
-            self._write({**record, **what})
-            self._frames.append({})
-            try:
-                result = perform()
-                if isinstance(result, bytes) and self.kind == "with_secrets":
-                    self._write({"out": what["of"], "data": result.hex()})  # act one, for the caller to write
-            finally:
-                self._frames.pop()
+        self._write({**record, **what})
+        self._frames.append({})
+        try:
+            result = perform()
+            if isinstance(result, bytes) and self.kind == "with_secrets":
+                self._write({"out": what["of"], "data": result.hex()})  # act one, for the caller to write
+        finally:
+            self._frames.pop()
         if asked is not None:
             self._write({"return": name})
         elif name == "process_events":
@@ -356,6 +333,10 @@ class Tape(Seams):
 
     def _send_encoded(self, descriptor: SocketDescriptor, encoded: list[bytes]) -> dict[str, Json]:
         return {"of": self.number(descriptor), "messages": [one.hex() for one in encoded]}
+
+    def _broadcast_encoded(self, encoded: bytes) -> dict[str, Json]:
+        # What a node_announcement of ours was made of is not told: our key signs it, at a time of day.
+        return {"message": encoded.hex()}
 
     def _send_ping(
         self, descriptor: SocketDescriptor, num_pong_bytes: int = 0, ignored: bytes = b"", token: Any = None
