@@ -569,7 +569,8 @@ class PeerManager:
                 self._replace_the_dead()
             self._news = False
             for handler in self._told_in_order:
-                for event in handler.get_and_clear_pending_msg_events():
+                # All of them first: what an iterator of a handler does meanwhile is the next turn's.
+                for event in list(handler.get_and_clear_pending_msg_events()):
                     self._handle_event(event)
             while self._dirty:
                 dirty, self._dirty = self._dirty, {}

@@ -29,7 +29,7 @@ from triolight.errors import (
 from triolight.features import Features
 from triolight.handlers import HandleError, MessageSendEvent
 from triolight.keys import SecretKey
-from triolight.logger import Level, NullLogger
+from triolight.logger import NullLogger
 from triolight.messages import BOLT, Error, Init, Registry, UnknownMessage, Warning
 from triolight.noise import (
     ACT_ONE_LENGTH,
@@ -428,15 +428,18 @@ class _Player(Seams, PeerObserver):
                 self._happened("answer", words=f"{key}: raised {error}")
                 raise
             if method.startswith("provided_"):
+                if isinstance(answer, dict):
+                    return _untold(cast("dict[str, Json]", answer))
                 return Features.from_bytes(bytes.fromhex(answer or ""))
             if method != EVENTS:
                 if isinstance(answer, dict):
-                    words = f"{key}: {cast('dict[str, Json]', answer)['action']}"
-                    self._happened("answer", words=words)
+                    told = cast("dict[str, Json]", answer)
+                    words = f"a {told['untold']}, which is no answer" if "untold" in told else told["action"]
+                    self._happened("answer", words=f"{key}: {words}")
                 return _action(answer)
             for event in answer or ():
-                words = f"{place}: an event for {event['node_id'][:16]}"
-                self._happened("answer", words=words)
+                words = "what is no event" if "untold" in event else f"an event for {event['node_id'][:16]}"
+                self._happened("answer", words=f"{place}: {words}")
             return [_event(event) for event in answer or ()]
 
         return call
@@ -593,6 +596,23 @@ class _Unencodable:
         raise ValueError(self._words)
 
 
+class _Untold:
+    """In place of what a handler should not have answered: true or not as that was, and of no other use."""
+
+    def __init__(self, kind: str, true: bool) -> None:
+        self._kind: Final = kind
+        self._true: Final = bool(true)
+
+    def __bool__(self) -> bool:
+        return self._true
+
+    def __getattr__(self, name: str) -> Any:
+        raise _HandlerRaised(f"a {self._kind} has no {name}")
+
+    def __getitem__(self, key: object) -> Any:
+        raise _HandlerRaised(f"a {self._kind} is no text")
+
+
 def _nobody_waits() -> None:
     pass
 
@@ -624,9 +644,15 @@ def _token(told: dict[str, Json]) -> object:
     return None if told["keepalive"] else "somebody's"
 
 
+def _untold(told: dict[str, Json]) -> Any:
+    return _Untold(told["untold"], told["true"])
+
+
 def _reason(told: Json) -> DisconnectReason | str | None:
     if isinstance(told, dict):
         parts = cast("dict[str, str]", told)
+        if "untold" in parts:
+            return cast("str", _untold(parts))
         return DisconnectReason(DisconnectCode(parts["code"]), Side(parts["by"]), parts["message"])
     return cast("str | None", told)
 
@@ -645,7 +671,9 @@ def _as_unknown(data: bytes) -> UnknownMessage:
 
 
 def _message(told: Json, read: Callable[[bytes], Any]) -> Any:
-    return read(bytes.fromhex(told)) if isinstance(told, str) else _Unencodable(told["cannot_be_encoded"])
+    if isinstance(told, str):
+        return read(bytes.fromhex(told))
+    return _untold(told) if "untold" in told else _Unencodable(told["cannot_be_encoded"])
 
 
 def _words(data: bytes) -> Error | Warning:
@@ -657,15 +685,21 @@ def _action(told: Json) -> Any:
     if not isinstance(told, dict):
         return told
     parts = cast("dict[str, Json]", told)
+    if "untold" in parts:
+        return _untold(parts)
     named = {name: value for name, value in parts.items() if name != "action"}
     if named.get("message") is not None:
         named["message"] = _message(named["message"], _words)
-    if "level" in named:
-        named["level"] = Level(named["level"])
+    if "reason" in named:
+        named["reason"] = _reason(named["reason"])
+    if isinstance(named.get("level"), dict):
+        named["level"] = _untold(named["level"])
     return ACTIONS[parts["action"]](**named)
 
 
 def _event(told: dict[str, Json]) -> MessageSendEvent:
+    if "untold" in told:
+        return cast("MessageSendEvent", _untold(told))
     node_id = bytes.fromhex(told["node_id"])
     if "action" in told:
         return HandleError(node_id, _action(told["action"]))

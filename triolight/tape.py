@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from triolight.address import Address, descriptor_of, write_address
 from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectReason, printable
+from triolight.features import Features
 from triolight.handlers import (
     BaseMessageHandler,
     ChannelMessageHandler,
@@ -33,14 +34,15 @@ from triolight.handlers import (
     IgnoreDuplicateGossip,
     IgnoreError,
     MessageHandler,
-    MessageSendEvent,
     OnionMessageHandler,
     RoutingMessageHandler,
     SendErrorMessage,
+    SendMessages,
     SendWarningMessage,
+    UpdateHtlcs,
 )
 from triolight.logger import Level, Record
-from triolight.messages import Init, Message, UnknownMessage
+from triolight.messages import Error, Init, Message, UnknownMessage, Warning
 from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.peer_manager import (
     PeerDetails,
@@ -112,6 +114,7 @@ _ACTIONS: Final = (
     SendErrorMessage,
     SendWarningMessage,
 )
+_EVENTS: Final = (HandleError, SendMessages, UpdateHtlcs)
 ACTIONS: Final[Mapping[str, type[Any]]] = {cls.__name__: cls for cls in _ACTIONS}
 
 
@@ -229,7 +232,12 @@ class Tape(Seams):
         describe: Callable[..., dict[str, Json]] = getattr(self, f"_{name}", _no_fields)
 
         def call(*args: Any, **named: Any) -> Any:
-            return self._call(name, describe(*args, **named), lambda: method(*args, **named))
+            try:
+                what = describe(*args, **named)
+            except (AttributeError, TypeError, ValueError):
+                # Not what the method takes: the manager says so itself, and has done nothing.
+                return method(*args, **named)
+            return self._call(name, what, lambda: method(*args, **named))
 
         def send_encoded(descriptor: SocketDescriptor, encoded: Iterable[bytes]) -> bool:
             queued: bool = call(descriptor, list(encoded))
@@ -274,11 +282,12 @@ class Tape(Seams):
         return self._numbers.get(descriptor)
 
     def _new(self, descriptor: SocketDescriptor, address: Address | tuple[str, int] | None) -> dict[str, Json]:
-        self._connections += 1
-        self._numbers[descriptor] = self._connections
         if isinstance(address, tuple):
             address = descriptor_of(*address)
-        return {"of": self._connections, "address": address and write_address(address).hex()}
+        written = address and write_address(address).hex()
+        self._connections += 1
+        self._numbers[descriptor] = self._connections
+        return {"of": self._connections, "address": written}
 
     def _new_outbound_connection(
         self,
@@ -286,7 +295,7 @@ class Tape(Seams):
         descriptor: SocketDescriptor,
         remote_address: Address | tuple[str, int] | None = None,
     ) -> dict[str, Json]:
-        return {**self._new(descriptor, remote_address), "node_id": their_node_id.hex()}
+        return {"node_id": their_node_id.hex(), **self._new(descriptor, remote_address)}
 
     def _new_inbound_connection(
         self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
@@ -307,10 +316,10 @@ class Tape(Seams):
         return {"of": self.number(descriptor)}
 
     def _hold_reading(self, descriptor: SocketDescriptor, held: bool) -> dict[str, Json]:
-        return {"of": self.number(descriptor), "held": held}
+        return {"of": self.number(descriptor), "held": bool(held)}
 
     def _observe_messages(self, wanted: bool) -> dict[str, Json]:
-        return {"wanted": wanted}
+        return {"wanted": bool(wanted)}
 
     def _socket_disconnected(
         self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None
@@ -323,13 +332,13 @@ class Tape(Seams):
         return {"of": self.number(descriptor), "reason": reason_to_json(reason)}
 
     def _disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> dict[str, Json]:
-        return {"node_id": node_id.hex(), "reason": reason_to_json(reason)}
+        return {"node_id": _node_id_to_json(node_id), "reason": reason_to_json(reason)}
 
     def _disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> dict[str, Json]:
         return {"reason": reason_to_json(reason)}
 
     def _send_message(self, node_id: bytes, *messages: Message | UnknownMessage) -> dict[str, Json]:
-        return {"node_id": node_id.hex(), "messages": [one.encode().hex() for one in messages]}
+        return {"node_id": _node_id_to_json(node_id), "messages": [one.encode().hex() for one in messages]}
 
     def _send_encoded(self, descriptor: SocketDescriptor, encoded: list[bytes]) -> dict[str, Json]:
         return {"of": self.number(descriptor), "messages": [one.hex() for one in encoded]}
@@ -354,7 +363,10 @@ class Tape(Seams):
     # -- answers -------------------------------------------------------------------------------------------------------
 
     def ask(self, key: str, perform: Callable[[], T], to_json: Callable[[T], Json], usual: object = None) -> T:
-        """Performs what the manager asks, and records the answer unless its JSON is the usual one."""
+        """Performs what the manager asks, and records the answer unless its JSON is the usual one.
+
+        `to_json` has a word for whatever there is: an answer must not fail here which does no harm in the manager.
+        """
         frame = self._frames[-1] if self._frames else None
         if not isinstance(frame, dict):
             return perform()  # not the manager asks, but somebody who was asked
@@ -384,7 +396,13 @@ class Tape(Seams):
         def ask(place: str, real: BaseMessageHandler) -> Callable[..., Any]:
             def call(method: str, *args: Any) -> Any:
                 to_json, usual = answer_to_json(method)
-                return self.ask(f"{place}.{method}", lambda: getattr(real, method)(*args), to_json, usual)
+
+                def perform() -> Any:
+                    answer = getattr(real, method)(*args)
+                    # Who may be an iterator is gone through once, for the tape and for the manager.
+                    return list(answer) if method == EVENTS else answer
+
+                return self.ask(f"{place}.{method}", perform, to_json, usual)
 
             return call
 
@@ -623,10 +641,30 @@ def _no_fields() -> dict[str, Json]:
     return {}
 
 
+def _untold(value: object) -> Json:
+    """What is not what it should be, as far as it can matter to the manager: whether it is true."""
+    try:
+        true = bool(value)
+    except (TypeError, ValueError):
+        true = True
+    return {"untold": type(value).__name__, "true": true}
+
+
+def _node_id_to_json(node_id: bytes) -> str:
+    """Empty for what is none: no peer has it."""
+    return node_id.hex() if isinstance(node_id, bytes) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+
+
+def _words_to_json(words: object) -> Json:
+    if isinstance(words, bytes):
+        return words.decode("latin-1")  # as `printable` takes them
+    return words if words is None or isinstance(words, str) else _untold(words)
+
+
 def reason_to_json(reason: DisconnectReason | str | None) -> Json:
     if isinstance(reason, DisconnectReason):
         return {"code": reason.code.value, "by": reason.by.value, "message": reason.message}
-    return reason
+    return _words_to_json(reason)
 
 
 def error_to_json(error: BaseException) -> Json:
@@ -639,7 +677,9 @@ def error_to_json(error: BaseException) -> Json:
             return {"name": type(error).__name__, "words": printable(str(error))}
 
 
-def _message_to_json(message: Message | UnknownMessage) -> Json:
+def _message_to_json(message: object) -> Json:
+    if not isinstance(message, Message | UnknownMessage):
+        return _untold(message)
     try:
         return message.encode().hex()
     except ValueError as error:
@@ -647,17 +687,29 @@ def _message_to_json(message: Message | UnknownMessage) -> Json:
 
 
 def _action_to_json(action: Any) -> Json:
-    """An ErrorAction or a bool."""
+    """An ErrorAction, a bool, None, or whatever else a handler may have returned."""
     if action is None or isinstance(action, bool):
         return action
-    told: dict[str, Json] = {"action": type(action).__name__}
-    for one in fields(action):
+    cls = next((one for one in _ACTIONS if isinstance(action, one)), None)
+    if cls is None:
+        return _untold(action)
+    told: dict[str, Json] = {"action": cls.__name__}
+    for one in fields(cls):
         value = getattr(action, one.name)
-        told[one.name] = _message_to_json(value) if isinstance(value, Message) else value
+        match one.name:
+            case "message":
+                plain = value is None or isinstance(value, Error | Warning)
+                told[one.name] = value and _message_to_json(value) if plain else _untold(value)
+            case "reason":
+                told[one.name] = _words_to_json(value)
+            case _:
+                told[one.name] = value if isinstance(value, int) else _untold(value)
     return told
 
 
-def _event_to_json(event: MessageSendEvent) -> Json:
+def _event_to_json(event: object) -> Json:
+    if not isinstance(event, _EVENTS) or not isinstance(event.node_id, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return _untold(event)
     node_id = event.node_id.hex()
     if isinstance(event, HandleError):
         return {"node_id": node_id, "action": _action_to_json(event.action)}
@@ -670,5 +722,5 @@ def answer_to_json(method: str) -> tuple[Callable[[Any], Json], Json]:
     if method == EVENTS:
         return lambda events: [_event_to_json(one) for one in events], []
     if method.startswith("provided_"):
-        return lambda features: features.to_bytes().hex(), ""
+        return lambda found: found.to_bytes().hex() if isinstance(found, Features) else _untold(found), ""
     return _action_to_json, None
