@@ -643,7 +643,43 @@ def test_a_damaged_tape_is_named_with_its_line(tape: Path, tmp_path: Path, data:
             played(damaged, compare=compare)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}\n", b"[]\n", b"no\n", b'{"triolight_tape": 2, "kind": "messages"}\n'])
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("depth", [300, 900, 2_000, 100_000])
+@pytest.mark.parametrize("key", ["call", "at", "is", "nth", "during", "message", "end"])
+def test_a_deeply_nested_line_is_named(tape: Path, tmp_path: Path, depth: int, key: str) -> None:
+    lines = tape.read_bytes().splitlines(keepends=True)
+    at = max(number for number, line in enumerate(lines) if key in json.loads(line))
+    record = json.loads(lines[at])
+    record[key] = "deep"
+    deep = b"[" * depth + b"]" * depth
+    lines[at] = json.dumps(record).encode().replace(b'"deep"', deep) + b"\n"
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"".join(lines))
+    for compare in (True, False):
+        if depth == 100_000:
+            with pytest.raises(TapeError, match=f":{at + 1}: not JSON"):
+                played(damaged, compare=compare)
+        else:
+            with suppress(TapeError):  # it is JSON or not, as the Python has it
+                played(damaged, compare=compare)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}\n",
+        b"[]\n",
+        b"no\n",
+        DEEP + b"\n",
+        b'{"triolight_tape": 2, "kind": "messages"}\n',
+        b'{"triolight_tape": 1, "kind": {}}\n',
+        b'{"triolight_tape": 1, "kind": "messages", "messages": ' + DEEP + b"}\n",
+        b'{"triolight_tape": 1, "kind": "messages", "messages": [{}]}\n',
+    ],
+)
 def test_what_is_no_tape_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "no tape"
     path.write_bytes(content)
@@ -788,6 +824,18 @@ def test_the_command_shows_what_happened(tape: Path) -> None:
     assert "channel_announcement" in next(one["problem"] for one in told if "problem" in one)
 
 
+def test_a_reader_that_leaves_ends_the_command_quietly(tape: Path) -> None:
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "triolight.cli", "replay", str(tape)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert replay.stdout is not None
+    assert replay.stderr is not None
+    with replay, replay.stderr as errors:
+        replay.stdout.close()
+        assert b"Broken pipe" not in errors.read()
+    assert replay.returncode == 141
+
+
 def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = click.testing.CliRunner().invoke
     broken = tmp_path / "broken"
@@ -795,6 +843,11 @@ def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest
     found = run(cli, ["replay", str(broken)])
     assert (found.exit_code, found.stderr) == (2, f"{broken}:1: this is no tape of format 1\n")
     assert run(cli, ["replay", str(tmp_path / "nowhere")]).exit_code == 2
+    for header in (b'"kind": {}', b'"kind": "messages", "messages": 5', b'"kind": "messages", "our_node_id": {}'):
+        broken.write_bytes(b'{"triolight_tape": 1, ' + header + b"}\n")
+        found = run(cli, ["replay", str(broken)])
+        assert found.exit_code == 2
+        assert found.stderr.startswith(f"{broken}:1: ")
     monkeypatch.setattr("triolight.peer_manager.MAX_WARNING_TEXT", 10)
     found = run(cli, ["replay", str(tape)])
     assert found.exit_code == 1

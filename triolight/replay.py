@@ -7,6 +7,7 @@ to be what it wrote and decided when the tape was made: `TapeMismatch` says wher
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -108,7 +109,16 @@ class _HandlerRaised(Exception):
     """In place of whatever a handler raised."""
 
 
-_DAMAGE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, DecodeError)
+_DAMAGE: Final = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    DecodeError,
+)
 """What comes of records that are not what a tape writes."""
 
 
@@ -134,9 +144,11 @@ class Replay:
         """What the tape says about itself: its first line."""
         with self.path.open("rb") as file:
             header = self._record(1, file.readline(MAX_LINE_BYTES))
-        if header is None or header.get("triolight_tape") != FORMAT or header.get("kind") not in PRIVATE:
-            raise TapeError(self.path, 1, f"this is no tape of format {FORMAT}")
-        return header
+        if header is not None and header.get("triolight_tape") == FORMAT:
+            kind = header.get("kind")
+            if isinstance(kind, str) and kind in PRIVATE:
+                return header
+        raise TapeError(self.path, 1, f"this is no tape of format {FORMAT}")
 
     def __iter__(self) -> Iterator[Happening]:
         self.ended = None
@@ -166,7 +178,7 @@ class Replay:
             return None
         try:
             record = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TapeError(self.path, line, f"not JSON: {_told(error)}") from None
         if not isinstance(record, dict):
             raise TapeError(self.path, line, "not a JSON object")
@@ -218,10 +230,12 @@ class Replay:
         player.outcome.clear()
         try:
             player.play(call)
+            if self._compare:
+                self._check(player, call)
         except _DAMAGE as error:
             raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
-        if not self._compare:
-            return
+
+    def _check(self, player: _Player, call: _Call) -> None:
         for then, after in zip_longest(call.outcome, player.outcome):
             line, before = then or (call.line, None)
             if before != after:
@@ -302,7 +316,10 @@ class _Player(Seams, PeerObserver):
     # -- what the manager is told --------------------------------------------------------------------------------------
 
     def play(self, call: _Call) -> None:
-        self.now = call.fields["at"]
+        at = call.fields["at"]
+        if not math.isfinite(at):
+            raise ValueError(f"no time: {at}")
+        self.now = float(at)
         counts: dict[str, int] = {}
         self._frames.append((call, counts))
         try:
