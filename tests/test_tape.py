@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import random
 import resource
 import stat
@@ -724,6 +725,18 @@ async def test_a_tape_overwrites_nothing_and_is_its_owners_alone(tmp_path: Path)
     assert header["private"].startswith("Private: ")
     with pytest.raises(ValueError, match="'messages' or 'with_secrets'"):
         Tape(path, kind="everything")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("umask", [0, 0o77, 0o277, 0o777])
+async def test_a_tapes_mode_is_nobodys_umask(umask: int, tmp_path: Path) -> None:
+    path = tmp_path / "tape"
+    before = os.umask(umask)
+    try:
+        async with open_peer_nursery(make_manager(1), tape=Tape(path)):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_a_tape_ends_at_its_limit_and_the_peer_goes_on(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ class Tape(Seams):
 
     def begin(self, manager: PeerManager, setup: Setup) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.fchmod(handle, 0o600)  # the umask takes away what we have asked for: the owner's own right to read
         self._file = FileIO(handle, "wb")
         self._unwritten.clear()
         self.fault = None
