@@ -109,39 +109,135 @@ def test_a_failure_says_how_to_replay_it() -> None:
         run_seeded(41, fail)
     (note,) = caught.value.__notes__
     assert note == (
-        "seed 41; to replay it: TRIOLIGHT_SEED=41 python -m pytest "
+        "seed 41; to replay it: TRIOLIGHT_SEED=41 python -m pytest -o addopts= "
         "tests/test_determinism.py::test_a_failure_says_how_to_replay_it"
     )
 
 
-def test_the_command_that_is_printed_replays_the_seed(tmp_path: Path) -> None:
-    """A test that fails for one seed of many: what it prints, run by a shell, fails again, and for that seed alone."""
-    (tmp_path / "test_it.py").write_text(
-        "import pytest\n"
-        "from triolight.testing import run_seeded, seeds\n"
-        "@pytest.mark.parametrize('seed', seeds(5))\n"
-        "def test_all_but_three(seed):\n"
-        "    async def main():\n"
-        "        assert seed != 3, 'three is wrong'\n"
-        "    run_seeded(seed, main)\n"
-    )
+def in_a_shell(command: str, directory: Path) -> str:
+    """All that it says, of either kind. Nothing of this process's pytest and seed is known there."""
     environment = {
         key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "TRIOLIGHT", "COV_"))
     }
     environment |= {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    options = ["-p", "no:cacheprovider", "-q"]
-    command = [sys.executable, "-m", "pytest", *options, "--rootdir", str(tmp_path), "test_it.py"]
-    first = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    done = subprocess.run(
+        command, shell=True, cwd=directory, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
-    assert "1 failed, 4 passed" in first.stdout, first.stdout + first.stderr
-    replay = next(line for line in first.stdout.splitlines() if "to replay it" in line).partition("to replay it: ")[2]
-    again = subprocess.run(
-        replay, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
+    assert done.returncode == 1, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def replay_of(output: str) -> str:
+    return next(line for line in output.splitlines() if "to replay it" in line).partition("to replay it: ")[2]
+
+
+FAILING = {
+    "parameter": """
+@pytest.mark.parametrize("seed", seeds(5))
+def test_it(seed): run_seeded(seed, main, seed != 3)
+""",
+    "among others": """
+@pytest.mark.parametrize(("words", "seed"), [("a (b) - c", seed) for seed in seeds(5)])
+def test_it(words, seed): run_seeded(seed, main, seed != 3)
+""",
+    "derived": """
+@pytest.mark.parametrize("seed", seeds(5))
+def test_it(seed): run_seeded(seed * 100, main, seed != 3)
+""",
+    "deselected": """
+@pytest.mark.slow
+def test_it():
+    for seed in seeds(5): run_seeded(seed, main, seed != 3)
+""",
+    "made up": """
+def test_it():
+    run_seeded(random.randrange(1000, 1 << 60), main, False)
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("how", "variable"),
+    [*((how, "") for how in FAILING), ("derived", "TRIOLIGHT_SEED=3 "), ("made up", "TRIOLIGHT_SEED=3 ")],
+)
+def test_the_command_that_is_printed_replays_the_seed(how: str, variable: str, tmp_path: Path) -> None:
+    """A test that fails for one seed of many: what it prints, run by a shell, fails again, and for that seed alone."""
+    (tmp_path / "pytest.ini").write_text(
+        "[pytest]\naddopts = -m 'not slow' -p no:cacheprovider\nmarkers =\n    slow: left out\n"
     )
-    assert "three is wrong" in again.stdout
-    assert "1 failed" in again.stdout
-    assert "passed" not in again.stdout
+    (tmp_path / "test_it.py").write_text(
+        "import random\n"
+        "import pytest\n"
+        "import trio\n"
+        "from triolight.testing import run_seeded, seeds\n"
+        "async def main(right):\n"
+        "    async with trio.open_nursery() as nursery:\n"
+        "        order = []\n"
+        "        for number in range(20): nursery.start_soon(note, order, number)\n"
+        "    assert right, f'the order is {order}'\n"
+        "async def note(order, number): order.append(number)\n" + FAILING[how]
+    )
+    first = in_a_shell(f"{variable}python -m pytest -m '' test_it.py", tmp_path)
+    order = next(line for line in first.splitlines() if "the order is" in line)
+    replay = replay_of(first)
+    assert "TRIOLIGHT_SEED" in replay or not variable
+    again = in_a_shell(replay, tmp_path)
+    assert order in again
+    assert "1 failed" in again
+    assert "passed" not in again
+    assert replay_of(again) == replay
+
+
+@pytest.mark.parametrize("command", ["python program.py 5", "python -W error -m program 5"])
+def test_a_program_is_replayed_as_it_was_called(command: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(
+        "import sys\n"
+        "from triolight.testing import run_seeded\n"
+        "async def main(seed):\n"
+        "    assert seed != 3, f'three is wrong of {sys.argv[1]}'\n"
+        "for seed in range(int(sys.argv[1])): run_seeded(seed, main, seed)\n"
+    )
+    first = in_a_shell(command, tmp_path)
+    assert replay_of(first) == f"TRIOLIGHT_SEED=3 {command}"
+    again = in_a_shell(replay_of(first), tmp_path)
+    assert "three is wrong of 5" in again
+
+
+def test_the_variable_takes_the_place_of_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def order() -> list[int]:
+        ran: list[int] = []
+
+        async def note(number: int) -> None:
+            ran.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(note, number)
+        return ran
+
+    seven = run_seeded(7, order)
+    assert run_seeded(8, order) != seven
+    monkeypatch.setenv("TRIOLIGHT_SEED", "7")
+    assert run_seeded(8, order) == seven
+    monkeypatch.setenv("TRIOLIGHT_SEED", "seven")
+    with pytest.raises(ValueError, match="seven"):
+        run_seeded(8, order)
+
+
+def test_a_failing_test_names_the_seeds_of_its_networks(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_runtest_call\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\ntrio_mode = true\n")
+    (tmp_path / "test_it.py").write_text(
+        "from triolight.testing import SimulatedNetwork\n"
+        "async def test_first(autojump_clock):\n"
+        "    SimulatedNetwork(1111)\n"
+        "async def test_second(autojump_clock):\n"
+        "    SimulatedNetwork(2222), SimulatedNetwork(seed=3333), SimulatedNetwork(2222)\n"
+        "    assert False, 'something went wrong'\n"
+    )
+    output = in_a_shell("python -m pytest -p no:cacheprovider test_it.py", tmp_path)
+    assert "1 failed, 1 passed" in output
+    assert "simulated networks with the seeds 2222, 3333" in output
 
 
 def test_seeds_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:

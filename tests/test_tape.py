@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import random
 import resource
 import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,7 @@ from triolight import (
     KeptPeer,
     Level,
     PeerClosed,
+    PeerHandleError,
     PeerManager,
     Policy,
     QueueFull,
@@ -52,6 +55,7 @@ from triolight import (
 )
 from triolight.cli import cli
 from triolight.messages import (
+    ChannelReady,
     CommitmentSigned,
     Error,
     Init,
@@ -80,6 +84,7 @@ def said(happenings: list[Happening], what: str) -> list[bytes]:
 
 def test_every_call_that_changes_a_manager_is_on_the_tape() -> None:
     asks = {
+        "broadcast_node_announcement",  # by broadcast_encoded
         "connection_counts",
         "drive",
         "events_dropped",
@@ -196,6 +201,122 @@ async def test_what_handlers_answer_is_part_of_it(kind: Kind, last: int, tmp_pat
     assert features == [chan.provided_init_features(b"").to_bytes()]
 
 
+class Odd(ChannelMessageHandler, RoutingMessageHandler):
+    """Its answer to a channel_ready, and the events that it then has, in whatever form."""
+
+    def __init__(self, answer: Any, events: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.events = events
+        self.due: Any = ()
+
+    def handle_channel_ready(self, node_id: bytes, message: ChannelReady) -> Any:
+        self.due = self.events(node_id)
+        return self.answer
+
+    def get_and_clear_pending_msg_events(self) -> Any:
+        due, self.due = self.due, ()
+        return due
+
+
+async def odd_life(odd: Odd, tape: Tape | None) -> tuple[list[bytes], str]:
+    """What a peer hears of a node with this handler, and what leaves the node's block."""
+    heard: list[bytes] = []
+    raised = ""
+    try:
+        async with (
+            open_peer_nursery(make_manager(1, chan=odd, route=odd), tape=tape) as peers,
+            scripted_peer(peers, messages=MESSAGES) as peer,
+        ):
+            heard.append((await peer.exchange_inits()).encode())
+            ready = ChannelReady(channel_id=bytes(32), second_per_commitment_point=identity(1))
+            await peer.send(ready, Ping(num_pong_bytes=3))
+            while (one := await peer.receive()) is not None:
+                heard.append(one.encode())
+                if one == Pong(ignored=bytes(3)):
+                    break
+    except* (AttributeError, TypeError, RuntimeError) as group:
+        raised = repr(group.exceptions)
+    return heard, raised
+
+
+def note(node_id: Any, payload: Any = b"an event") -> SendMessages:
+    return SendMessages(node_id, Note(payload=payload))
+
+
+def until_it_breaks(node_id: bytes) -> Iterator[SendMessages]:
+    yield note(node_id)
+    raise RuntimeError("an iterator with a bug")
+
+
+def unchecked(cls: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return cls(*arguments, **named)
+
+
+class Refusal(DisconnectPeer):
+    """Of an application's own kind."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "events"),
+    [
+        *((answer, lambda node_id: ()) for answer in (0, 1, "yes", b"", [], object(), Error(data=b"no action"))),
+        (Refusal(reason="one of its own"), lambda node_id: ()),
+        (unchecked(DisconnectPeer, reason=b"\xff bytes"), lambda node_id: ()),
+        (unchecked(DisconnectPeer, reason=5), lambda node_id: ()),
+        (unchecked(DisconnectPeer, Ping()), lambda node_id: ()),
+        (unchecked(SendErrorMessage, b"no message"), lambda node_id: ()),
+        (unchecked(SendWarningMessage, Warning(data=b"hm"), 7), lambda node_id: ()),
+        (None, lambda node_id: iter([note(node_id), note(node_id, b"another")])),
+        (None, lambda node_id: (note(node_id, payload) for payload in (b"one", b"two"))),
+        (None, until_it_breaks),
+        (None, lambda node_id: None),
+        (None, lambda node_id: [note(node_id), 5]),
+        (None, lambda node_id: [note("somebody"), note(node_id)]),
+        (None, lambda node_id: [note(bytearray(node_id))]),
+        (None, lambda node_id: [note(node_id, 5)]),
+        (None, lambda node_id: [unchecked(SendMessages, node_id, 5)]),
+        (None, lambda node_id: [unchecked(HandleError, node_id, 5), note(node_id)]),
+    ],
+)
+@kinds
+def test_a_tape_changes_nothing_for_an_odd_handler(kind: Kind, answer: Any, events: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tape"
+    without = run_seeded(0, odd_life, Odd(answer, events), None)
+    heard, raised = run_seeded(0, odd_life, Odd(answer, events), Tape(path, kind=kind))
+    assert (heard, raised) == without
+    sent = said(played(path), "sent")
+    assert sent[: len(heard)] == heard
+
+
+@kinds
+async def test_a_call_that_no_tape_can_hold_gets_the_managers_own_answer(
+    kind: Kind, tmp_path: Path, autojump_clock: Any
+) -> None:
+    path = tmp_path / "tape"
+    manager: Any = make_manager(1)
+    async with open_peer_nursery(manager, tape=Tape(path, kind=kind)) as peers, scripted_peer(peers) as peer:
+        await peer.exchange_inits()
+        await peer.send(Ping(num_pong_bytes=1))
+        await peer.expect(Pong)
+        node_id = peer.node_id
+        with pytest.raises(PeerHandleError):
+            manager.send_message("somebody", Note(payload=b""))
+        with pytest.raises(ValueError, match="70002"):
+            manager.send_message(node_id, Note(payload=bytes(70_000)))
+        with pytest.raises(AttributeError, match="encode"):
+            manager.send_message(node_id, 5)
+        with pytest.raises(TypeError, match="disconnect_by_node_id"):
+            manager.disconnect_by_node_id()
+        with pytest.raises(TypeError, match="subscriptable"):
+            manager.disconnect_by_node_id(node_id, 5)
+        manager.disconnect_by_node_id("somebody", object())
+        manager.disconnect_by_node_id(node_id, b"\xff bytes")
+        await peer.expect_closed("xff bytes")
+    (ended,) = [one.words for one in played(path) if one.what == "ended"]
+    assert "xff bytes" in ended
+
+
 class Both(ChannelMessageHandler, RoutingMessageHandler):
     """One object in two places. It broadcasts from inside, or pushes a message that fits and one that no wire takes."""
 
@@ -236,7 +357,35 @@ async def test_what_an_application_does_is_part_of_it(kind: Kind, tmp_path: Path
     assert Note(payload=b"queued").encode() in sent
     assert not any(b"fits" in one for one in sent)
     calls = [one.words for one in happenings if one.what == "call"]
-    assert calls[:3] == ["broadcast_node_announcement", "send_message: 1", "broadcast_node_announcement"]
+    assert calls[:3] == ["broadcast_encoded", "send_message: 1", "broadcast_encoded"]
+
+
+@kinds
+async def test_an_announcement_passes_by_a_peer_without_room(kind: Kind, tmp_path: Path, autojump_clock: Any) -> None:
+    path = tmp_path / "tape"
+    manager = make_manager(1)
+    async with (
+        open_peer_nursery(manager, tape=Tape(path, kind=kind)) as peers,
+        scripted_peer(peers, secret=secret(2)) as full,
+        scripted_peer(peers, secret=secret(3)) as other,
+    ):
+        await full.exchange_inits()
+        await other.exchange_inits()
+        while True:
+            try:
+                manager.send_message(full.node_id, UnknownMessage(50001, bytes(60_000)))
+            except QueueFull:
+                break
+            await trio.sleep(0.01)
+        announced = manager.broadcast_node_announcement(bytes(3), b"x")
+        assert await other.expect(NodeAnnouncement) == announced
+        await full.send(Ping(num_pong_bytes=3))
+        got = [await full.receive()]
+        while got[-1] != Pong(ignored=bytes(3)):
+            got.append(await full.receive())
+        assert announced not in got
+    sent = [one.node_id for one in played(path) if one.what == "sent" and one.message == announced.encode()]
+    assert sent == [other.node_id]
 
 
 async def conversation(seed: int, tapes: dict[int, Tape]) -> str:
@@ -496,7 +645,43 @@ def test_a_damaged_tape_is_named_with_its_line(tape: Path, tmp_path: Path, data:
             played(damaged, compare=compare)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}\n", b"[]\n", b"no\n", b'{"triolight_tape": 2, "kind": "messages"}\n'])
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("depth", [300, 900, 2_000, 100_000])
+@pytest.mark.parametrize("key", ["call", "at", "is", "nth", "during", "message", "end"])
+def test_a_deeply_nested_line_is_named(tape: Path, tmp_path: Path, depth: int, key: str) -> None:
+    lines = tape.read_bytes().splitlines(keepends=True)
+    at = max(number for number, line in enumerate(lines) if key in json.loads(line))
+    record = json.loads(lines[at])
+    record[key] = "deep"
+    deep = b"[" * depth + b"]" * depth
+    lines[at] = json.dumps(record).encode().replace(b'"deep"', deep) + b"\n"
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(b"".join(lines))
+    for compare in (True, False):
+        if depth == 100_000:
+            with pytest.raises(TapeError, match=f":{at + 1}: not JSON"):
+                played(damaged, compare=compare)
+        else:
+            with suppress(TapeError):  # it is JSON or not, as the Python has it
+                played(damaged, compare=compare)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}\n",
+        b"[]\n",
+        b"no\n",
+        DEEP + b"\n",
+        b'{"triolight_tape": 2, "kind": "messages"}\n',
+        b'{"triolight_tape": 1, "kind": {}}\n',
+        b'{"triolight_tape": 1, "kind": "messages", "messages": ' + DEEP + b"}\n",
+        b'{"triolight_tape": 1, "kind": "messages", "messages": [{}]}\n',
+    ],
+)
 def test_what_is_no_tape_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "no tape"
     path.write_bytes(content)
@@ -541,6 +726,18 @@ async def test_a_tape_overwrites_nothing_and_is_its_owners_alone(tmp_path: Path)
     assert header["private"].startswith("Private: ")
     with pytest.raises(ValueError, match="'messages' or 'with_secrets'"):
         Tape(path, kind="everything")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("umask", [0, 0o77, 0o277, 0o777])
+async def test_a_tapes_mode_is_nobodys_umask(umask: int, tmp_path: Path) -> None:
+    path = tmp_path / "tape"
+    before = os.umask(umask)
+    try:
+        async with open_peer_nursery(make_manager(1), tape=Tape(path)):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_a_tape_ends_at_its_limit_and_the_peer_goes_on(tmp_path: Path) -> None:
@@ -641,6 +838,18 @@ def test_the_command_shows_what_happened(tape: Path) -> None:
     assert "channel_announcement" in next(one["problem"] for one in told if "problem" in one)
 
 
+def test_a_reader_that_leaves_ends_the_command_quietly(tape: Path) -> None:
+    replay = subprocess.Popen(
+        [sys.executable, "-m", "triolight.cli", "replay", str(tape)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert replay.stdout is not None
+    assert replay.stderr is not None
+    with replay, replay.stderr as errors:
+        replay.stdout.close()
+        assert b"Broken pipe" not in errors.read()
+    assert replay.returncode == 141
+
+
 def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = click.testing.CliRunner().invoke
     broken = tmp_path / "broken"
@@ -648,6 +857,11 @@ def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest
     found = run(cli, ["replay", str(broken)])
     assert (found.exit_code, found.stderr) == (2, f"{broken}:1: this is no tape of format 1\n")
     assert run(cli, ["replay", str(tmp_path / "nowhere")]).exit_code == 2
+    for header in (b'"kind": {}', b'"kind": "messages", "messages": 5', b'"kind": "messages", "our_node_id": {}'):
+        broken.write_bytes(b'{"triolight_tape": 1, ' + header + b"}\n")
+        found = run(cli, ["replay", str(broken)])
+        assert found.exit_code == 2
+        assert found.stderr.startswith(f"{broken}:1: ")
     monkeypatch.setattr("triolight.peer_manager.MAX_WARNING_TEXT", 10)
     found = run(cli, ["replay", str(tape)])
     assert found.exit_code == 1

@@ -7,6 +7,7 @@ import hashlib
 import random
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -18,8 +19,17 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 
 from tests.support import Note, identity, make_manager, until
-from triolight import ConnectError, DisconnectCode, NodeAddress, PeerConnected, PeerNursery, open_peer_nursery
+from triolight import (
+    ConnectError,
+    DisconnectCode,
+    NodeAddress,
+    PeerClosed,
+    PeerConnected,
+    PeerNursery,
+    open_peer_nursery,
+)
 from triolight.address import IPv4Address
+from triolight.testing import Conditions, SimulatedNetwork, run_seeded
 from triolight.websocket import (
     ANSWER_SECONDS,
     CLOSE_SECONDS,
@@ -152,6 +162,49 @@ async def test_no_more_is_held_than_what_was_read_at_once() -> None:
     left = count - 1
     while left:
         left -= len(await client.receive_some(1 << 20))
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65_535, 65_536, 70_001])
+async def test_masks_can_be_the_callers(size: int) -> None:
+    client, server = trio.testing.memory_stream_pair()
+    masks = random.Random(1).randbytes
+    ours = WebSocketStream(client, Connection(ConnectionType.CLIENT), random=masks)
+    theirs = WebSocketStream(server, Connection(ConnectionType.SERVER), random=masks)
+    payload = random.Random(2).randbytes(size)
+    await ours.send_all(payload + b"!")
+    await theirs.send_all(payload + b"?")
+    got = b""
+    while len(got) <= size:
+        got += await theirs.receive_some()
+    assert got == payload + b"!"
+    assert await ours.receive_some(1) == (payload + b"?")[:1]
+
+
+async def two_over_websocket(seed: int) -> str:
+    """Two nodes on a bad network, over WebSockets. Returns the network's transcript."""
+    network = SimulatedNetwork(seed, Conditions(latency=0.02, jitter=0.05, mean_lifetime=20))
+    home, away = network.host("192.0.2.1"), network.host("192.0.2.2")
+    dial = partial(dial_websocket, dial=away.dial, random=random.Random(seed).randbytes)
+    async with (
+        open_peer_nursery(make_manager(1)) as near,
+        open_peer_nursery(make_manager(2), dial=dial, jitter=random.Random(seed)) as far,
+    ):
+        await near.listen_on(WebSocketListener(await home.listen()))
+        kept = far.keep(NodeAddress(identity(1), home.address, 9735))
+        for _ in range(20):
+            peer = await kept.wait_connected()
+            assert peer is not None
+            with suppress(PeerClosed):
+                await peer.send(Note(payload=bytes(1_000)))
+                await peer.ping(40_000)
+            await trio.sleep(5)
+    return network.transcript()
+
+
+def test_two_runs_of_one_seed_are_alike_to_the_byte() -> None:
+    one = run_seeded(3, two_over_websocket, 3)
+    assert run_seeded(3, two_over_websocket, 3) == one
+    assert run_seeded(4, two_over_websocket, 4) != one
 
 
 async def test_the_socket_is_the_transports() -> None:

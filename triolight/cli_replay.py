@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import new_class
 from typing import Any, Final, cast
@@ -16,6 +17,7 @@ from triolight.cli_messages import MESSAGES, tree
 from triolight.errors import DecodeError, printable
 from triolight.messages import Message, Registry, UnknownMessage, message
 from triolight.replay import Happening, Replay, TapeError, TapeMismatch
+from triolight.tape import PRIVATE
 
 DIFFERENT: Final = 1
 NO_TAPE: Final = 2
@@ -42,10 +44,18 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
     try:
         header = Replay(file).header
         registry = _registry(header.get("messages", ()))
-        tape = Replay(file, messages=registry, compare=not no_compare)
-        click.echo(f"{header['private']}\nour node id: {header['our_node_id']}", err=True)
-        begin: float | None = None
-        for one in tape:
+        our_node_id = printable(header["our_node_id"])
+    except (TapeError, OSError) as error:
+        click.echo(str(error), err=True)
+        ctx.exit(NO_TAPE)
+    except (KeyError, TypeError, ValueError) as error:
+        click.echo(f"{file}:1: {type(error).__name__}: {error}", err=True)
+        ctx.exit(NO_TAPE)
+    click.echo(f"{PRIVATE[header['kind']]}\nour node id: {our_node_id}", err=True)
+    tape = Replay(file, messages=registry, compare=not no_compare)
+    begin: float | None = None
+    try:
+        for one in _happenings(tape):
             begin = one.at if begin is None else begin
             if as_json:
                 click.echo(_as_json(one, begin, registry))
@@ -55,15 +65,23 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
     except TapeMismatch as error:
         click.echo(f"different: {error}", err=True)
         ctx.exit(DIFFERENT)
-    except (TapeError, OSError) as error:
+    except (TapeError, _UnreadableError) as error:
         click.echo(str(error), err=True)
-        ctx.exit(NO_TAPE)
-    except (KeyError, TypeError, ValueError) as error:
-        click.echo(f"{file}:1: {type(error).__name__}: {error}", err=True)
         ctx.exit(NO_TAPE)
     same = "not compared" if no_compare else "all of it as on the tape"
     click.echo(f"{tape.calls} calls of the manager played back, {same}", err=True)
     sys.stdout.flush()
+
+
+class _UnreadableError(Exception):
+    """An OSError of the tape. One of the output is somebody else's: the command group's."""
+
+
+def _happenings(tape: Replay) -> Iterator[Happening]:
+    try:
+        yield from tape
+    except OSError as error:
+        raise _UnreadableError(str(error)) from error
 
 
 def _registry(types: Any) -> Registry:

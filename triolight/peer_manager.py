@@ -577,7 +577,8 @@ class PeerManager:
                 self._replace_the_dead()
             self._news = False
             for handler in self._told_in_order:
-                for event in handler.get_and_clear_pending_msg_events():
+                # All of them first: what an iterator of a handler does meanwhile is the next turn's.
+                for event in list(handler.get_and_clear_pending_msg_events()):
                     self._handle_event(event)
             while self._dirty:
                 dirty, self._dirty = self._dirty, {}
@@ -770,11 +771,17 @@ class PeerManager:
             addresses=b"".join(written),
         )
         signed = sign_announcement(unsigned, self._key)
-        encoded = signed.encode()
+        self.broadcast_encoded(signed.encode())
+        return signed
+
+    def broadcast_encoded(self, encoded: bytes) -> None:
+        """Queues one message, encoded already, to every connected peer that has room for it.
+
+        A peer for which SEND_LIMIT_BYTES wait does not get it, and nobody is told.
+        """
         for peer in self._by_node_id.values():
             if peer.connection.owed_bytes < SEND_LIMIT_BYTES:
                 self._queue_all(peer, (encoded,))
-        return signed
 
     # -- for drivers ---------------------------------------------------------------------------------------------------
 

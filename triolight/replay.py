@@ -7,6 +7,7 @@ to be what it wrote and decided when the tape was made: `TapeMismatch` says wher
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from triolight.errors import (
 from triolight.features import Features
 from triolight.handlers import HandleError, MessageSendEvent
 from triolight.keys import SecretKey
-from triolight.logger import Level, NullLogger
+from triolight.logger import NullLogger
 from triolight.messages import BOLT, Error, Init, Registry, UnknownMessage, Warning
 from triolight.noise import (
     ACT_ONE_LENGTH,
@@ -108,7 +109,16 @@ class _HandlerRaised(Exception):
     """In place of whatever a handler raised."""
 
 
-_DAMAGE: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, DecodeError)
+_DAMAGE: Final = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    RecursionError,
+    DecodeError,
+)
 """What comes of records that are not what a tape writes."""
 
 
@@ -134,9 +144,11 @@ class Replay:
         """What the tape says about itself: its first line."""
         with self.path.open("rb") as file:
             header = self._record(1, file.readline(MAX_LINE_BYTES))
-        if header is None or header.get("triolight_tape") != FORMAT or header.get("kind") not in PRIVATE:
-            raise TapeError(self.path, 1, f"this is no tape of format {FORMAT}")
-        return header
+        if header is not None and header.get("triolight_tape") == FORMAT:
+            kind = header.get("kind")
+            if isinstance(kind, str) and kind in PRIVATE:
+                return header
+        raise TapeError(self.path, 1, f"this is no tape of format {FORMAT}")
 
     def __iter__(self) -> Iterator[Happening]:
         self.ended = None
@@ -166,7 +178,7 @@ class Replay:
             return None
         try:
             record = json.loads(data)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TapeError(self.path, line, f"not JSON: {_told(error)}") from None
         if not isinstance(record, dict):
             raise TapeError(self.path, line, "not a JSON object")
@@ -218,10 +230,12 @@ class Replay:
         player.outcome.clear()
         try:
             player.play(call)
+            if self._compare:
+                self._check(player, call)
         except _DAMAGE as error:
             raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
-        if not self._compare:
-            return
+
+    def _check(self, player: _Player, call: _Call) -> None:
         for then, after in zip_longest(call.outcome, player.outcome):
             line, before = then or (call.line, None)
             if before != after:
@@ -235,7 +249,6 @@ class _Descriptor(SocketDescriptor):
     def __init__(self, number: int, node_id: bytes | None) -> None:
         self.number: Final = number
         self.node_id = node_id
-        self.connected = False
 
     def send_data(self, data: bytes, resume_read: bool) -> int:
         return len(data)
@@ -303,7 +316,10 @@ class _Player(Seams, PeerObserver):
     # -- what the manager is told --------------------------------------------------------------------------------------
 
     def play(self, call: _Call) -> None:
-        self.now = call.fields["at"]
+        at = call.fields["at"]
+        if not math.isfinite(at):
+            raise ValueError(f"no time: {at}")
+        self.now = float(at)
         counts: dict[str, int] = {}
         self._frames.append((call, counts))
         try:
@@ -364,11 +380,8 @@ class _Player(Seams, PeerObserver):
                 messages = [bytes.fromhex(one) for one in told["messages"]]
                 manager.send_encoded(self._descriptor(told), messages)
                 words = f"{name}: {len(messages)}"
-            case "broadcast_node_announcement":
-                message = bytes.fromhex(told["message"])
-                connected = {one.node_id: one for one in self._descriptors.values() if one.connected}
-                for details in manager.list_peers():
-                    manager.send_encoded(connected[details.node_id], (message,))
+            case "broadcast_encoded":
+                manager.broadcast_encoded(bytes.fromhex(told["message"]))
             case "send_ping":
                 ignored = bytes.fromhex(told["ignored"])
                 manager.send_ping(self._descriptor(told), told["num_pong_bytes"], ignored, _token(told))
@@ -432,15 +445,18 @@ class _Player(Seams, PeerObserver):
                 self._happened("answer", words=f"{key}: raised {error}")
                 raise
             if method.startswith("provided_"):
+                if isinstance(answer, dict):
+                    return _untold(cast("dict[str, Json]", answer))
                 return Features.from_bytes(bytes.fromhex(answer or ""))
             if method != EVENTS:
                 if isinstance(answer, dict):
-                    words = f"{key}: {cast('dict[str, Json]', answer)['action']}"
-                    self._happened("answer", words=words)
+                    told = cast("dict[str, Json]", answer)
+                    words = f"a {told['untold']}, which is no answer" if "untold" in told else told["action"]
+                    self._happened("answer", words=f"{key}: {words}")
                 return _action(answer)
             for event in answer or ():
-                words = f"{place}: an event for {event['node_id'][:16]}"
-                self._happened("answer", words=words)
+                words = "what is no event" if "untold" in event else f"an event for {event['node_id'][:16]}"
+                self._happened("answer", words=f"{place}: {words}")
             return [_event(event) for event in answer or ()]
 
         return call
@@ -496,15 +512,10 @@ class _Player(Seams, PeerObserver):
         return cast("_Descriptor", descriptor).number
 
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
-        cast("_Descriptor", descriptor).connected = True
         self.outcome.append({"connected": self._number(descriptor), "node_id": details.node_id.hex()})
         self._happened("connected", descriptor)
 
-    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
-        cast("_Descriptor", descriptor).connected = False
-
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
-        cast("_Descriptor", descriptor).connected = False
         self.outcome.append({"ended": self._number(descriptor), "reason": reason_to_json(reason)})
         self._happened("ended", descriptor, words=str(reason))
 
@@ -602,6 +613,23 @@ class _Unencodable:
         raise ValueError(self._words)
 
 
+class _Untold:
+    """In place of what a handler should not have answered: true or not as that was, and of no other use."""
+
+    def __init__(self, kind: str, true: bool) -> None:
+        self._kind: Final = kind
+        self._true: Final = bool(true)
+
+    def __bool__(self) -> bool:
+        return self._true
+
+    def __getattr__(self, name: str) -> Any:
+        raise _HandlerRaised(f"a {self._kind} has no {name}")
+
+    def __getitem__(self, key: object) -> Any:
+        raise _HandlerRaised(f"a {self._kind} is no text")
+
+
 def _nobody_waits() -> None:
     pass
 
@@ -633,9 +661,15 @@ def _token(told: dict[str, Json]) -> object:
     return None if told["keepalive"] else "somebody's"
 
 
+def _untold(told: dict[str, Json]) -> Any:
+    return _Untold(told["untold"], told["true"])
+
+
 def _reason(told: Json) -> DisconnectReason | str | None:
     if isinstance(told, dict):
         parts = cast("dict[str, str]", told)
+        if "untold" in parts:
+            return cast("str", _untold(parts))
         return DisconnectReason(DisconnectCode(parts["code"]), Side(parts["by"]), parts["message"])
     return cast("str | None", told)
 
@@ -654,7 +688,9 @@ def _as_unknown(data: bytes) -> UnknownMessage:
 
 
 def _message(told: Json, read: Callable[[bytes], Any]) -> Any:
-    return read(bytes.fromhex(told)) if isinstance(told, str) else _Unencodable(told["cannot_be_encoded"])
+    if isinstance(told, str):
+        return read(bytes.fromhex(told))
+    return _untold(told) if "untold" in told else _Unencodable(told["cannot_be_encoded"])
 
 
 def _words(data: bytes) -> Error | Warning:
@@ -666,15 +702,21 @@ def _action(told: Json) -> Any:
     if not isinstance(told, dict):
         return told
     parts = cast("dict[str, Json]", told)
+    if "untold" in parts:
+        return _untold(parts)
     named = {name: value for name, value in parts.items() if name != "action"}
     if named.get("message") is not None:
         named["message"] = _message(named["message"], _words)
-    if "level" in named:
-        named["level"] = Level(named["level"])
+    if "reason" in named:
+        named["reason"] = _reason(named["reason"])
+    if isinstance(named.get("level"), dict):
+        named["level"] = _untold(named["level"])
     return ACTIONS[parts["action"]](**named)
 
 
 def _event(told: dict[str, Json]) -> MessageSendEvent:
+    if "untold" in told:
+        return cast("MessageSendEvent", _untold(told))
     node_id = bytes.fromhex(told["node_id"])
     if "action" in told:
         return HandleError(node_id, _action(told["action"]))

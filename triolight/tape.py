@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 from triolight.address import Address, descriptor_of, write_address
 from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectReason, printable
+from triolight.features import Features
 from triolight.handlers import (
     BaseMessageHandler,
     ChannelMessageHandler,
@@ -33,14 +34,15 @@ from triolight.handlers import (
     IgnoreDuplicateGossip,
     IgnoreError,
     MessageHandler,
-    MessageSendEvent,
     OnionMessageHandler,
     RoutingMessageHandler,
     SendErrorMessage,
+    SendMessages,
     SendWarningMessage,
+    UpdateHtlcs,
 )
 from triolight.logger import Level, Record
-from triolight.messages import Init, Message, UnknownMessage
+from triolight.messages import Error, Init, Message, UnknownMessage, Warning
 from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.peer_manager import (
     PeerDetails,
@@ -73,7 +75,7 @@ Json: TypeAlias = Any
 CALLS: Final = frozenset(
     {
         "abandon_handlers",
-        "broadcast_node_announcement",
+        "broadcast_encoded",
         "continue_reading",
         "disconnect",
         "disconnect_all_peers",
@@ -94,7 +96,7 @@ CALLS: Final = frozenset(
         "write_buffer_space_avail",
     }
 )
-"""What changes a manager. Everything else that it has only asks."""
+"""What changes a manager. Everything else that it has asks, or does what it does by one of these."""
 
 PLACES: Final[Mapping[str, type[BaseMessageHandler]]] = {
     "route_handler": RoutingMessageHandler,
@@ -112,6 +114,7 @@ _ACTIONS: Final = (
     SendErrorMessage,
     SendWarningMessage,
 )
+_EVENTS: Final = (HandleError, SendMessages, UpdateHtlcs)
 ACTIONS: Final[Mapping[str, type[Any]]] = {cls.__name__: cls for cls in _ACTIONS}
 
 
@@ -154,6 +157,7 @@ class Tape(Seams):
 
     def begin(self, manager: PeerManager, setup: Setup) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.fchmod(handle, 0o600)  # the umask takes away what we have asked for: the owner's own right to read
         self._file = FileIO(handle, "wb")
         self._unwritten.clear()
         self.fault = None
@@ -229,31 +233,21 @@ class Tape(Seams):
         describe: Callable[..., dict[str, Json]] = getattr(self, f"_{name}", _no_fields)
 
         def call(*args: Any, **named: Any) -> Any:
-            return self._call(name, describe(*args, **named), lambda: method(*args, **named))
-
-        def broadcast(*args: Any, **named: Any) -> Any:
-            # The message is what the manager is told, not what it was made of: our key signs it, at a time of day.
-            with_message: dict[str, Json] = {}
-
-            def announce() -> Any:
-                announced = method(*args, **named)
-                with_message["message"] = announced.encode().hex()
-                return announced
-
-            return self._call(name, with_message, announce, first=True)
+            try:
+                what = describe(*args, **named)
+            except (AttributeError, TypeError, ValueError):
+                # Not what the method takes: the manager says so itself, and has done nothing.
+                return method(*args, **named)
+            return self._call(name, what, lambda: method(*args, **named))
 
         def send_encoded(descriptor: SocketDescriptor, encoded: Iterable[bytes]) -> bool:
             queued: bool = call(descriptor, list(encoded))
             return queued
 
-        special: dict[str, Callable[..., Any]] = {
-            "broadcast_node_announcement": broadcast,
-            "send_encoded": send_encoded,
-        }
-        return special.get(name, call)
+        return send_encoded if name == "send_encoded" else call
 
-    def _call(self, name: str, what: dict[str, Json], perform: Callable[[], T], first: bool = False) -> T:
-        """Records one call and performs it; `first`: performs it, asking nobody on the record, and then records it."""
+    def _call(self, name: str, what: dict[str, Json], perform: Callable[[], T]) -> T:
+        """Records one call and performs it."""
         asked = self._frames[-1] if self._frames else None
         if asked is None:
             self._now = self._clock()
@@ -268,22 +262,14 @@ class Tape(Seams):
             record["at"] = self._now
         else:
             record["during"], record["nth"] = asked
-        if first:
-            self._frames.append(("", 0))
-            try:
-                result = perform()
-            finally:
-                self._frames.pop()
-            self._write({**record, **what})
-        else:
-            self._write({**record, **what})
-            self._frames.append({})
-            try:
-                result = perform()
-                if isinstance(result, bytes) and self.kind == "with_secrets":
-                    self._write({"out": what["of"], "data": result.hex()})  # act one, for the caller to write
-            finally:
-                self._frames.pop()
+        self._write({**record, **what})
+        self._frames.append({})
+        try:
+            result = perform()
+            if isinstance(result, bytes) and self.kind == "with_secrets":
+                self._write({"out": what["of"], "data": result.hex()})  # act one, for the caller to write
+        finally:
+            self._frames.pop()
         if asked is not None:
             self._write({"return": name})
         elif name == "process_events":
@@ -297,11 +283,12 @@ class Tape(Seams):
         return self._numbers.get(descriptor)
 
     def _new(self, descriptor: SocketDescriptor, address: Address | tuple[str, int] | None) -> dict[str, Json]:
-        self._connections += 1
-        self._numbers[descriptor] = self._connections
         if isinstance(address, tuple):
             address = descriptor_of(*address)
-        return {"of": self._connections, "address": address and write_address(address).hex()}
+        written = address and write_address(address).hex()
+        self._connections += 1
+        self._numbers[descriptor] = self._connections
+        return {"of": self._connections, "address": written}
 
     def _new_outbound_connection(
         self,
@@ -309,7 +296,7 @@ class Tape(Seams):
         descriptor: SocketDescriptor,
         remote_address: Address | tuple[str, int] | None = None,
     ) -> dict[str, Json]:
-        return {**self._new(descriptor, remote_address), "node_id": their_node_id.hex()}
+        return {"node_id": their_node_id.hex(), **self._new(descriptor, remote_address)}
 
     def _new_inbound_connection(
         self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
@@ -330,10 +317,10 @@ class Tape(Seams):
         return {"of": self.number(descriptor)}
 
     def _hold_reading(self, descriptor: SocketDescriptor, held: bool) -> dict[str, Json]:
-        return {"of": self.number(descriptor), "held": held}
+        return {"of": self.number(descriptor), "held": bool(held)}
 
     def _observe_messages(self, wanted: bool) -> dict[str, Json]:
-        return {"wanted": wanted}
+        return {"wanted": bool(wanted)}
 
     def _socket_disconnected(
         self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None
@@ -346,16 +333,20 @@ class Tape(Seams):
         return {"of": self.number(descriptor), "reason": reason_to_json(reason)}
 
     def _disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> dict[str, Json]:
-        return {"node_id": node_id.hex(), "reason": reason_to_json(reason)}
+        return {"node_id": _node_id_to_json(node_id), "reason": reason_to_json(reason)}
 
     def _disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> dict[str, Json]:
         return {"reason": reason_to_json(reason)}
 
     def _send_message(self, node_id: bytes, *messages: Message | UnknownMessage) -> dict[str, Json]:
-        return {"node_id": node_id.hex(), "messages": [one.encode().hex() for one in messages]}
+        return {"node_id": _node_id_to_json(node_id), "messages": [one.encode().hex() for one in messages]}
 
     def _send_encoded(self, descriptor: SocketDescriptor, encoded: list[bytes]) -> dict[str, Json]:
         return {"of": self.number(descriptor), "messages": [one.hex() for one in encoded]}
+
+    def _broadcast_encoded(self, encoded: bytes) -> dict[str, Json]:
+        # What a node_announcement of ours was made of is not told: our key signs it, at a time of day.
+        return {"message": encoded.hex()}
 
     def _send_ping(
         self, descriptor: SocketDescriptor, num_pong_bytes: int = 0, ignored: bytes = b"", token: Any = None
@@ -373,7 +364,10 @@ class Tape(Seams):
     # -- answers -------------------------------------------------------------------------------------------------------
 
     def ask(self, key: str, perform: Callable[[], T], to_json: Callable[[T], Json], usual: object = None) -> T:
-        """Performs what the manager asks, and records the answer unless its JSON is the usual one."""
+        """Performs what the manager asks, and records the answer unless its JSON is the usual one.
+
+        `to_json` has a word for whatever there is: an answer must not fail here which does no harm in the manager.
+        """
         frame = self._frames[-1] if self._frames else None
         if not isinstance(frame, dict):
             return perform()  # not the manager asks, but somebody who was asked
@@ -403,7 +397,13 @@ class Tape(Seams):
         def ask(place: str, real: BaseMessageHandler) -> Callable[..., Any]:
             def call(method: str, *args: Any) -> Any:
                 to_json, usual = answer_to_json(method)
-                return self.ask(f"{place}.{method}", lambda: getattr(real, method)(*args), to_json, usual)
+
+                def perform() -> Any:
+                    answer = getattr(real, method)(*args)
+                    # Who may be an iterator is gone through once, for the tape and for the manager.
+                    return list(answer) if method == EVENTS else answer
+
+                return self.ask(f"{place}.{method}", perform, to_json, usual)
 
             return call
 
@@ -642,10 +642,30 @@ def _no_fields() -> dict[str, Json]:
     return {}
 
 
+def _untold(value: object) -> Json:
+    """What is not what it should be, as far as it can matter to the manager: whether it is true."""
+    try:
+        true = bool(value)
+    except (TypeError, ValueError):
+        true = True
+    return {"untold": type(value).__name__, "true": true}
+
+
+def _node_id_to_json(node_id: bytes) -> str:
+    """Empty for what is none: no peer has it."""
+    return node_id.hex() if isinstance(node_id, bytes) else ""  # pyright: ignore[reportUnnecessaryIsInstance]
+
+
+def _words_to_json(words: object) -> Json:
+    if isinstance(words, bytes):
+        return words.decode("latin-1")  # as `printable` takes them
+    return words if words is None or isinstance(words, str) else _untold(words)
+
+
 def reason_to_json(reason: DisconnectReason | str | None) -> Json:
     if isinstance(reason, DisconnectReason):
         return {"code": reason.code.value, "by": reason.by.value, "message": reason.message}
-    return reason
+    return _words_to_json(reason)
 
 
 def error_to_json(error: BaseException) -> Json:
@@ -658,7 +678,9 @@ def error_to_json(error: BaseException) -> Json:
             return {"name": type(error).__name__, "words": printable(str(error))}
 
 
-def _message_to_json(message: Message | UnknownMessage) -> Json:
+def _message_to_json(message: object) -> Json:
+    if not isinstance(message, Message | UnknownMessage):
+        return _untold(message)
     try:
         return message.encode().hex()
     except ValueError as error:
@@ -666,17 +688,29 @@ def _message_to_json(message: Message | UnknownMessage) -> Json:
 
 
 def _action_to_json(action: Any) -> Json:
-    """An ErrorAction or a bool."""
+    """An ErrorAction, a bool, None, or whatever else a handler may have returned."""
     if action is None or isinstance(action, bool):
         return action
-    told: dict[str, Json] = {"action": type(action).__name__}
-    for one in fields(action):
+    cls = next((one for one in _ACTIONS if isinstance(action, one)), None)
+    if cls is None:
+        return _untold(action)
+    told: dict[str, Json] = {"action": cls.__name__}
+    for one in fields(cls):
         value = getattr(action, one.name)
-        told[one.name] = _message_to_json(value) if isinstance(value, Message) else value
+        match one.name:
+            case "message":
+                plain = value is None or isinstance(value, Error | Warning)
+                told[one.name] = value and _message_to_json(value) if plain else _untold(value)
+            case "reason":
+                told[one.name] = _words_to_json(value)
+            case _:
+                told[one.name] = value if isinstance(value, int) else _untold(value)
     return told
 
 
-def _event_to_json(event: MessageSendEvent) -> Json:
+def _event_to_json(event: object) -> Json:
+    if not isinstance(event, _EVENTS) or not isinstance(event.node_id, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return _untold(event)
     node_id = event.node_id.hex()
     if isinstance(event, HandleError):
         return {"node_id": node_id, "action": _action_to_json(event.action)}
@@ -689,5 +723,5 @@ def answer_to_json(method: str) -> tuple[Callable[[Any], Json], Json]:
     if method == EVENTS:
         return lambda events: [_event_to_json(one) for one in events], []
     if method.startswith("provided_"):
-        return lambda features: features.to_bytes().hex(), ""
+        return lambda found: found.to_bytes().hex() if isinstance(found, Features) else _untold(found), ""
     return _action_to_json, None

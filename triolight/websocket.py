@@ -12,10 +12,11 @@ No extension is offered or taken: Lightning's bytes are encrypted, and a compres
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import trio
 
@@ -36,7 +37,7 @@ try:
         Request,
         TextMessage,
     )
-    from wsproto.frame_protocol import CloseReason
+    from wsproto.frame_protocol import CloseReason, XorMaskerSimple
     from wsproto.handshake import H11Handshake
     from wsproto.utilities import RemoteProtocolError
 except ImportError as error:
@@ -60,6 +61,10 @@ _HOST: Final = re.compile(r"[^\x00-\x20\x7f/?#@]+")
 _PATH: Final = re.compile(r"/[!-~]*")
 
 
+Randomness: TypeAlias = Callable[[int], bytes]
+"""So many bytes, as `secrets.token_bytes` or ``random.Random(seed).randbytes`` give them."""
+
+
 class WebSocketStream(trio.abc.Stream):
     """The bytes inside the binary messages of a WebSocket. Made by `connect_websocket`, `accept_websocket`, a listener.
 
@@ -68,11 +73,17 @@ class WebSocketStream(trio.abc.Stream):
 
     `connection` is wsproto's, with its handshake done. None: the other side is a client that has not asked yet, and is
     answered in the first `receive_some` or `send_all`; BrokenResourceError says what was wrong with its request.
+
+    `random` gives so many bytes, for the masks of a client's frames: for tests that run twice alike. None: the system's
+    randomness, which RFC 6455 10.3 wants so that no program chooses what a proxy sees.
     """
 
-    def __init__(self, transport: trio.abc.Stream, connection: Connection | None = None) -> None:
+    def __init__(
+        self, transport: trio.abc.Stream, connection: Connection | None = None, *, random: Randomness | None = None
+    ) -> None:
         self.transport: Final = transport
         self._connection = connection
+        self._random: Final = random
         self._events: Iterator[Event] = iter(()) if connection is None else connection.events()
         self._head = bytearray()
         self._accepted: tuple[bytes, Connection] | None = None
@@ -113,7 +124,7 @@ class WebSocketStream(trio.abc.Stream):
                 self._check_sendable(connection)
                 for at in range(0, len(view), MAX_MESSAGE):
                     self._check_sendable(connection)
-                    await self._write(connection.send(BytesMessage(bytes(view[at : at + MAX_MESSAGE]))))
+                    await self._write(self._frame(connection, BytesMessage(bytes(view[at : at + MAX_MESSAGE]))))
                     await self._write(self._answers())
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -132,6 +143,10 @@ class WebSocketStream(trio.abc.Stream):
             raise trio.BrokenResourceError("this WebSocket broke in the middle of a frame")
         if self._farewell is not None or connection.state is not ConnectionState.OPEN:
             raise trio.BrokenResourceError(self._refusal or "the other side has closed the WebSocket")
+
+    def _frame(self, connection: Connection, event: Event) -> bytes:
+        frame = connection.send(event)
+        return frame if self._random is None else _remasked(frame, self._random)
 
     async def _write(self, data: bytes) -> None:
         if not data:
@@ -234,9 +249,9 @@ class WebSocketStream(trio.abc.Stream):
         frames = b""
         if connection is not None:
             if pong is not None and connection.state is ConnectionState.OPEN:
-                frames += connection.send(Pong(pong))
+                frames += self._frame(connection, Pong(pong))
             if farewell is not None:
-                frames += connection.send(farewell)
+                frames += self._frame(connection, farewell)
         return frames
 
     async def _answer(self) -> None:
@@ -355,14 +370,18 @@ async def accept_websocket(stream: trio.abc.Stream) -> WebSocketStream:
     return websocket
 
 
-async def connect_websocket(stream: trio.abc.Stream, host: str, path: str = "/") -> WebSocketStream:
+async def connect_websocket(
+    stream: trio.abc.Stream, host: str, path: str = "/", *, random: Randomness | None = None
+) -> WebSocketStream:
     """The client's handshake on a connected stream. `host` is the server's name, with its port if that is not 80.
+
+    `random` gives so many bytes, for the handshake's key and the masks, as `WebSocketStream` says.
 
     Raises OSError if the server refuses, is no WebSocket's, cannot be asked for in this way, or if the connection
     breaks. The deadline is the caller's. On failure, and cancelled, the stream is closed.
     """
     try:
-        return WebSocketStream(stream, await _ask(stream, host, path))
+        return WebSocketStream(stream, await _ask(stream, host, path, random), random=random)
     except trio.BrokenResourceError as error:
         await trio.aclose_forcefully(stream)
         raise OSError(str(error)) from error
@@ -372,9 +391,14 @@ async def connect_websocket(stream: trio.abc.Stream, host: str, path: str = "/")
 
 
 async def dial_websocket(
-    host: str, port: int, *, dial: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream
+    host: str,
+    port: int,
+    *,
+    dial: Callable[[str, int], Awaitable[trio.abc.Stream]] = trio.open_tcp_stream,
+    random: Randomness | None = None,
 ) -> WebSocketStream:
-    """A WebSocket with a node, for ``open_peer_nursery(manager, dial=dial_websocket)``. `dial` opens what it goes over.
+    """A WebSocket with a node, for ``open_peer_nursery(manager, dial=dial_websocket)``. `dial` opens what it goes over,
+    `random` is as for `connect_websocket`.
 
     Raises OSError if there is no connection, or no WebSocket there; also for an onion, of which DNS shall not hear,
     unless `dial` is one's own. The deadline is the caller's; cancelled, it closes what it has opened.
@@ -383,7 +407,7 @@ async def dial_websocket(
         raise OSError("an onion name is only reached through a proxy")
     stream = await dial(host, port)
     name = host.partition("%")[0]  # a zone means nothing elsewhere
-    return await connect_websocket(stream, f"[{name}]:{port}" if ":" in name else f"{name}:{port}")
+    return await connect_websocket(stream, f"[{name}]:{port}" if ":" in name else f"{name}:{port}", random=random)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -461,12 +485,28 @@ def _refused(status: int, words: str) -> bytes:
     return "\r\n".join(lines).encode("ascii")
 
 
-async def _ask(stream: trio.abc.Stream, host: str, path: str) -> Connection:
+def _remasked(frame: bytes, random: Randomness) -> bytes:
+    """The same frame, masked with other bytes; a server's, which has no mask, as it is. wsproto masks with the system's
+    randomness and nothing else."""
+    if not frame[1] & 0x80:
+        return frame
+    at = 2 + {126: 2, 127: 8}.get(frame[1] & 0x7F, 0)
+    mask = random(4)
+    change = bytes(one ^ other for one, other in zip(frame[at : at + 4], mask, strict=True))
+    return frame[:at] + mask + bytes(XorMaskerSimple(change).process(bytearray(frame[at + 4 :])))
+
+
+async def _ask(stream: trio.abc.Stream, host: str, path: str, random: Randomness | None) -> Connection:
     handshake = H11Handshake(ConnectionType.CLIENT)
     try:
         if _HOST.fullmatch(host) is None or _PATH.fullmatch(path) is None:
             raise UnicodeError
         request = handshake.send(Request(host=host, target=path))
+        if random is not None:
+            # The answer is checked against what wsproto keeps there; it has no other place for a key of ours.
+            key = base64.b64encode(random(16))
+            request = request.replace(handshake._nonce or b"", key)
+            handshake._nonce = key
     except UnicodeError:
         raise OSError(f"no WebSocket can be asked for at {printable(host, 280)!r}, {printable(path, 280)!r}") from None
     await stream.send_all(request)

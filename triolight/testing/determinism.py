@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 SEED_VARIABLE: Final = "TRIOLIGHT_SEED"
-"""The environment variable that names the one seed to run."""
+"""The environment variable that names the one seed to run, in `seeds` and in `run_seeded`."""
 
 T = TypeVar("T")
 
@@ -27,8 +27,13 @@ def seeds(count: int) -> list[int]:
 
     For ``@pytest.mark.parametrize("seed", seeds(20))``. ValueError if the variable is no number.
     """
+    chosen = _chosen()
+    return list(range(count)) if chosen is None else [chosen]
+
+
+def _chosen() -> int | None:
     chosen = os.environ.get(SEED_VARIABLE)
-    return [int(chosen)] if chosen else list(range(count))
+    return int(chosen) if chosen else None
 
 
 def derive(seed: int, *names: str | int) -> bytes:
@@ -47,7 +52,12 @@ def run_seeded(seed: int, main: Callable[..., Awaitable[T]], *args: Any) -> T:
     seed do the same as long as everything random in them comes from it as well. What is outside of Trio (threads, real
     sockets, signals) keeps its own order. An exception gets a note that says how to run this seed again. Not to be
     called inside a Trio run (RuntimeError).
+
+    The environment variable TRIOLIGHT_SEED takes the place of `seed`; ValueError if it is no number.
     """
+    chosen = _chosen()
+    if chosen is not None:
+        seed = chosen
     core: Any = trio._core._run  # pyright: ignore[reportPrivateUsage]
     shuffle, was_sorting = core._r, core._ALLOW_DETERMINISTIC_SCHEDULING
     state = shuffle.getstate()
@@ -64,7 +74,15 @@ def run_seeded(seed: int, main: Callable[..., Awaitable[T]], *args: Any) -> T:
 
 
 def replay_command(seed: int) -> str:
-    """The command that runs this program, or under pytest the running test, with one seed."""
+    """The command that runs this program, or under pytest the running test, with one seed.
+
+    A test with parameters has its seed among them, or makes it from them: its name says it all.
+    """
     test, _, _ = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")
-    command = ["python", "-m", "pytest", test] if test else ["python", *sys.argv]
-    return f"{SEED_VARIABLE}={seed} {shlex.join(command)}"
+    # Without the project's own options: they may leave this very test out, as a marker's.
+    command = ["python", "-m", "pytest", "-o", "addopts=", test] if test else ["python", *sys.orig_argv[1:]]
+    chosen = _chosen()
+    if chosen is None and "[" in test:
+        # With the variable set `seeds` makes other parameters, and this name may be none of theirs.
+        return shlex.join(command)
+    return f"{SEED_VARIABLE}={seed if chosen is None else chosen} {shlex.join(command)}"
