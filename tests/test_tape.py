@@ -253,6 +253,11 @@ def unchecked(cls: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return cls(*arguments, **named)
 
 
+class NeitherTrueNorFalse:
+    def __bool__(self) -> bool:
+        raise TypeError("it depends")
+
+
 class Refusal(DisconnectPeer):
     """Of an application's own kind."""
 
@@ -261,6 +266,7 @@ class Refusal(DisconnectPeer):
     ("answer", "events"),
     [
         *((answer, lambda node_id: ()) for answer in (0, 1, "yes", b"", [], object(), Error(data=b"no action"))),
+        (NeitherTrueNorFalse(), lambda node_id: ()),
         (Refusal(reason="one of its own"), lambda node_id: ()),
         (unchecked(DisconnectPeer, reason=b"\xff bytes"), lambda node_id: ()),
         (unchecked(DisconnectPeer, reason=5), lambda node_id: ()),
