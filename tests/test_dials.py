@@ -140,6 +140,7 @@ def _broken_by(cause: Exception) -> trio.BrokenResourceError:
         (OSError("there is none"), DisconnectCode.TCP_FAILED, "there is none"),
         (UnicodeError("label too long"), DisconnectCode.RESOLVE_FAILED, "label too long"),
         (trio.BrokenResourceError("hung up"), DisconnectCode.TCP_FAILED, "hung up"),
+        (trio.TooSlowError("late"), DisconnectCode.TCP_FAILED, "late"),
         (trio.BrokenResourceError(), DisconnectCode.TCP_FAILED, "the connection broke"),
         (_broken_by(_TlsError(1, "wrong certificate")), DisconnectCode.TCP_FAILED, "wrong certificate"),
         (_TlsError(1, "wrong certificate"), DisconnectCode.TCP_FAILED, "wrong certificate"),

@@ -131,9 +131,9 @@ M3 = TypeVar("M3", bound=Message | UnknownMessage)
 Dial: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Host and port to a connected stream; `trio.open_tcp_stream` is one.
 
-OSError, UnicodeError and trio.BrokenResourceError say that there is none, and are the reason of the ConnectError.
-Whatever else it raises is a bug of the application, and ends the block as a handler's does. To resolve names is its own
-matter: not to ask DNS for an onion, and not to go where an announced name leads inside one's own network.
+OSError, UnicodeError, trio.BrokenResourceError and TooSlowError say that there is none, and are the ConnectError's
+reason. Whatever else it raises is a bug of the application, and ends the block as a handler's does. To resolve names is
+its own matter: not to ask DNS for an onion, and not to go where an announced name leads inside one's own network.
 """
 
 
@@ -676,7 +676,7 @@ class PeerNursery(PeerObserver):
         with trio.CancelScope(deadline=deadline_at) as scope:
             try:
                 opened = await self._open(dial, deadline_at)
-            except (OSError, UnicodeError, trio.BrokenResourceError) as error:
+            except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
                 code = DisconnectCode.TCP_FAILED
                 if isinstance(error, ProxyError):
@@ -1484,7 +1484,7 @@ def open_peer_nursery(
     `policy` says who is let in, how many, and what one may cost; None: the default rules of `Policy`. `proxy`: every
     dial goes through it unless it brings its own; nothing is resolved here then, and each deadline but the last is
     three times as long. `dial` opens the streams of dials without a proxy in place of `trio.open_tcp_stream`: it gets
-    host and port; OSError, UnicodeError and trio.BrokenResourceError of it are reasons, all else is a bug (see `Dial`).
+    host and port; what it may raise stands at `Dial`, all else is a bug.
     `jitter` is the randomness of `keep`'s waits. `tape` records everything that the manager is told and answered;
     OSError if its file cannot be made.
     """
