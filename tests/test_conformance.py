@@ -7,7 +7,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -21,6 +21,7 @@ from triolight import (
     Features,
     NodeAddress,
     RoutingMessageHandler,
+    SocketDescriptor,
     StreamDescriptor,
     open_peer_nursery,
 )
@@ -528,9 +529,19 @@ async def test_the_command_says_when_a_rule_is_broken() -> None:
             assert b"breaks  BOLT 1  closes for an unknown even message: stays connected" in done.stdout
 
 
+class Kept(Descriptor):
+    """What is called after the end changes nothing."""
+
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        return len(data) if self.ended else super().send_data(data, resume_read)
+
+    def disconnect_socket(self) -> None:
+        self.ended = True
+
+
 async def test_descriptors() -> None:
-    check_descriptor(Descriptor)
-    check_descriptor(lambda: Descriptor(room=10))
+    check_descriptor(Kept)
+    check_descriptor(lambda: Kept(room=10))
 
     def ours() -> StreamDescriptor:
         stream, _ = trio.testing.memory_stream_pair()
@@ -539,17 +550,56 @@ async def test_descriptors() -> None:
     check_descriptor(ours)
 
 
-class TakesTooMuch(Descriptor):
+class TakesTooMuch(Kept):
     def send_data(self, data: bytes, resume_read: bool) -> int:
         return len(data) + 1 if data else 0
 
 
-class TakesNothing(Descriptor):
+class TakesNothing(Kept):
     def send_data(self, data: bytes, resume_read: bool) -> int:
         return 1
 
 
-class EqualsAll(Descriptor):
+class Fractions(Kept):
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        return float(len(data))  # type: ignore[return-value]
+
+
+class Truths(Kept):
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        return bool(data)
+
+
+class Forgets(Kept):
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        return len(data) or None  # type: ignore[return-value]
+
+
+class Raises(Kept):
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        raise OSError("no route\nto it")
+
+
+class RaisesInEnd(Kept):
+    def disconnect_socket(self) -> None:
+        raise RuntimeError("not now")
+
+
+class EndsOnce(Kept):
+    def disconnect_socket(self) -> None:
+        if self.ended:
+            raise ValueError("ended")
+        self.ended = True
+
+
+class RaisesAfterEnd(Kept):
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        if self.ended:
+            raise OSError("closed")
+        return len(data)
+
+
+class EqualsAll(Kept):
     def __eq__(self, other: object) -> bool:
         return True
 
@@ -557,9 +607,82 @@ class EqualsAll(Descriptor):
         return 1
 
 
-@pytest.mark.parametrize(
-    ("kind", "words"), [(TakesTooMuch, "from 0 to"), (TakesNothing, "empty data"), (EqualsAll, "differ")]
-)
-def test_descriptors_that_break_their_promise(kind: type[Descriptor], words: str) -> None:
+class SameKind(Kept):
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SameKind)
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class RaisesForOthers(Kept):
+    def __eq__(self, other: object) -> bool:
+        return self.out is other.out  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class HashMoves(Kept):
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return self.calls
+
+
+class EqualWhileItLives(Kept):
+    def __eq__(self, other: object) -> bool:
+        return self is other and not self.ended
+
+    def __hash__(self) -> int:
+        return 1
+
+
+class NoDescriptor:
+    def send_data(self, data: bytes, resume_read: bool) -> int:
+        return 0
+
+    def disconnect_socket(self) -> None:
+        pass
+
+
+BROKEN: list[tuple[Any, str]] = [
+    (TakesTooMuch, "send_data of 1 bytes takes from 0 to 1 bytes, not 2"),
+    (TakesNothing, "empty data is never taken"),
+    (Fractions, "returns an int, not 0.0"),
+    (Truths, "returns an int, not False"),
+    (Forgets, "returns an int, not None"),
+    (Raises, r"send_data of 0 bytes raises OSError: no route\\nto it"),
+    (RaisesInEnd, "disconnect_socket raises RuntimeError: not now"),
+    (EndsOnce, "disconnect_socket a second time raises ValueError: ended"),
+    (RaisesAfterEnd, "send_data of 1 bytes after the end raises OSError: closed"),
+    (EqualsAll, "equals another object from the beginning"),
+    (SameKind, "descriptors of two connections differ"),
+    (RaisesForOthers, r"descriptor == object\(\) raises AttributeError"),
+    (HashMoves, "its hash changes after send_data of 0 bytes"),
+    (EqualWhileItLives, "does not equal itself after disconnect_socket"),
+    (NoDescriptor, "no SocketDescriptor but a NoDescriptor"),
+    (lambda: None, "no SocketDescriptor but a NoneType"),
+]
+
+
+@pytest.mark.parametrize(("kind", "words"), BROKEN)
+def test_descriptors_that_break_their_promise(kind: Callable[[], SocketDescriptor], words: str) -> None:
     with pytest.raises(AssertionError, match=words):
         check_descriptor(kind)
+
+
+def test_one_descriptor_for_two_connections() -> None:
+    one = Kept()
+    with pytest.raises(AssertionError, match="differ"):
+        check_descriptor(lambda: one)
+
+
+def test_who_wants_to_end_a_check_ends_it() -> None:
+    class Interrupted(Kept):
+        def send_data(self, data: bytes, resume_read: bool) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        check_descriptor(Interrupted)
