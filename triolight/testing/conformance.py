@@ -740,7 +740,9 @@ CHECKS: Final = (
         _says(Error(channel_id=_NO_CHANNEL, data=b"a channel that is not there"), _must_live),
     ),
     Question(
-        "ignores it, whatever its bytes", "BOLT 1", _says(Error(channel_id=_NO_CHANNEL, data=b"\xff\xfe"), _must_live)
+        "ignores such an error, whatever its bytes",
+        "BOLT 1",
+        _says(Error(channel_id=_NO_CHANNEL, data=b"\xff\xfe"), _must_live),
     ),
     Question("an error for all channels", "BOLT 1", _says(Error(data=b"only a question"), _may)),
     Question("does nothing for a warning", "BOLT 1", _says(Warning(data="gr\u00fc\u00dfe".encode()), _must_live)),
