@@ -23,7 +23,7 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.address import descriptor_of
-from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork, SimulatedStream
+from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork, SimulatedStream, run_seeded
 from triolight.testing.network import BACKLOG, BUFFER_BYTES, CONNECT_SECONDS
 
 ONE_SECOND = Conditions(latency=1)
@@ -419,6 +419,22 @@ async def test_nothing_is_left_of_connections_that_are_over(autojump_clock: trio
 async def dialled(near: PeerNursery, far: PeerNursery, host: SimulatedHost) -> Peer:
     await far.listen_on(await host.listen())
     return await near.connect(NodeAddress(far.manager.our_node_id, host.address, 9735))
+
+
+def test_a_read_that_is_cancelled_when_something_arrives() -> None:
+    """In the same step, in either order: its task is woken once."""
+
+    async def main() -> None:
+        network, _, _ = two_hosts()
+        ours, theirs = await joined(network)
+        await ours.send_all(b"x")
+        with trio.move_on_at(1):
+            await theirs.receive_some()
+        await ours.send_eof()
+        await trio.sleep(5)
+
+    for seed in range(20):
+        run_seeded(seed, main)
 
 
 async def test_the_shell_cannot_tell(autojump_clock: trio.testing.MockClock) -> None:

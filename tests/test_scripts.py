@@ -6,7 +6,7 @@ messages; each begins with what the rule says.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -445,6 +445,88 @@ async def test_every_deed(autojump_clock: trio.testing.MockClock) -> None:
         assert trio.current_time() < start + 30
     async with script() as peer:
         assert not await peer.do(Deed("half", note), Deed("hang_up"), Deed("message", note))
+
+
+async def test_a_header_that_authenticates_and_lies(autojump_clock: trio.testing.MockClock) -> None:
+    """The keys' order is kept: what the header promises is read, and its tag is wrong."""
+    async with script() as peer:
+        with pytest.raises(ValueError, match="65535"):
+            peer.packet(ALIVE, length=65_536)
+    async with script() as peer:
+        honest = ALIVE.encode()
+        await peer.send_bytes(peer.packet(honest, length=len(honest)))
+        await peer.expect(Pong)
+        # Too long by a packet: nothing is read until that much has come.
+        await peer.send_bytes(peer.packet(honest, length=len(honest) + 34 + len(honest)))
+        await peer.expect_silence(5)
+        await peer.send(ALIVE)
+        await peer.expect_closed(reason="body failed its authentication")
+    async with script() as peer:
+        assert not await peer.do(Deed("lie", ALIVE.encode(), length=0), Deed("read", seconds=1000))
+
+
+@asynccontextmanager
+async def beside(
+    behave: Callable[[ScriptedPeer], Awaitable[object]], handshake: bool = True
+) -> AsyncIterator[ScriptedPeer]:
+    """A script with a patience of 5 seconds, in a conversation with another one."""
+    ours, theirs = trio.testing.lockstep_stream_pair()
+
+    async def far() -> None:
+        async with scripted_peer(theirs, secret=b"\x02" * 32, handshake=handshake) as other:
+            await behave(other)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(far)
+        async with scripted_peer(ours, identity(2), handshake=handshake, patience=5) as peer:
+            yield peer
+        nursery.cancel_scope.cancel()
+
+
+async def test_patience_is_for_all_of_an_expectation(autojump_clock: trio.testing.MockClock) -> None:
+    """However little comes however often: nothing renews it."""
+
+    async def dribble(other: ScriptedPeer) -> None:
+        await other.do(Deed("dribble", Init().encode(), 4))
+
+    async def chatter(other: ScriptedPeer) -> None:
+        await other.do(*[Deed("message", ALIVE.encode()), Deed("wait", seconds=4)] * 100)
+
+    async def letters(other: ScriptedPeer) -> None:
+        await other.do(*[Deed("bytes", b"x"), Deed("wait", seconds=4)] * 100)
+
+    async with beside(dribble) as peer:
+        with pytest.raises(ScriptFailed, match="a message did not come within 5 seconds"):
+            await peer.receive()
+        with pytest.raises(ScriptFailed, match="Init did not come within 5 seconds"):
+            await peer.expect(Init)
+        with pytest.raises(ScriptFailed, match="the connection was not closed within 5 seconds"):
+            await peer.expect_closed()
+        await peer.expect_silence(8)
+        assert trio.current_time() == 23
+    async with beside(chatter) as peer:
+        peer.ignoring = (Ping,)
+        with pytest.raises(ScriptFailed, match="Init did not come"):
+            await peer.expect(Init)
+        with pytest.raises(ScriptFailed, match="was not closed"):
+            await peer.expect_closed()
+        assert trio.current_time() == 33
+    async with beside(letters, handshake=False) as peer:
+        with pytest.raises(ScriptFailed, match="50 bytes did not come within 5 seconds"):
+            await peer.receive_bytes(50)
+        with pytest.raises(ScriptFailed, match="was not closed"):
+            await peer.expect_closed()
+        assert trio.current_time() == 43
+
+
+async def test_a_node_that_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
+    async def idle(other: ScriptedPeer) -> None:
+        await trio.sleep_forever()
+
+    async with beside(idle) as peer:
+        with pytest.raises(ScriptFailed, match=r"37 bytes were not taken within 5 seconds"):
+            await peer.send(UnknownMessage(1001, b"x"))
+        assert trio.current_time() == 5
 
 
 async def test_a_broken_connection_reads_as_closed(autojump_clock: trio.testing.MockClock) -> None:

@@ -152,7 +152,10 @@ class SocketDescriptor(ABC):
 
     @abstractmethod
     def disconnect_socket(self) -> None:
-        """Ends the connection. What `send_data` took is still written first. The descriptor is forgotten."""
+        """Ends the connection. What `send_data` took is still written first. The descriptor is forgotten.
+
+        Again it does nothing, and `send_data` after it raises nothing.
+        """
 
     @abstractmethod
     def __eq__(self, other: object) -> bool: ...

@@ -143,9 +143,13 @@ class _Alarm:
         self._set(at)
         self._task = trio.lowlevel.current_task()
         try:
-            await trio.lowlevel.wait_task_rescheduled(_abort)
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
         finally:
             self._task = None
+
+    def _abort(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None  # it will run, and a ring in the same step must not wake it a second time
+        return trio.lowlevel.Abort.SUCCEEDED
 
     def ring(self, at: float = -math.inf) -> None:
         """Wakes the sleeper at this time, if it would sleep longer; by default now."""
@@ -164,10 +168,6 @@ class _Alarm:
     def _rang(self) -> None:
         self._set_to = math.inf
         self.ring()
-
-
-def _abort(_: object) -> trio.lowlevel.Abort:
-    return trio.lowlevel.Abort.SUCCEEDED
 
 
 class _Flow:

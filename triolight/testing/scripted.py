@@ -1,16 +1,17 @@
 """A peer that follows a script: it says exactly what it is told, at any level, and checks what the node answers.
 
 It has the transport of its own (BOLT 8) and no PeerManager: it answers no ping, sends no Init, and breaks any rule it
-is asked to break. It reads only when the script expects something. Its patience is measured by the clock of the run, so
-with a mock clock a script never waits in real time.
+is asked to break. It reads only when the script expects something. Its patience is one deadline for all of an
+expectation, by the clock of the run: a node that dribbles does not renew it, and with a mock clock a script never waits
+in real time.
 """
 
 from __future__ import annotations
 
-import math
+import copy
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 
@@ -40,15 +41,17 @@ class Deed:
     """One thing that a peer does, good or bad: for `ScriptedPeer.do`.
 
     ``message``: `data` as a message, whatever it is. ``corrupt``: the same with a bit of its packet flipped. ``half``:
-    the first half of its packet; nothing can follow. ``dribble``: its packet byte by byte, `seconds` apart. ``bytes``:
-    `data` on the wire, as it is; nothing can follow. ``wait``: nothing, for `seconds`. ``read``: what has come, for
-    `seconds`. ``hang_up``: the connection is closed without a word.
+    the first half of its packet; nothing can follow. ``lie``: its packet, whose header says `length` bytes.
+    ``dribble``: its packet byte by byte, `seconds` apart. ``bytes``: `data` on the wire, as it is; nothing can follow.
+    ``wait``: nothing, for `seconds`. ``read``: what has come, for `seconds`. ``hang_up``: the connection is closed
+    without a word.
     """
 
-    what: Literal["message", "corrupt", "half", "dribble", "bytes", "wait", "read", "hang_up"]
+    what: Literal["message", "corrupt", "half", "lie", "dribble", "bytes", "wait", "read", "hang_up"]
     data: bytes = b""
     seconds: float = 0.0
     corruption: Corruption = "body tag"
+    length: int = 0
 
 
 class ScriptFailed(AssertionError):
@@ -71,7 +74,7 @@ class ScriptedPeer:
         self.ignoring: tuple[type[AnyMessage], ...] = ()
         """Message classes that `expect` passes over."""
         self.patience = patience
-        """Seconds that an expectation waits."""
+        """Seconds that an expectation may take, however much comes meanwhile; and that one write may."""
         self._messages = messages
         key = SecretKey(secret)
         self.node_id: Final = key.public_key
@@ -89,33 +92,42 @@ class ScriptedPeer:
     def _fail(self, words: str) -> ScriptFailed:
         return ScriptFailed("\n    ".join((words, "what went before:", *self._history)))
 
+    @contextmanager
+    def _within_patience(self, words: str) -> Generator[None]:
+        """ScriptFailed with `words` if the block has not left in time."""
+        with trio.move_on_after(self.patience):
+            yield
+            return
+        raise self._fail(f"{words} within {self.patience:g} seconds")
+
     # -- bytes ---------------------------------------------------------------------------------------------------------
 
     async def send_bytes(self, data: bytes) -> None:
-        """Bytes on the wire, as they are. ScriptFailed if the connection is gone."""
-        try:
-            await self.stream.send_all(data)
-        except trio.BrokenResourceError as error:
-            raise self._fail(f"the connection broke: {error}") from error
+        """Bytes on the wire, as they are. ScriptFailed if the connection is gone, or if the other side does not
+        take them within `patience` seconds: then nothing can follow. Cancelled, a part may have been written."""
+        with self._within_patience(f"{len(data)} bytes were not taken"):
+            try:
+                await self.stream.send_all(data)
+            except trio.BrokenResourceError as error:
+                raise self._fail(f"the connection broke: {error}") from error
 
     async def receive_bytes(self, count: int) -> bytes:
-        """Exactly so many bytes from the wire. ScriptFailed if they do not come."""
-        while len(self._unread) < count:
-            data = await self._receive(f"{count} bytes")
-            if not data:
-                raise self._fail(f"the connection ended after {len(self._unread)} of {count} bytes")
-            self._unread += data
+        """Exactly so many bytes from the wire. ScriptFailed if not all of them come within `patience` seconds."""
+        with self._within_patience(f"{count} bytes did not come"):
+            while len(self._unread) < count:
+                data = await self._receive()
+                if not data:
+                    raise self._fail(f"the connection ended after {len(self._unread)} of {count} bytes")
+                self._unread += data
         data, self._unread = self._unread[:count], self._unread[count:]
         return data
 
-    async def _receive(self, what: str) -> bytes:
+    async def _receive(self) -> bytes:
         """The next bytes. Empty: the end, by FIN or by RST."""
-        with trio.move_on_after(self.patience):
-            try:
-                return bytes(await self.stream.receive_some(65536))
-            except trio.BrokenResourceError:
-                return b""
-        raise self._fail(f"{what} did not come within {self.patience:g} seconds")
+        try:
+            return bytes(await self.stream.receive_some(65536))
+        except trio.BrokenResourceError:
+            return b""
 
     # -- the handshake -------------------------------------------------------------------------------------------------
 
@@ -144,16 +156,23 @@ class ScriptedPeer:
 
     # -- messages out --------------------------------------------------------------------------------------------------
 
-    def packet(self, message: AnyMessage | bytes, corrupt: Corruption | None = None) -> bytes:
+    def packet(
+        self, message: AnyMessage | bytes, corrupt: Corruption | None = None, *, length: int | None = None
+    ) -> bytes:
         """A message (or the bytes of one, its type first; anything goes) encrypted, for `send_bytes`: whole, in parts,
         with a part left out. Uses up its nonces: packets are sent in the order in which they were made.
 
-        `corrupt` flips a bit. RuntimeError before the handshake.
+        `corrupt` flips a bit. `length`: the header says so many bytes (0 to 65,535), whatever the message has, and its
+        tag is good. RuntimeError before the handshake; ValueError for a length that no packet has.
         """
         if self._sealer is None:
             raise RuntimeError("the handshake is not done")
         data = message if isinstance(message, bytes) else message.encode()
+        # A message of that length, sealed in the place of this one, has the header that lies.
+        liar = copy.copy(self._sealer)
         packet = bytearray(self._sealer.seal(data))
+        if length is not None:
+            packet[:HEADER_BYTES] = liar.seal(bytes(length))[:HEADER_BYTES]
         if corrupt is not None:
             at = {"length": 0, "length tag": 2, "body": HEADER_BYTES, "body tag": len(packet) - 1}[corrupt]
             packet[at] ^= 1
@@ -195,6 +214,8 @@ class ScriptedPeer:
             case "half":
                 packet = self.packet(deed.data)
                 await self.stream.send_all(packet[: len(packet) // 2])
+            case "lie":
+                await self.stream.send_all(self.packet(deed.data, length=deed.length))
             case "dribble":
                 for byte in self.packet(deed.data):
                     await self.stream.send_all(bytes((byte,)))
@@ -214,10 +235,12 @@ class ScriptedPeer:
     # -- messages in ---------------------------------------------------------------------------------------------------
 
     async def receive(self) -> AnyMessage | None:
-        """The next message, whatever it is; None at the end of the connection. ScriptFailed for none in time."""
-        return await self._next("a message")
+        """The next message, whatever it is; None at the end of the connection. ScriptFailed if none comes whole within
+        `patience` seconds. Cancelled, nothing is lost."""
+        with self._within_patience("a message did not come"):
+            return await self._next()
 
-    async def _next(self, what: str) -> AnyMessage | None:
+    async def _next(self) -> AnyMessage | None:
         opener = self._opener
         if opener is None:
             raise RuntimeError("the handshake is not done")
@@ -225,7 +248,7 @@ class ScriptedPeer:
         self._unread = b""
         try:
             while (data := opener.next_message()) is None:
-                received = await self._receive(what)
+                received = await self._receive()
                 if not received:
                     self._history.append("the node closed the connection")
                     return None
@@ -241,37 +264,30 @@ class ScriptedPeer:
         """The next message, which has to be of this class, or equal to this message, and, if given, to satisfy `where`.
 
         Those of `ignoring` are passed over, unless they are what is wanted. ScriptFailed if another message comes, the
-        connection ends, or nothing comes for `patience` seconds.
+        connection ends, or it has not come `patience` seconds after the call, whatever else has.
         """
         kind: type[Any] = wanted if isinstance(wanted, type) else type(wanted)
         words = wanted.__name__ if isinstance(wanted, type) else repr(wanted)
-        deadline = trio.current_time() + self.patience
-        while True:
-            message: Any = await self._next(words)
-            if message is None:
-                raise self._fail(f"expected {words}, and the node closed the connection")
-            fits = isinstance(message, kind) and (isinstance(wanted, type) or message == wanted)
-            if fits and (where is None or where(message)):
-                return message  # type: ignore[no-any-return]
-            if not isinstance(message, self.ignoring):
-                raise self._fail(f"expected {words}, not {message!r}")
-            if trio.current_time() > deadline:
-                raise self._fail(f"{words} did not come within {self.patience:g} seconds")
+        with self._within_patience(f"{words} did not come"):
+            while True:
+                message: Any = await self._next()
+                if message is None:
+                    raise self._fail(f"expected {words}, and the node closed the connection")
+                fits = isinstance(message, kind) and (isinstance(wanted, type) or message == wanted)
+                if fits and (where is None or where(message)):
+                    return message  # type: ignore[no-any-return]
+                if not isinstance(message, self.ignoring):
+                    raise self._fail(f"expected {words}, not {message!r}")
 
     async def expect_silence(self, seconds: float) -> None:
         """Nothing comes for so long (but what is in `ignoring`), and the connection stays. ScriptFailed otherwise."""
-        patience, until = self.patience, trio.current_time() + seconds
-        self.patience = math.inf
-        try:
-            with trio.move_on_at(until):
-                while True:
-                    message = await self._next("silence")
-                    if message is None:
-                        raise self._fail("expected silence, and the node closed the connection")
-                    if not isinstance(message, self.ignoring):
-                        raise self._fail(f"expected silence, not {message!r}")
-        finally:
-            self.patience = patience
+        with trio.move_on_after(seconds):
+            while True:
+                message = await self._next()
+                if message is None:
+                    raise self._fail("expected silence, and the node closed the connection")
+                if not isinstance(message, self.ignoring):
+                    raise self._fail(f"expected silence, not {message!r}")
 
     async def expect_closed(self, reason: str | None = None) -> list[AnyMessage]:
         """The node closes the connection. Returns what it said before.
@@ -280,17 +296,15 @@ class ScriptedPeer:
         either. None: either way. ScriptFailed otherwise, or if it is still there after `patience` seconds.
         """
         said: list[AnyMessage] = []
-        deadline = trio.current_time() + self.patience
-        if self._opener is None:
-            while data := await self._receive("the end of the connection"):
-                if reason == "":
-                    raise self._fail(f"expected no word, not {data[:40].hex()}")
-                self._check_open_until(deadline)
-            return said
-        while (message := await self._next("the end of the connection")) is not None:
-            if not isinstance(message, self.ignoring):
-                said.append(message)
-            self._check_open_until(deadline)
+        with self._within_patience("the connection was not closed"):
+            if self._opener is None:
+                while data := await self._receive():
+                    if reason == "":
+                        raise self._fail(f"expected no word, not {data[:40].hex()}")
+                return said
+            while (message := await self._next()) is not None:
+                if not isinstance(message, self.ignoring):
+                    said.append(message)
         last = said[-1] if said else None
         if reason == "" and isinstance(last, Warning | Error):
             raise self._fail(f"expected no word, not {printable(last.data)!r}")
@@ -300,10 +314,6 @@ class ScriptedPeer:
             if reason not in printable(last.data):
                 raise self._fail(f"expected the reason {reason!r}, not {printable(last.data)!r}")
         return said
-
-    def _check_open_until(self, deadline: float) -> None:
-        if trio.current_time() > deadline:
-            raise self._fail(f"the connection was not closed within {self.patience:g} seconds")
 
     async def exchange_inits(self, init: Init | None = None) -> Init:
         """Expects the node's Init, sends one (empty by default: no features), and returns the node's."""

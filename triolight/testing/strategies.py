@@ -195,7 +195,8 @@ def streams(registry: Registry = BOLT, *, max_size: int = 16) -> SearchStrategy[
 
 def deeds(registry: Registry = BOLT) -> SearchStrategy[Deed]:
     """One thing that a peer may do after its Init: valid messages, cut and lengthened ones, of types that nobody knows,
-    a second Init, pings of every size, packets with a flipped bit, dribbles, silence of up to ten minutes, garbage."""
+    a second Init, pings of every size, packets with a flipped bit, headers that lie, dribbles, silence of up to ten
+    minutes, garbage."""
 
     def ping(asked: int, ignored: int) -> bytes:
         return Ping(num_pong_bytes=asked, ignored=bytes(ignored)).encode()
@@ -211,6 +212,9 @@ def deeds(registry: Registry = BOLT) -> SearchStrategy[Deed]:
 
     def half(data: bytes) -> Deed:
         return Deed("half", data)
+
+    def lied(data: bytes, length: int) -> Deed:
+        return Deed("lie", data, length=length)
 
     def dribbled(data: bytes, pause: float) -> Deed:
         return Deed("dribble", data[:_SOME_BYTES], pause)
@@ -232,6 +236,7 @@ def deeds(registry: Registry = BOLT) -> SearchStrategy[Deed]:
         st.tuples(encoded, st.sampled_from(places)).map(lambda drawn: corrupted(*drawn)),
         st.tuples(encoded, st.sampled_from((0.0, 0.1))).map(lambda drawn: dribbled(*drawn)),
         encoded.map(half),
+        st.tuples(encoded, st.sampled_from((0, 1, 2, MAX_MESSAGE_LENGTH))).map(lambda drawn: lied(*drawn)),
         st.builds(Deed, st.just("bytes"), garbage),
         st.builds(Deed, st.sampled_from(("wait", "read")), seconds=seconds),
         st.just(Deed("hang_up")),
