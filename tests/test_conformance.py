@@ -350,6 +350,27 @@ async def test_no_node_holds_a_question_up(
     assert found["closes for an unknown even message"].verdict is Verdict.UNKNOWN
 
 
+async def test_a_node_that_is_slow_at_every_step(autojump_clock: trio.testing.MockClock) -> None:
+    """Each within its patience: all of them together are too much for a question that has many."""
+
+    async def slow(peer: ScriptedPeer) -> None:
+        act = await peer.receive_bytes(50)
+        await trio.sleep(9)
+        await peer.send_bytes(peer.answer_act(act))
+        peer.answer_act(await peer.receive_bytes(66))
+        await trio.sleep(9)
+        await greet(peer)
+        while (got := await peer.receive()) is not None:
+            if isinstance(got, Ping) and got.num_pong_bytes < 65_532:
+                await trio.sleep(9)
+                await peer.send(Pong(ignored=bytes(got.num_pong_bytes)))
+
+    found = await findings(played(slow, handshake=False))
+    assert found["talks to us after both Inits"].verdict is Verdict.KEEPS
+    three = found["answers a ping with as many bytes as it asks for"]
+    assert (three.verdict, three.seen) == (Verdict.UNKNOWN, "not done within 30 seconds")
+
+
 async def test_a_dial_that_hangs_later(autojump_clock: trio.testing.MockClock) -> None:
     dials = 0
 
