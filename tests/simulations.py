@@ -54,6 +54,8 @@ def make_manager(seed: int, number: int) -> PeerManager:
 
 def random_graph(rng: random.Random, nodes: int, dials: int) -> list[list[int]]:
     """Whom each node dials: its neighbour on a ring, so that all are connected, and others at random; no pair twice."""
+    if 2 * dials >= nodes:
+        raise ValueError(f"{nodes} nodes have too few pairs for {dials} dials each")
     pairs = {(one, (one + 1) % nodes) for one in range(nodes)}
     graph = [[(one + 1) % nodes] for one in range(nodes)]
     for one in range(nodes):

@@ -510,3 +510,78 @@ async def test_listeners_given_too_late_are_closed(autojump_clock: trio.testing.
         await peers.listen_on(await bob.listen())
     with pytest.raises(ConnectionRefusedError):
         await alice.dial("bob", 9735)
+
+
+# -- what is on its way ------------------------------------------------------------------------------------------------
+
+
+async def test_what_has_arrived_outlives_the_host_that_sent_it(autojump_clock: trio.testing.MockClock) -> None:
+    network, alice, _ = two_hosts()
+    ours, theirs = await joined(network)
+    await ours.send_all(b"hello")
+    await ours.send_eof()
+    await trio.sleep(5)
+    before = trio.current_time()
+    network.vanish(alice)
+    assert await read(theirs, 5) == b"hello"
+    assert await theirs.receive_some(1) == b""
+    assert trio.current_time() == before
+
+
+async def test_what_does_not_travel_takes_no_room_from_others(autojump_clock: trio.testing.MockClock) -> None:
+    network, alice, bob = two_hosts(Conditions(latency=0, bandwidth=1000))
+    first, _ = await joined(network)
+    await first.send_all(bytes(60_000))
+    network.reset(alice, bob)
+    ours, theirs = await joined(network)
+    began = trio.current_time()
+    await ours.send_all(b"x")
+    await read(theirs, 1)
+    assert trio.current_time() - began < 1
+    # Nor does what has to be sent again after a partition wait for what was sent before it.
+    await ours.send_all(bytes(50_000))
+    await trio.sleep(1)
+    network.partition([alice])
+    await trio.sleep(1)
+    network.heal()
+    began = trio.current_time()
+    await read(theirs, 50_000)
+    assert trio.current_time() - began <= 50.1
+
+
+async def test_a_dial_s_answer_does_not_cross_a_partition(autojump_clock: trio.testing.MockClock) -> None:
+    network, alice, bob = two_hosts()
+    await bob.listen()
+    times: list[float] = []
+
+    async def dial() -> None:
+        await alice.dial("bob", 9735)
+        times.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial)
+        await trio.sleep(1.5)  # the answer is on its way
+        network.partition([bob])
+        await trio.sleep(10)
+        assert times == []
+        network.heal()
+    assert times == [12.5]
+
+
+async def test_a_fin_to_a_host_that_has_forgotten_is_answered(autojump_clock: trio.testing.MockClock) -> None:
+    network, _, bob = two_hosts()
+    ours, _ = await joined(network)
+    network.vanish(bob)
+    network.restore(bob)
+    await ours.send_eof()
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.receive_some(1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"latency": -1}, {"latency": math.nan}, {"jitter": -1}, {"bandwidth": 0}, {"bandwidth": -5}, {"mean_lifetime": 0}],
+)
+def test_conditions_that_no_link_has(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        Conditions(**wrong)

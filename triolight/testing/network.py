@@ -52,6 +52,15 @@ class Conditions:
     mean_lifetime: float = math.inf
     """Seconds after which a connection is lost, on average: both ends see a reset. Drawn when it is made."""
 
+    def __post_init__(self) -> None:
+        """ValueError for what no link can be like."""
+        for name, value in (("latency", self.latency), ("jitter", self.jitter)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is 0 seconds or more, not {value}")
+        for name, value in (("bandwidth", self.bandwidth), ("mean_lifetime", self.mean_lifetime)):
+            if not value > 0:
+                raise ValueError(f"{name} is more than 0, not {value}")
+
 
 @dataclass(frozen=True, slots=True)
 class Transmission:
@@ -85,14 +94,24 @@ class _Way:
         if self.blocked:
             return math.inf
         if self.conditions.bandwidth < math.inf:
-            self.free_at = max(now, self.free_at) + size / self.conditions.bandwidth
-            now = self.free_at
+            leaves = max(now, self.free_at) + size / self.conditions.bandwidth
+            if size:
+                self.free_at = leaves
+            now = leaves
         return now + self.delay()
+
+    def dropped(self, now: float) -> None:
+        """Some of what was sent will not travel after all: it occupies the way no longer than what is behind it."""
+        if self.conditions.bandwidth == math.inf:
+            return
+        last = max((arrival for flow in self.flows for arrival, _ in flow.packets if arrival < math.inf), default=now)
+        self.free_at = min(self.free_at, max(now, last - self.conditions.latency))
 
     def set_blocked(self, blocked: bool, now: float) -> None:
         if blocked == self.blocked:
             return
         self.blocked = blocked
+        self.free_at = now  # what has not arrived will be sent again
         for flow in list(self.flows):
             flow.freeze(now) if blocked else flow.thaw(now)
 
@@ -244,12 +263,15 @@ class _Flow:
         self.packets.clear()
         self.arrived.clear()
         self.size = 0
+        self.way.dropped(trio.current_time())
 
-    def drop_unarrived(self) -> None:
-        """The sender is gone: nothing that is still on its way comes again."""
+    def drop_unarrived(self, now: float) -> None:
+        """The sender is gone: nothing that is still on its way comes again. What has arrived is there."""
+        self.absorb(now)
         self.size -= sum(len(data) for _, data in self.packets)
         self.packets.clear()
         self.reset_from = self.reset_at = math.inf
+        self.way.dropped(now)
 
     def freeze(self, now: float) -> None:
         """Nothing gets through from now on: what has not arrived will have to be sent again."""
@@ -271,10 +293,10 @@ class _Flow:
         self._announce(now)
 
     def answer_if_closed(self, now: float) -> None:
-        """Bytes for a socket that is closed are answered with a reset."""
+        """Bytes for a socket that is closed are answered with a reset, and all for one that nobody knows any more."""
         if self.receiver._closed or self.receiver._gone:
             for arrival, data in self.packets:
-                if data and arrival < math.inf:
+                if (data or self.receiver._gone) and arrival < math.inf:
                     self.receiver._out.send_reset(max(now, arrival))
                     return
 
@@ -454,7 +476,7 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
         if self._in.reset_at > now and self._broken is None:
             self._in.absorb(now)
             if self._in.arrived:
-                self._out.drop_unarrived()
+                self._out.drop_unarrived(now)
                 self._out.send_reset(now)
             else:
                 if not self._eof_sent:
@@ -469,7 +491,7 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
         """Closes with a reset."""
         if not self._closed:
             self._closed = True
-            self._out.drop_unarrived()
+            self._out.drop_unarrived(trio.current_time())
             self._out.send_reset(trio.current_time())
             self._end_connection()
 
@@ -481,7 +503,7 @@ class SimulatedStream(trio.abc.HalfCloseableStream):
 
     def _vanish(self, now: float) -> None:
         self._gone = True
-        self._out.drop_unarrived()
+        self._out.drop_unarrived(now)
         self._in.absorb(now)
         self._in.arrived.clear()
         if self._broken is None:
@@ -715,10 +737,17 @@ class SimulatedNetwork:
                     theirs._abort()
                     raise
                 try:
-                    await trio.sleep(back.delay())
+                    on_its_way = True
+                    while on_its_way:
+                        while there.blocked or back.blocked:
+                            await self._changed.wait()
+                        await trio.sleep(back.delay())
+                        on_its_way = there.blocked or back.blocked
                 except BaseException:
                     ours._abort()
                     raise
+                if ours._broken is not None:
+                    raise ours._broken
                 return ours
         raise _os_error(errno.ETIMEDOUT)
 
