@@ -54,7 +54,7 @@ async def test_ldk(open_ldk: OpenLdk, record_property: Record) -> None:
     # It reads the words of errors and warnings as UTF-8, and closes where they are not.
     assert broken(found) == {
         "refuses option_zeroconf without option_scid_alias, if it offers it": "stays connected",
-        "ignores such an error, whatever its bytes": "closed",
+        "ignores an error for another channel, whatever its bytes": "closed",
         "does nothing for a warning, whatever its bytes": "closed",
     }
     assert told(found, "a second connection with the same key") == "keeps the older"

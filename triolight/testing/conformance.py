@@ -740,7 +740,7 @@ CHECKS: Final = (
         _says(Error(channel_id=_NO_CHANNEL, data=b"a channel that is not there"), _must_live),
     ),
     Question(
-        "ignores such an error, whatever its bytes",
+        "ignores an error for another channel, whatever its bytes",
         "BOLT 1",
         _says(Error(channel_id=_NO_CHANNEL, data=b"\xff\xfe"), _must_live),
     ),
