@@ -23,7 +23,7 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.handlers import ChannelMessageHandler
-from triolight.messages import Warning
+from triolight.messages import ALL_CHANNELS, Error, Warning
 from triolight.peer_manager import CROSSING_SECONDS
 
 SMALLER, LARGER = sorted((1, 2), key=identity)
@@ -86,6 +86,20 @@ def test_a_parked_connection_replaces_a_winner_that_dies(by: str) -> None:
     larger.manager.process_events()
     later.run()
     assert larger.seen.messages == [Note(payload=b"said while parked")]
+    assert larger.manager.get_peer_node_ids() == [identity(SMALLER)]
+    assert (handler.connected, handler.disconnected) == (2, 1)
+    assert not later.at_a.ended
+
+
+def test_a_winner_that_dies_while_events_are_processed_is_replaced_at_once() -> None:
+    """What was held back is read on in `process_events`: nobody calls it again for what that brings."""
+    larger, smaller, kept, later, handler = crossed()
+    larger.manager.hold_reading(kept.at_b, True)
+    smaller.manager.send_message(identity(LARGER), Error(channel_id=ALL_CHANNELS, data=b"enough"))
+    kept.run()
+    larger.manager.hold_reading(kept.at_b, False)
+    larger.manager.process_events()
+    assert kept.at_b.ended
     assert larger.manager.get_peer_node_ids() == [identity(SMALLER)]
     assert (handler.connected, handler.disconnected) == (2, 1)
     assert not later.at_a.ended

@@ -576,14 +576,14 @@ class PeerManager:
             return
         self._inside += 1
         try:
-            if self._widowed:
-                self._replace_the_dead()
             self._news = False
             for handler in self._told_in_order:
                 # All of them first: what an iterator of a handler does meanwhile is the next turn's.
                 for event in list(handler.get_and_clear_pending_msg_events()):
                     self._handle_event(event)
-            while self._dirty:
+            while self._widowed or self._dirty:
+                # Also of those that have died just now, by an event of a handler: nobody would call again for them.
+                self._replace_the_dead()
                 dirty, self._dirty = self._dirty, {}
                 for peer in dirty:
                     self._write(peer)
