@@ -20,13 +20,14 @@ from triolight.connection import (
     check_init,
     decode_init,
 )
-from triolight.errors import DecodeError, printable
+from triolight.errors import DecodeError
 from triolight.features import Features
 from triolight.keys import SecretKey, is_point, verify
 from triolight.logger import Level, NullLogger, Record, StdlibLogger, wanted_level
 from triolight.messages import Init, Ping, Pong
 from triolight.messages.bolt1 import InitTlvs
 from triolight.noise import Handshake
+from triolight.text import printable
 
 # -- errors ------------------------------------------------------------------------------------------------------------
 

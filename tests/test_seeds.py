@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.dns_server import LOOPBACK, Answer, DnsServer, open_dns
 from tests.support import identity
 from triolight import NodeAddress
+from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.seeds import (
     ANSWER_SECONDS,
     COUNT,
@@ -28,8 +29,6 @@ from triolight.seeds import (
     MAX_RECORDS,
     MAX_RESOLVERS,
     SeedError,
-    bech32_decode,
-    bech32_encode,
     node_label,
     node_of_label,
     seed_nodes,

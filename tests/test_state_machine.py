@@ -34,11 +34,11 @@ from triolight import (
     peer_manager,
 )
 from triolight.connection import BATCH_BYTES, LARGEST_PONG, OUTPUT_PAUSE_BYTES
-from triolight.errors import printable
 from triolight.handlers import BaseMessageHandler, HandlerResult
 from triolight.messages import ALL_CHANNELS, Error, Init, Message, Ping, Warning
 from triolight.peer_manager import MAX_WARNING_TEXT, SEND_LIMIT_BYTES, PeerDetails
 from triolight.testing import strategies
+from triolight.text import printable
 
 ANSWERS = 3 * 7
 """That a handler may give to one read: what it pushes is taken when events are processed, and not before."""
@@ -553,7 +553,10 @@ MUTANTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("if connected:\n            for handler in self._handlers:", "if connected:\n            for handler in ():"),
     ),
     "the older of two is not ended": (
-        ("elif not crossing:\n            self._end(other, _duplicate())", "elif not crossing:\n            pass"),
+        (
+            "elif not crossing:\n            self._end(other, reasons.duplicate())",
+            "elif not crossing:\n            pass",
+        ),
     ),
     "two connections of one node for a handler": (
         (
@@ -574,11 +577,11 @@ MUTANTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "the last word is empty": (("last = _warning(reason.message)\n        elif", 'last = _warning("")\n        elif'),),
     "there is no last word": (("            connection.queue(last)\n", "            pass\n"),),
-    "two are parked": (("        if earlier is not None:\n            self._end(earlier, _duplicate())\n", ""),),
+    "two are parked": (("        if earlier is not None:\n            self._end(earlier, reasons.duplicate())\n", ""),),
     "who is parked stays for ever": (
         (
             "            if peer.parked is not None:\n"
-            "                self._end(peer, _duplicate())\n"
+            "                self._end(peer, reasons.duplicate())\n"
             "                continue\n",
             "            if peer.parked is not None:\n                continue\n",
         ),

@@ -9,8 +9,9 @@ import re
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from triolight.errors import DecodeError, printable
+from triolight.errors import DecodeError
 from triolight.keys import is_point
+from triolight.text import printable
 
 DEFAULT_PORT: Final = 9735
 """BOLT 1: the port of mainnet."""

@@ -69,9 +69,9 @@ from triolight.address import DEFAULT_PORT, descriptor_of, readable
 from triolight.cli_messages import CannotWrite, decode, encode, write_nowhere
 from triolight.cli_replay import replay
 from triolight.connection import LARGEST_PONG
-from triolight.errors import printable
 from triolight.messages import BOLT, Message, Ping, Registry, UnknownMessage, Warning, message
 from triolight.testing.conformance import PATIENCE_SECONDS, Verdict, check_peer
+from triolight.text import printable
 
 CONNECT: Final = 3
 HANDSHAKE: Final = 4

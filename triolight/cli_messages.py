@@ -23,7 +23,7 @@ import click
 
 from triolight.address import read_addresses, readable
 from triolight.as_json import from_json, json_schema, to_json
-from triolight.errors import DecodeError, printable
+from triolight.errors import DecodeError
 from triolight.features import Features
 from triolight.gossip import display_alias, verify_announcement
 from triolight.messages import (
@@ -36,6 +36,7 @@ from triolight.messages import (
     UnknownMessage,
     describe_type,
 )
+from triolight.text import printable
 from triolight.wire import MAX_MESSAGE_LENGTH
 
 NOT_DECODED: Final = 5

@@ -14,10 +14,11 @@ import click
 from triolight import wire
 from triolight.as_json import to_json
 from triolight.cli_messages import MESSAGES, tree
-from triolight.errors import DecodeError, printable
+from triolight.errors import DecodeError
 from triolight.messages import Message, Registry, UnknownMessage, message
 from triolight.replay import Happening, Replay, TapeError, TapeMismatch
 from triolight.tape import PRIVATE
+from triolight.text import printable
 
 DIFFERENT: Final = 1
 NO_TAPE: Final = 2

@@ -21,12 +21,13 @@ from rich.table import Table
 from rich.text import Text
 
 from triolight.address import NodeAddress, readable
-from triolight.errors import EventsLost, PeerClosed, printable
+from triolight.errors import EventsLost, PeerClosed
 from triolight.keep import KeepState, KeptPeer
 from triolight.nursery import PeerNursery, open_peer_nursery
 from triolight.peer import Peer, PeerConnected
 from triolight.peer_manager import PeerManager
 from triolight.proxy import Proxy
+from triolight.text import printable
 
 ROWS: Final = 200
 """Peers in one table; the rest is counted in its last line."""

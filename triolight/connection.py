@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal
 
 from triolight.errors import DecodeError, DisconnectCode
 from triolight.features import Features
 from triolight.messages import Init, Pong
 from triolight.noise import Handshake, Opener, PacketFailed, Sealer
+from triolight.tally import Tally, count
 
 OUTPUT_PAUSE_BYTES: Final = 64 * 1024
 """Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one
@@ -50,23 +51,6 @@ class OutstandingPing:
     length: int
     sent_at: float
     token: Any
-
-
-Tally: TypeAlias = dict[int, list[int]]
-"""Message type to how many messages and how many bytes of them (type bytes included, not encrypted)."""
-UNKNOWN: Final = 0x1_0000
-"""In a tally, in place of a type: all that the registry does not know, together. A peer shall not fill our memory with
-numbers."""
-
-
-def count(tally: Tally, type_: int, size: int) -> None:
-    """One more message."""
-    entry = tally.get(type_)
-    if entry is None:
-        tally[type_] = [1, size]
-    else:
-        entry[0] += 1
-        entry[1] += size
 
 
 class Connection:

@@ -23,29 +23,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from triolight.messages import Init
 
-MAX_PEER_TEXT: Final = 512
-"""Characters kept of text that a peer sent us. Longer text only serves to bloat logs (LDK keeps 512 too)."""
-
-
-def printable(text: bytes | str, limit: int = MAX_PEER_TEXT) -> str:
-    """Text of a stranger as printable ASCII of at most `limit` characters.
-
-    BOLT 1 forbids to print an error's data verbatim unless every byte is in 32..126: what is not, comes out as
-    ``\\xNN`` (or ``\\uNNNN``), a backslash doubled, and what is too long ends in ``...``.
-    """
-    # No more than `limit` source characters can show, so that a 64 KiB text costs no more than a short one.
-    source = text[: limit + 1]
-    decoded = source.decode("latin-1") if isinstance(source, bytes) else source
-    shown = "".join(
-        ("\\\\" if character == "\\" else character)
-        if " " <= character <= "~"
-        else character.encode("unicode_escape").decode("ascii")
-        for character in decoded
-    )
-    if len(text) > limit or len(shown) > limit:
-        return shown[: max(0, limit - 3)] + "..."
-    return shown
-
 
 class Side(StrEnum):
     """Who ended a connection."""

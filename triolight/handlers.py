@@ -304,6 +304,14 @@ class BaseMessageHandler:
         return Features()
 
 
+def overrides(handler: BaseMessageHandler, base: type[BaseMessageHandler], method: str) -> bool:
+    """Whether a handler does anything of its own in this method, compared with this class. One that does not is not
+    called for its messages at all."""
+    if method in getattr(handler, "__dict__", {}):
+        return True
+    return getattr(type(handler), method, None) is not getattr(base, method, None)
+
+
 _PLACEHOLDER_FEATURES: Final = Features.named(
     "option_data_loss_protect",
     "option_upfront_shutdown_script",

@@ -14,7 +14,8 @@ from typing import Final
 import trio
 
 from triolight.nursery import PeerNursery
-from triolight.peer import PeersStatistics, Traffic
+from triolight.peer import PeersStatistics
+from triolight.tally import Traffic
 
 try:
     import h11

@@ -1,7 +1,7 @@
 """BOLT 8: Noise_XK_secp256k1_ChaChaPoly_SHA256. Bytes in, bytes out: no socket, no clock, no message type.
 
 `Handshake` is the three acts, for either side; it ends in a `Sealer` and an `Opener`, one per direction, each with its
-own key and its own chaining key. The only importer of the AEAD. No secret shows in a repr, an error or a log.
+own key and its own chaining key. No secret shows in a repr, an error or a log.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ import hmac
 from enum import Enum, auto
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+from triolight.ciphers import ChaCha20Poly1305, InvalidTag
 from triolight.keys import POINT_LENGTH, SecretKey, is_point
 
 PROTOCOL_NAME: Final = b"Noise_XK_secp256k1_ChaChaPoly_SHA256"

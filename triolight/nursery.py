@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 import random
-import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -39,7 +37,7 @@ from triolight.address import (
     read_addresses,
     unmapped,
 )
-from triolight.connection import OutstandingPing, Tally
+from triolight.connection import OutstandingPing
 from triolight.descriptor import DRAIN_SECONDS, StreamDescriptor
 from triolight.errors import (
     ConnectError,
@@ -49,7 +47,6 @@ from triolight.errors import (
     PeerClosed,
     PeerHandleError,
     Side,
-    printable,
 )
 from triolight.keep import KeepState, KeptPeer, announced_addresses
 from triolight.keys import is_point
@@ -83,7 +80,6 @@ from triolight.peer import (
     Switchboard,
     TimerDue,
     Work,
-    by_name,
     shutdown_reason,
 )
 from triolight.peer_manager import (
@@ -96,7 +92,9 @@ from triolight.peer_manager import (
 )
 from triolight.policy import Policy, Population
 from triolight.proxy import Proxy, ProxyError, check_extra, open_through
+from triolight.tally import Tally, add, by_name
 from triolight.tape import Tape
+from triolight.text import printable, system_words
 
 TURN_WORK: Final = 32
 """Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more, and each 16 items
@@ -303,8 +301,8 @@ class PeerNursery(PeerObserver):
         links = list(self._links.values())
         tallies = [self._past_traffic, *(self._manager.traffic(link.descriptor) or link.traffic for link in links)]
         for one_received, one_sent in tallies:
-            _add(received, one_received)
-            _add(sent, one_sent)
+            add(received, one_received)
+            add(sent, one_sent)
         registry = self._manager.messages
         kept: dict[str, int] = {}
         for one in self._kept.values():
@@ -683,7 +681,7 @@ class PeerNursery(PeerObserver):
                     code = DisconnectCode.PROXY_FAILED
                 elif isinstance(error, trio.socket.gaierror | UnicodeError):
                     code = DisconnectCode.RESOLVE_FAILED
-                words = _os_words(error) or _os_words(error.__cause__)
+                words = system_words(error) or system_words(error.__cause__)
                 reason = DisconnectReason(code, Side.NETWORK, printable(words))
             else:
                 if isinstance(opened, DisconnectReason):
@@ -800,7 +798,7 @@ class PeerNursery(PeerObserver):
             self._running -= 1
             last = self._link_of(descriptor)
             for past, tally in zip(self._past_traffic, last.traffic, strict=True):
-                _add(past, tally)
+                add(past, tally)
             for one in {first, last}:
                 self._past_pauses += one.reading_paused
                 self._past_throttles += one.throttled
@@ -819,7 +817,7 @@ class PeerNursery(PeerObserver):
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError) as error:
                 # A stream that was given to us may raise the system's errors as they are.
                 cause = error if isinstance(error, OSError) else error.__cause__
-                words = _os_words(cause) if isinstance(cause, OSError) else "the connection broke"
+                words = system_words(cause) if isinstance(cause, OSError) else "the connection broke"
                 return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words))
             if not data:
                 return DisconnectReason(DisconnectCode.PEER_CLOSED, Side.PEER, "the peer closed the connection")
@@ -1375,27 +1373,6 @@ def _reported_host(peer: Peer) -> str | None:
             return one.host if isinstance(one, IPv4Address | IPv6Address) and is_reachable(one) else None
         case _:
             return None
-
-
-def _add(to: Tally, tally: Tally) -> None:
-    for type_, (messages, size) in tally.items():
-        before = to.setdefault(type_, [0, 0])
-        before[0] += messages
-        before[1] += size
-
-
-def _os_words(error: BaseException | None) -> str:
-    """The system's words for an error, without its numbers; a failed dial has one for each address, in a group."""
-    if error is None:
-        return "the connection broke"
-    cause = error.__cause__
-    if isinstance(cause, BaseExceptionGroup):
-        inner = cast("BaseExceptionGroup[BaseException]", cause).exceptions
-        return "; ".join(sorted({_os_words(one) for one in inner}))
-    if isinstance(error, OSError) and error.errno and not isinstance(error, trio.socket.gaierror | ssl.SSLError):
-        # Trio's own text for a failed dial repeats the address in numbers.
-        return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or str(error)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -9,18 +9,20 @@ import math
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType, TracebackType
-from typing import Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast, overload
 
 import trio
 
 from triolight.address import Address
-from triolight.connection import LARGEST_PONG, MAX_PINGS, Tally
+from triolight.connection import LARGEST_PONG, MAX_PINGS
 from triolight.descriptor import StreamDescriptor
-from triolight.errors import DisconnectCode, DisconnectReason, EventsLost, PeerClosed, Side, printable
+from triolight.errors import DisconnectCode, DisconnectReason, EventsLost, PeerClosed, Side
 from triolight.features import Features
-from triolight.messages import Init, Message, Ping, Registry, UnknownMessage
+from triolight.messages import Init, Message, Ping, UnknownMessage
 from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, PeerManager
+from triolight.tally import Tally, Traffic, by_name
+from triolight.text import printable
 
 MIN_SHARE: Final = 4 * 1024
 """Read ahead for one peer, however many share a subscriber's total."""
@@ -55,24 +57,6 @@ class PeerDisconnected:
 
     peer: Peer
     reason: DisconnectReason
-
-
-class Traffic(NamedTuple):
-    """Messages of one type. `size` is bytes, the type's own two included, before encryption."""
-
-    messages: int
-    size: int
-
-
-def by_name(tally: Tally, registry: Registry) -> Mapping[str, Traffic]:
-    """A tally as people read it."""
-    found: dict[str, Traffic] = {}
-    for type_, (messages, size) in tally.items():
-        cls = registry.get(type_)
-        name = "unknown" if cls is None else cls.name
-        before = found.get(name, Traffic(0, 0))
-        found[name] = Traffic(before.messages + messages, before.size + size)
-    return MappingProxyType(found)
 
 
 @dataclass(frozen=True, slots=True)

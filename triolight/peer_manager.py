@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from triolight import reasons
 from triolight.address import (
     Address,
     DnsAddress,
@@ -31,25 +32,14 @@ from triolight.connection import (
     LARGEST_PONG,
     MAX_PINGS,
     OUTPUT_PAUSE_BYTES,
-    UNKNOWN,
     Connection,
     OutstandingPing,
     ProtocolFault,
     RefuseFeatures,
-    Tally,
     check_init,
-    count,
     decode_init,
 )
-from triolight.errors import (
-    DecodeError,
-    DisconnectCode,
-    DisconnectReason,
-    PeerHandleError,
-    QueueFull,
-    Side,
-    printable,
-)
+from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, PeerHandleError, QueueFull, Side
 from triolight.features import Features
 from triolight.gossip import NOTHING, refuse_zlib, sign_announcement
 from triolight.handlers import (
@@ -70,6 +60,7 @@ from triolight.handlers import (
     RoutingMessageHandler,
     SendErrorMessage,
     SendWarningMessage,
+    overrides,
 )
 from triolight.keys import SecretKey
 from triolight.logger import Level, Logger, Record, wanted_level
@@ -100,9 +91,12 @@ from triolight.policy import (
     COST_OF_QUERY,
     COST_OF_UNKNOWN,
     COST_OF_WORDS,
+    Account,
     Allowance,
     DuplicateRule,
 )
+from triolight.tally import UNKNOWN, Tally, count
+from triolight.text import printable
 
 SEND_LIMIT_BYTES: Final = 256 * 1024
 """Bytes queued for a peer from which on `send_message` refuses more: as much as a link of 1 MB/s takes in a quarter of
@@ -128,11 +122,6 @@ MAX_WARNING_TEXT: Final = 400
 """Characters of a warning's words."""
 PIECES_PER_WORK: Final = 16
 """Items of lists, and unknown records, that cost as much as a message: half a microsecond each."""
-
-_GOSSIP_TYPES: Final = frozenset((256, 257, 258, 261, 262, 263, 264))
-"""Messages whose decoding error is answered with a warning and no more: gossip never costs a connection."""
-_QUERY_TYPES: Final = frozenset((261, 263, 265))
-_GOSSIP_LEVEL: Final = frozenset((*_GOSSIP_TYPES, 265))
 
 
 class SocketDescriptor(ABC):
@@ -268,13 +257,12 @@ class _Peer:
     """What the manager knows of one connection."""
 
     __slots__ = (
+        "account",
         "address",
         "awaiting_pong_ticks",
         "awaiting_space",
         "batch",
         "connection",
-        "debt",
-        "debt_at",
         "descriptor",
         "details",
         "held",
@@ -327,9 +315,7 @@ class _Peer:
         """Reading stopped in the middle of what came."""
         self.held = 0
         """Why reading is held back, one bit each: _HELD_BY_DRIVER, _HELD_PARKED, _HELD_THROTTLED."""
-        self.debt = 0.0
-        """What it has caused and not yet paid off, in the allowance's bytes, as it was at `debt_at`."""
-        self.debt_at = 0.0
+        self.account: Final = Account()
         self.reading = True
         """What the descriptor was told last."""
         self.batch: Batch | None = None
@@ -444,7 +430,7 @@ class PeerManager:
         self._routes: dict[int, _Route] = self._make_routes()
         chan = handler.chan_handler
         self._message_received: Callable[[bytes], None] | None = (
-            chan.message_received if _overrides(chan, ChannelMessageHandler, "message_received") else None
+            chan.message_received if overrides(chan, ChannelMessageHandler, "message_received") else None
         )
 
     def __repr__(self) -> str:
@@ -518,7 +504,7 @@ class PeerManager:
         """
         peer = self._peers.get(descriptor)
         if peer is None:
-            raise PeerHandleError(_unknown_descriptor())
+            raise PeerHandleError(reasons.unknown_descriptor())
         if peer.reason is not None:
             return True
         peer.connection.feed(bytes(data))
@@ -540,7 +526,7 @@ class PeerManager:
         """
         peer = self._peers.get(descriptor)
         if peer is None:
-            raise PeerHandleError(_unknown_descriptor())
+            raise PeerHandleError(reasons.unknown_descriptor())
         peer.awaiting_space = False
         self._inside += 1
         try:
@@ -562,9 +548,14 @@ class PeerManager:
         self._unfinished.pop(peer, None)
         try:
             if peer.reason is None:
-                self._decide(peer, _in_phase(peer, reason or _closed_by_peer()))
+                self._decide(peer, self._in_phase(peer, reason))
         finally:
             del self._peers[descriptor]
+
+    def _in_phase(self, peer: _Peer, reason: DisconnectReason | None) -> DisconnectReason:
+        awaited_act = 0 if peer.node_id else peer.connection.act
+        why = reason or reasons.closed_by_peer()
+        return reasons.in_phase(why, awaited_act, peer.init is not None, peer.last_words)
 
     def process_events(self) -> None:
         """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end.
@@ -605,12 +596,11 @@ class PeerManager:
                     self._forget_and_disconnect(peer)
                 continue
             if peer.parked is not None:
-                self._end(peer, _duplicate())
+                self._end(peer, reasons.duplicate())
                 continue
             if peer.details is None:
                 if peer.ticks > 1:
-                    code = DisconnectCode.INIT_TIMEOUT if peer.node_id else DisconnectCode.HANDSHAKE_TIMEOUT
-                    self._end(peer, DisconnectReason(code, Side.US, "two ticks without an end of the handshake"))
+                    self._end(peer, reasons.two_ticks(bool(peer.node_id)))
                 continue
             received, peer.received_since_tick = peer.received_since_tick, False
             if peer.awaiting_pong_ticks == 0:
@@ -619,8 +609,7 @@ class PeerManager:
                 peer.connection.forget_ping(None)
                 self._queue_ping(peer, 0, bytes(KEEPALIVE_IGNORED), None)
             elif not received or peer.awaiting_pong_ticks > MAX_AWAITING_PONG_TICKS:
-                words = "no pong" if received else "no sign of life"
-                self._end(peer, DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, f"{words} since the last ping"))
+                self._end(peer, reasons.no_pong_by_tick(received))
             else:
                 peer.awaiting_pong_ticks += 1
 
@@ -648,7 +637,7 @@ class PeerManager:
         encoded = [message.encode() for message in messages]
         peer = self._by_node_id.get(node_id)
         if peer is None:
-            raise PeerHandleError(DisconnectReason(DisconnectCode.NOT_CONNECTED, Side.US, "not connected to that node"))
+            raise PeerHandleError(reasons.not_connected())
         if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:
             raise QueueFull(f"{peer.connection.owed_bytes} bytes wait to be written to this peer")
         self._queue_all(peer, encoded)
@@ -722,11 +711,11 @@ class PeerManager:
         shaken = self._shaken.get(node_id, {})
         for peer in (self._parked.get(node_id), *shaken, self._by_node_id.get(node_id), self._admitting):
             if peer is not None and peer.node_id == node_id:
-                self._end_on_request(peer, _requested(reason))
+                self._end_on_request(peer, reasons.requested(reason))
 
     def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
         """Ends every connection, also those that have not finished their handshake."""
-        why = _requested(reason)
+        why = reasons.requested(reason)
         for peer in list(self._peers.values()):
             self._end_on_request(peer, why)
 
@@ -734,7 +723,7 @@ class PeerManager:
         """Ends one connection; the peer hears a warning if its Init came. Unknown descriptor: nothing happens."""
         peer = self._peers.get(descriptor)
         if peer is not None:
-            self._end_on_request(peer, _requested(reason))
+            self._end_on_request(peer, reasons.requested(reason))
 
     def broadcast_node_announcement(
         self, rgb: bytes, alias: bytes, addresses: Iterable[Address | tuple[str, int]] = ()
@@ -844,7 +833,7 @@ class PeerManager:
     def release(self) -> None:
         """Ends `drive`. Connections that are left are forgotten; their handlers hear of it."""
         for descriptor in list(self._peers):
-            self.socket_disconnected(descriptor, _requested("the driver has gone"))
+            self.socket_disconnected(descriptor, reasons.requested("the driver has gone"))
         self._seams.end(self)
         self._seams = Seams()
         self._use(self._given_handler)
@@ -920,13 +909,10 @@ class PeerManager:
         allowance = self._allowance
         if allowance is None:
             return
-        now = self._clock()
-        peer.debt = max(0.0, peer.debt - (now - peer.debt_at) * allowance.per_second) + cost
-        peer.debt_at = now
-        if peer.debt > allowance.burst and not peer.held & _HELD_THROTTLED:
+        seconds = peer.account.charge(allowance, cost, self._clock())
+        if seconds is not None and not peer.held & _HELD_THROTTLED:
             peer.held |= _HELD_THROTTLED
-            # Down to three quarters, so that it is not stopped and started for each message.
-            self._observer.peer_throttled(peer.descriptor, (peer.debt - 0.75 * allowance.burst) / allowance.per_second)
+            self._observer.peer_throttled(peer.descriptor, seconds)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -986,7 +972,7 @@ class PeerManager:
         peer.node_id = peer.shown_id = node_id
         if self._duplicates == "oldest" and node_id in self._by_node_id:
             # As LDK, before an Init: with one, the other side would let the old connection go for this one.
-            raise self._give_up(peer, DisconnectCode.DUPLICATE, _duplicate().message)
+            raise self._give_up(peer, DisconnectCode.DUPLICATE, reasons.duplicate().message)
         self._shaken.setdefault(node_id, {})[peer] = None
         connection.queue(self._our_init(peer).encode())
         self._mark(peer)
@@ -998,7 +984,7 @@ class PeerManager:
         del self._peers[peer.descriptor]
         self._dirty.pop(peer, None)
         self._unfinished.pop(peer, None)
-        reason = DisconnectReason(code, Side.US, printable(words))
+        reason = reasons.fault(code, words)
         self._decide(peer, reason)
         return PeerHandleError(reason)
 
@@ -1054,9 +1040,9 @@ class PeerManager:
             self._work += pieces // PIECES_PER_WORK
             self._charge(peer, pieces * COST_OF_PIECE)
         if self._traces:
-            level = Level.GOSSIP if type_ in _GOSSIP_LEVEL else Level.TRACE
+            level = Level.GOSSIP if message.__gossip__ or message.__query__ else Level.TRACE
             self._log(level, f"received {message.name}", peer, size=size)
-        if type_ in _QUERY_TYPES:
+        if message.__query__:
             self._charge(peer, COST_OF_QUERY)
         if self._observed:
             self._observer.message_received(peer.descriptor, message, size)
@@ -1066,7 +1052,8 @@ class PeerManager:
         handle(peer, message)
 
     def _undecodable(self, peer: _Peer, type_: int, size: int, error: DecodeError) -> None:
-        if type_ in _GOSSIP_TYPES:
+        cls = self._messages.get(type_)
+        if cls is not None and cls.__gossip__:
             # How many pieces it had nobody knows now; two bytes make the smallest.
             self._work += size // (2 * PIECES_PER_WORK)
             self._charge(peer, COST_OF_WORDS + size // 2 * COST_OF_PIECE)
@@ -1116,7 +1103,7 @@ class PeerManager:
             self._connected(peer, init, features)
             return
         if self._duplicates == "oldest":
-            self._end(peer, _duplicate())
+            self._end(peer, reasons.duplicate())
             return
         crossing = peer.inbound != other.inbound and self._clock() - other.init_at < CROSSING_SECONDS
         ours_is_smaller = self.our_node_id < peer.node_id
@@ -1129,7 +1116,7 @@ class PeerManager:
             self._widowed.append(other)
             self._mark(other)
         elif not crossing:
-            self._end(other, _duplicate())
+            self._end(other, reasons.duplicate())
 
     def _demote(self, peer: _Peer) -> None:
         """From connected to parked: it may yet be the one that the other side keeps."""
@@ -1138,7 +1125,7 @@ class PeerManager:
         features, peer.details = peer.details.features, None
         del self._by_node_id[peer.node_id]
         peer.connection.pings.clear()
-        self._observer.peer_demoted(peer.descriptor, _duplicate())
+        self._observer.peer_demoted(peer.descriptor, reasons.duplicate())
         for handler in self._handlers:
             handler.peer_disconnected(peer.node_id)
         self._park(peer, features)
@@ -1147,7 +1134,7 @@ class PeerManager:
         """The other side may choose otherwise, and end the one that we keep: then this one is needed."""
         earlier = self._parked.get(peer.node_id)
         if earlier is not None:
-            self._end(earlier, _duplicate())
+            self._end(earlier, reasons.duplicate())
         self._parked[peer.node_id] = peer
         peer.parked = features
         # Whatever else held it belonged to the session that it has lost.
@@ -1173,7 +1160,7 @@ class PeerManager:
             if peer.reason is not None or peer.init is None or peer.parked is None:
                 continue
             if peer.node_id in self._by_node_id:
-                self._end(peer, _duplicate())
+                self._end(peer, reasons.duplicate())
                 continue
             del self._parked[peer.node_id]
             features, peer.parked = peer.parked, None
@@ -1248,11 +1235,11 @@ class PeerManager:
                 if cls in BOLT and hasattr(base, method):
                     known = True
                     call = getattr(handler, method)
-                    wanted = _overrides(handler, base, method) or (base is ChannelMessageHandler and cls.type != 258)
+                    wanted = overrides(handler, base, method) or (base is ChannelMessageHandler and not cls.__gossip__)
                     # One object in two places is asked once.
                     if wanted and call not in calls:
                         calls.append(call)
-            if not known and _overrides(custom, CustomMessageHandler, "handle_custom_message"):
+            if not known and overrides(custom, CustomMessageHandler, "handle_custom_message"):
                 calls.append(custom.handle_custom_message)
             routes[cls.type] = (cls.__decode__, self._route(calls), cls.__plain__)
         for cls in (QueryShortChannelIds, ReplyChannelRange):
@@ -1260,7 +1247,7 @@ class PeerManager:
                 decode, handle, plain = routes[cls.type]
                 routes[cls.type] = (_refusing_zlib(decode), handle, plain)
         for cls, answer in self._minimal_answers().items():
-            if cls in self._messages and not _overrides(route, RoutingMessageHandler, f"handle_{cls.name}"):
+            if cls in self._messages and not overrides(route, RoutingMessageHandler, f"handle_{cls.name}"):
                 decode, _, plain = routes[cls.type]
                 routes[cls.type] = (decode, answer, plain)
         if StartBatch in self._messages:
@@ -1316,7 +1303,7 @@ class PeerManager:
     def _on_start_batch(self, peer: _Peer, message: StartBatch) -> None:
         why = fault_of(message)
         if why is None:
-            takes = _overrides(self._handler.chan_handler, ChannelMessageHandler, "handle_commitment_signed_batch")
+            takes = overrides(self._handler.chan_handler, ChannelMessageHandler, "handle_commitment_signed_batch")
             protected = takes and self.protects(peer.node_id)
             peer.batch = Batch(message, message.batch_size if takes else 1, protected)
         elif message.batch_size < MIN_BATCH:
@@ -1347,7 +1334,7 @@ class PeerManager:
             self._handler.chan_handler.handle_error(peer.node_id, message)
         if message.channel_id == ALL_CHANNELS and peer.reason is None:
             # It has said its last word, and needs none of ours.
-            self._end(peer, DisconnectReason(DisconnectCode.PEER_ERROR, Side.PEER, words or "(no words)"), say=None)
+            self._end(peer, reasons.peer_error(words), say=None)
 
     def _on_warning(self, peer: _Peer, message: Warning) -> None:
         self._charge(peer, COST_OF_WORDS)
@@ -1390,11 +1377,10 @@ class PeerManager:
         try:
             encoded = [message.encode() for message in messages]
         except ValueError as error:
-            self._end(peer, DisconnectReason(DisconnectCode.MESSAGE_TOO_LONG, Side.US, printable(str(error))))
+            self._end(peer, reasons.message_too_long(error))
             return
         if peer.connection.owed_bytes >= HANDLER_LIMIT_BYTES:
-            words = f"{peer.connection.owed_bytes} bytes wait to be written to you"
-            self._end(peer, DisconnectReason(DisconnectCode.QUEUE_FULL, Side.US, words))
+            self._end(peer, reasons.queue_full(peer.connection.owed_bytes))
             return
         self._queue_all(peer, encoded, caused)
 
@@ -1402,16 +1388,15 @@ class PeerManager:
         """Does what a handler returned."""
         if peer.reason is not None or isinstance(action, bool):
             return
-        code = DisconnectCode.HANDLER_REFUSED if refused else DisconnectCode.HANDLER_DISCONNECT
         match action:
             case DisconnectPeer(message=message, reason=words):
-                reason = DisconnectReason(code, Side.US, printable(message.data if message else words))
+                reason = reasons.by_handler(message.data if message else words, refused)
                 if message is None:
                     self._end(peer, reason)
                 else:
                     self._end(peer, reason, say=message)
             case DisconnectPeerWithWarning(message=message):
-                self._end(peer, DisconnectReason(code, Side.US, printable(message.data)), say=message)
+                self._end(peer, reasons.by_handler(message.data, refused), say=message)
             case SendErrorMessage(message=message):
                 self._log(Level.DEBUG, "a handler sends an error", peer, text=printable(message.data))
                 self._say(peer, message, refused)
@@ -1425,13 +1410,12 @@ class PeerManager:
             case IgnoreDuplicateGossip():
                 pass
         if refused and peer.reason is None:
-            self._end(peer, DisconnectReason(code, Side.US, "refused by a handler"))
+            self._end(peer, reasons.by_handler("refused by a handler", refused))
 
     def _say(self, peer: _Peer, message: Error | Warning, refused: bool) -> None:
         if refused:
             # Whatever it said, a handler that answers peer_connected with an action has refused: these are its words.
-            code = DisconnectCode.HANDLER_REFUSED
-            self._end(peer, DisconnectReason(code, Side.US, printable(message.data)), say=message)
+            self._end(peer, reasons.by_handler(message.data, refused), say=message)
         else:
             self._send_for_handler(peer, (message,))
 
@@ -1496,7 +1480,7 @@ class PeerManager:
     # -- ending --------------------------------------------------------------------------------------------------------
 
     def _fault(self, peer: _Peer, fault: ProtocolFault) -> None:
-        self._end(peer, DisconnectReason(fault.code, Side.US, printable(fault.words)))
+        self._end(peer, reasons.fault(fault.code, fault.words))
 
     def _end(
         self,
@@ -1518,7 +1502,7 @@ class PeerManager:
             try:
                 last = say.encode()
             except ValueError as error:
-                reason = DisconnectReason(DisconnectCode.MESSAGE_TOO_LONG, Side.US, printable(str(error)))
+                reason = reasons.message_too_long(error)
                 last = _warning(reason.message)
         connection = peer.connection
         connection.drop_queue()
@@ -1579,13 +1563,6 @@ def _cut_hex(features: Features) -> str:
     )
 
 
-def _overrides(handler: BaseMessageHandler, base: type[BaseMessageHandler], method: str) -> bool:
-    """Whether a handler does anything of its own in this method."""
-    if method in getattr(handler, "__dict__", {}):
-        return True
-    return getattr(type(handler), method, None) is not getattr(base, method, None)
-
-
 def _refusing_zlib(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
     def check(data: bytes) -> Message:
         message = decode(data)
@@ -1599,37 +1576,3 @@ def _refusing_zlib(decode: Callable[[bytes], Message]) -> Callable[[bytes], Mess
 def _warning(words: str) -> bytes:
     # The words are printable already; what we say of our own is ASCII, but a handler's reason may be anything.
     return Warning(data=words[:MAX_WARNING_TEXT].encode("ascii", "backslashreplace")).encode()
-
-
-def _unknown_descriptor() -> DisconnectReason:
-    return DisconnectReason(DisconnectCode.UNKNOWN_DESCRIPTOR, Side.US, "the PeerManager does not know this descriptor")
-
-
-def _duplicate() -> DisconnectReason:
-    return DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "another connection with you was kept")
-
-
-def _closed_by_peer() -> DisconnectReason:
-    return DisconnectReason(DisconnectCode.PEER_CLOSED, Side.PEER, "the peer closed the connection")
-
-
-def _requested(reason: DisconnectReason | str | None) -> DisconnectReason:
-    if isinstance(reason, DisconnectReason):
-        return reason
-    words = printable(reason) if reason else "disconnected on request"
-    return DisconnectReason(DisconnectCode.REQUESTED, Side.US, words)
-
-
-def _in_phase(peer: _Peer, reason: DisconnectReason) -> DisconnectReason:
-    """A socket's end, named after the phase it ended: a dial that fails shall say how far it came."""
-    if reason.code not in (DisconnectCode.PEER_CLOSED, DisconnectCode.CONNECTION_LOST):
-        return reason
-    if not peer.node_id:
-        words = f"{reason.message} while act {peer.connection.act} was awaited"
-        return DisconnectReason(DisconnectCode.CLOSED_IN_HANDSHAKE, reason.by, words)
-    if peer.init is None:
-        words = f"{reason.message} after the handshake, before its Init: it is full, or has another connection with us"
-        return DisconnectReason(DisconnectCode.CLOSED_BEFORE_INIT, reason.by, words)
-    if peer.last_words:
-        return DisconnectReason(reason.code, reason.by, f"{reason.message}, after saying: {peer.last_words}")
-    return reason

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from triolight.address import Address, IPv4Address, IPv6Address, is_public, is_reachable
-from triolight.errors import DisconnectCode, DisconnectReason, Side
+from triolight import reasons
+from triolight.address import Address, IPv4Address, IPv6Address, is_public, is_reachable, unmapped
+from triolight.errors import DisconnectReason
 
 MAX_STRANGERS: Final = 1000
 """Inbound connections that are not peers yet: 1,000 cost about 15 MiB, and each lasts 30 seconds at the most."""
@@ -57,6 +58,27 @@ class Allowance:
     def __post_init__(self) -> None:
         if self.per_second <= 0 or self.burst <= 0:
             raise ValueError("an allowance is more than nothing")
+
+
+class Account:
+    """What one peer has caused and not yet paid off, in the allowance's bytes. Never below nothing."""
+
+    __slots__ = ("_at", "_debt")
+
+    def __init__(self) -> None:
+        self._debt = 0.0
+        """As it was at `_at`, in the clock's seconds."""
+        self._at = 0.0
+
+    def charge(self, allowance: Allowance, cost: int, now: float) -> float | None:
+        """The peer has caused a cost that its own bytes do not pay for. For how many seconds it is not to be read from
+        if it has overdrawn the allowance, None if it has not."""
+        self._debt = max(0.0, self._debt - (now - self._at) * allowance.per_second) + cost
+        self._at = now
+        if self._debt <= allowance.burst:
+            return None
+        # Down to three quarters, so that it is not stopped and started for each message.
+        return (self._debt - 0.75 * allowance.burst) / allowance.per_second
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +169,11 @@ class Policy:
     def admit_stranger(self, address: Address | None, population: Population) -> DisconnectReason | None:
         """An inbound connection, before its first byte. A reason refuses it; nothing is said to it."""
         if self.is_banned(address=address):
-            return _refused(DisconnectCode.BANNED, "this address is banned here")
+            return reasons.banned("address")
         if population.strangers >= self.max_strangers:
-            return _refused(DisconnectCode.TOO_MANY_STRANGERS, f"{population.strangers} connections are being made")
+            return reasons.too_many_strangers(population.strangers)
         if population.strangers_of_source >= self.max_strangers_per_source:
-            words = f"{population.strangers_of_source} connections from this address are being made"
-            return _refused(DisconnectCode.TOO_MANY_STRANGERS, words)
+            return reasons.too_many_strangers(population.strangers_of_source, of_source=True)
         return None
 
     def admit_peer(
@@ -164,14 +185,13 @@ class Policy:
         or because another connection with it will go. Peers that are connected are never ended to make room.
         """
         if self.is_banned(node_id, address if inbound else None):
-            return _refused(DisconnectCode.BANNED, "this node is banned here")
+            return reasons.banned("node")
         if protected:
             return None
         if population.peers >= self.max_peers:
-            return _refused(DisconnectCode.TOO_MANY_PEERS, f"no room: {population.peers} peers are connected")
+            return reasons.too_many_peers(population.peers)
         if inbound and population.inbound_peers >= self.max_inbound_peers:
-            words = f"no room: {population.inbound_peers} inbound peers are connected"
-            return _refused(DisconnectCode.TOO_MANY_PEERS, words)
+            return reasons.too_many_peers(population.inbound_peers, inbound=True)
         return None
 
     def admit_dial(self, node_id: bytes, address: Address, learned: bool) -> DisconnectReason | None:
@@ -179,10 +199,9 @@ class Policy:
         this is asked again for each address that it resolves to, unless a proxy or a `dial` of one's own resolves it.
         """
         if self.is_banned(node_id, address):
-            return _refused(DisconnectCode.BANNED, "this node is banned here")
+            return reasons.banned("node")
         if learned and not self.dial_private and not is_reachable(address):
-            words = "a private address that somebody announced is not dialled"
-            return _refused(DisconnectCode.ADDRESS_REFUSED, words)
+            return reasons.private_address()
         return None
 
     # -- bans ----------------------------------------------------------------------------------------------------------
@@ -238,10 +257,6 @@ class Policy:
         return dict(self._decisions)
 
 
-def _refused(code: DisconnectCode, words: str) -> DisconnectReason:
-    return DisconnectReason(code, Side.US, words)
-
-
 def _node_id(data: bytes) -> bytes:
     if len(data) != 33:
         raise ValueError(f"a node id has 33 bytes, not {len(data)}")
@@ -249,6 +264,6 @@ def _node_id(data: bytes) -> bytes:
 
 
 def _ip_of(address: IPv4Address | IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    ip = ipaddress.ip_address(address.host)
-    # A listener for both kinds sees IPv4 in this dress.
-    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
+    # A listener for both kinds sees IPv4 in IPv6's dress.
+    plain = unmapped(address)
+    return ipaddress.ip_address(plain.host if isinstance(plain, IPv4Address | IPv6Address) else address.host)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import trio
 
 from triolight.address import DnsAddress, descriptor_of, is_name, is_number
-from triolight.errors import printable
+from triolight.text import place, printable, system_words
 
 ISOLATION_USER: Final = "triolight"
 """The user name under which streams are isolated; the password tells them apart. Tor takes any and checks none."""
@@ -111,7 +110,7 @@ class Proxy:
     def __str__(self) -> str:
         """As a URL, without the password."""
         user = "" if self.username is None else f"{quote(self.username, safe='')}@"
-        return f"socks5://{user}{_place(self.host, self.port)}"
+        return f"socks5://{user}{place(self.host, self.port)}"
 
 
 async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "") -> trio.SocketStream:
@@ -129,9 +128,9 @@ async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "
     import python_socks
     from python_socks.async_.trio import Proxy as Socks
 
-    through = f"proxy {_place(proxy.host, proxy.port)}"
+    through = f"proxy {place(proxy.host, proxy.port)}"
     host = host.removesuffix(".")
-    asked = printable(_place(host, port), 280)
+    asked = printable(place(host, port), 280)
     _check_host(through, host, port)
     username, password = _credentials(proxy, isolation)
     socks = Socks(python_socks.ProxyType.SOCKS5, proxy.host, proxy.port, username, password, rdns=True)
@@ -139,7 +138,7 @@ async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "
         # Without a number the library has a deadline of its own.
         socket = await socks.connect(host, port, timeout=math.inf)
     except python_socks.ProxyConnectionError as error:
-        raise ProxyError(f"{through} cannot be reached: {_system_words(error.__cause__ or error)}") from error
+        raise ProxyError(f"{through} cannot be reached: {system_words(error.__cause__ or error)}") from error
     except python_socks.ProxyError as error:
         raise _refused(through, asked, str(error), error.error_code) from error
     except UnicodeError as error:
@@ -147,7 +146,7 @@ async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "
         raise ProxyError(f"{through} answered with a malformed address") from error
     except OSError as error:
         # From the socket. The library's own error for a deadline is one too, but it has none here.
-        raise ProxyError(f"{through} hung up: {_system_words(error)}") from error
+        raise ProxyError(f"{through} hung up: {system_words(error)}") from error
     return trio.SocketStream(socket)
 
 
@@ -172,13 +171,6 @@ def _refused(through: str, asked: str, words: str, code: int | None) -> ProxyErr
     if words.startswith("Connection closed"):
         return ProxyError(f"{through} hung up before it answered for {asked}")
     return ProxyError(f"{through} did not serve {asked}: {words}")
-
-
-def _system_words(error: BaseException) -> str:
-    """What went wrong, without the address: Trio's and the library's own texts repeat it."""
-    if isinstance(error, trio.socket.gaierror):
-        return error.strerror or str(error)
-    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _credentials(proxy: Proxy, isolation: str) -> tuple[str | None, str | None]:
@@ -215,10 +207,6 @@ def _is_ip(host: str) -> bool:
 def _is_name(host: str) -> bool:
     """With or without a dot at its end. With a number for its last label it is an address, and then a malformed one."""
     return is_name(host.removesuffix(".")) and not is_number(host)
-
-
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _unquoted(text: str | None) -> str | None:

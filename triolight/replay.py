@@ -25,7 +25,6 @@ from triolight.errors import (
     QueueFull,
     Side,
     TriolightError,
-    printable,
 )
 from triolight.features import Features
 from triolight.handlers import HandleError, MessageSendEvent
@@ -47,6 +46,7 @@ from triolight.noise import (
 from triolight.peer_manager import PeerDetails, PeerManager, PeerObserver, Seams, SocketDescriptor
 from triolight.policy import Allowance
 from triolight.tape import ACTIONS, EVENTS, FORMAT, PRIVATE, Json, WatchedHandshake, reason_to_json, stand_ins
+from triolight.text import printable
 
 MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 """A line of a tape. The longest are largest batches of messages."""

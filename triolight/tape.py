@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 from triolight.address import Address, descriptor_of, write_address
 from triolight.connection import OutstandingPing
-from triolight.errors import DisconnectReason, printable
+from triolight.errors import DisconnectReason
 from triolight.features import Features
 from triolight.handlers import (
     BaseMessageHandler,
@@ -40,6 +40,7 @@ from triolight.handlers import (
     SendMessages,
     SendWarningMessage,
     UpdateHtlcs,
+    overrides,
 )
 from triolight.logger import Level, Record
 from triolight.messages import Error, Init, Message, UnknownMessage, Warning
@@ -52,6 +53,7 @@ from triolight.peer_manager import (
     Setup,
     SocketDescriptor,
 )
+from triolight.text import printable
 
 FORMAT: Final = 1
 UNWRITTEN_BYTES: Final = 64 * 1024
@@ -600,11 +602,7 @@ def _describe_handlers(handler: MessageHandler) -> dict[str, Json]:
         bases = [known[cls] for cls in type(one).__mro__ if cls in known]
         plain = type("Plain", tuple(PLACES[name] for name in bases), {})
         names = {name for name in dir(plain) if not name.startswith("_")} - {"attach", "push"}
-        own = {
-            name
-            for name in names
-            if name in getattr(one, "__dict__", {}) or getattr(type(one), name) is not getattr(plain, name)
-        }
+        own = {name for name in names if overrides(one, plain, name)}
         described[place] = {"bases": bases, "overrides": sorted(own | {EVENTS})}
     return described
 

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeAlias
 import trio
 
 from triolight.address import is_onion
-from triolight.errors import printable
+from triolight.text import place, printable
 
 try:
     import h11
@@ -407,7 +407,7 @@ async def dial_websocket(
         raise OSError("an onion name is only reached through a proxy")
     stream = await dial(host, port)
     name = host.partition("%")[0]  # a zone means nothing elsewhere
-    return await connect_websocket(stream, f"[{name}]:{port}" if ":" in name else f"{name}:{port}", random=random)
+    return await connect_websocket(stream, place(name, port), random=random)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ class AnnouncementSignatures(Message):
     bitcoin_signature: wire.signature
 
 
-@message(256)
+@message(256, gossip=True)
 class ChannelAnnouncement(Message):
     """Proves that a funding output is a channel between two nodes; signed by all four keys."""
 
@@ -35,7 +35,7 @@ class ChannelAnnouncement(Message):
     bitcoin_key_2: wire.point
 
 
-@message(257)
+@message(257, gossip=True)
 class NodeAnnouncement(Message):
     """A node's own name, colour, features and addresses, signed by it."""
 
@@ -48,7 +48,7 @@ class NodeAnnouncement(Message):
     addresses: wire.bytes16
 
 
-@message(258)
+@message(258, gossip=True)
 class ChannelUpdate(Message):
     """The fees and limits of one direction of a channel, signed by the node that forwards over it."""
 
@@ -76,7 +76,7 @@ class QueryShortChannelIdsTlvs(TlvStream):
     query_flags: Annotated[QueryFlags | None, Record(1)] = None
 
 
-@message(261)
+@message(261, gossip=True, query=True)
 class QueryShortChannelIds(Message):
     """Asks for the gossip of these channels."""
 
@@ -85,7 +85,7 @@ class QueryShortChannelIds(Message):
     tlvs: QueryShortChannelIdsTlvs = QueryShortChannelIdsTlvs()
 
 
-@message(262)
+@message(262, gossip=True)
 class ReplyShortChannelIdsEnd(Message):
     """The end of the answer to query_short_channel_ids."""
 
@@ -98,7 +98,7 @@ class QueryChannelRangeTlvs(TlvStream):
     query_option: Annotated[wire.bigsize | None, Record(1, "query_option_flags")] = None
 
 
-@message(263)
+@message(263, gossip=True, query=True)
 class QueryChannelRange(Message):
     """Asks which channels have their funding in a range of blocks."""
 
@@ -126,7 +126,7 @@ class ReplyChannelRangeTlvs(TlvStream):
     checksums_tlv: Annotated[wire.rest[ChannelUpdateChecksums] | None, Record(3, "checksums")] = None
 
 
-@message(264)
+@message(264, gossip=True)
 class ReplyChannelRange(Message):
     """A part of the answer to query_channel_range."""
 
@@ -138,7 +138,7 @@ class ReplyChannelRange(Message):
     tlvs: ReplyChannelRangeTlvs = ReplyChannelRangeTlvs()
 
 
-@message(265)
+@message(265, query=True)
 class GossipTimestampFilter(Message):
     """From now on, send gossip with a timestamp from first_timestamp on, for timestamp_range seconds."""
 

@@ -193,6 +193,11 @@ class Message(Structure):
     __encode__: ClassVar[Callable[[Any], bytes]]
     __plain__: ClassVar[int] = 0
     """Bytes up to which a message of this type cannot hold many pieces; see `pieces_of`."""
+    __gossip__: ClassVar[bool] = False
+    """Whether it is gossip: one that cannot be read is worth a warning and no more, for gossip never costs a
+    connection."""
+    __query__: ClassVar[bool] = False
+    """Whether a few bytes of it ask for a search and kilobytes of answers."""
 
     if TYPE_CHECKING:
         extension: bytes = b""
@@ -277,8 +282,9 @@ def tlv_stream(cls: type[_T]) -> type[_T]:
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def message(type: int) -> Callable[[type[_M]], type[_M]]:
-    """Compiles a message of this type number (0 to 65535)."""
+def message(type: int, *, gossip: bool = False, query: bool = False) -> Callable[[type[_M]], type[_M]]:
+    """Compiles a message of this type number (0 to 65535). `gossip` and `query` say what it is to the PeerManager: see
+    `Message.__gossip__` and `Message.__query__`."""
     if not 0 <= type <= 0xFFFF:
         raise ValueError(f"no message type: {type}")
 
@@ -291,6 +297,8 @@ def message(type: int) -> Callable[[type[_M]], type[_M]]:
         made.__decode__ = _compile_decode(made, fields, has_tlvs)
         made.__encode__ = _compile_encode(made, fields)
         made.__plain__ = _plain_bytes(fields)
+        made.__gossip__ = gossip
+        made.__query__ = query
         return made
 
     return declare

@@ -21,7 +21,7 @@ import trio
 
 from triolight import gossip
 from triolight.address import NodeAddress, TorV3Address, descriptor_of
-from triolight.errors import ConnectError, DecodeError, DisconnectCode, DisconnectReason, Side, printable
+from triolight.errors import ConnectError, DecodeError, DisconnectCode, DisconnectReason, Side
 from triolight.features import Features
 from triolight.keys import SecretKey
 from triolight.messages import (
@@ -46,6 +46,7 @@ from triolight.messages import (
 )
 from triolight.peer_manager import SocketDescriptor
 from triolight.testing.scripted import ScriptedPeer, ScriptFailed, scripted_peer
+from triolight.text import printable
 from triolight.wire import ShortChannelId, TlvRecord
 
 T = TypeVar("T")

@@ -17,12 +17,13 @@ from typing import Any, Final, Literal, TypeVar
 
 import trio
 
-from triolight.errors import ConnectError, DecodeError, printable
+from triolight.errors import ConnectError, DecodeError
 from triolight.keys import SecretKey
 from triolight.messages import BOLT, Error, Init, Message, Registry, UnknownMessage, Warning
 from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.nursery import PeerNursery
 from triolight.testing.network import Conditions, SimulatedNetwork
+from triolight.text import printable
 
 HEADER_BYTES: Final = 18
 """BOLT 8: the encrypted length of a packet and its tag."""

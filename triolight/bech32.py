@@ -1,0 +1,53 @@
+"""Bech32 (BIP 173): values of five bits as text, with a checksum that finds what was mistyped. Knows no node id.
+
+BOLT 10 writes node ids so into host names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from triolight.text import printable
+
+_CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+_GENERATORS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_CHECKSUM: Final = 6
+_LONGEST: Final = 90
+
+
+def bech32_encode(prefix: str, values: Sequence[int]) -> str:
+    """BIP 173: a lower-case prefix, and values of five bits each."""
+    remainder = _polymod([*_expanded(prefix), *values, *[0] * _CHECKSUM]) ^ 1
+    checksum = [remainder >> 5 * (_CHECKSUM - 1 - at) & 31 for at in range(_CHECKSUM)]
+    return prefix + "1" + "".join(_CHARACTERS[value] for value in (*values, *checksum))
+
+
+def bech32_decode(text: str) -> tuple[str, list[int]]:
+    """The prefix in lower case, and values of five bits each. ValueError if it is none, or the checksum is wrong."""
+    shown = printable(text, _LONGEST)
+    if len(text) > _LONGEST or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"not bech32: {shown!r}")
+    if text.lower() != text and text.upper() != text:
+        raise ValueError(f"bech32 in mixed case: {shown!r}")
+    prefix, one, data = text.lower().rpartition("1")
+    if not one or not prefix or len(data) < _CHECKSUM or not set(data) <= set(_CHARACTERS):
+        raise ValueError(f"not bech32: {shown!r}")
+    values = [_CHARACTERS.index(character) for character in data]
+    if _polymod([*_expanded(prefix), *values]) != 1:
+        raise ValueError(f"the checksum is wrong: {shown!r}")
+    return prefix, values[:-_CHECKSUM]
+
+
+def _expanded(prefix: str) -> list[int]:
+    return [*(ord(character) >> 5 for character in prefix), 0, *(ord(character) & 31 for character in prefix)]
+
+
+def _polymod(values: Sequence[int]) -> int:
+    remainder = 1
+    for value in values:
+        top = remainder >> 25
+        remainder = (remainder & 0x1FFFFFF) << 5 ^ value
+        for bit, generator in enumerate(_GENERATORS):
+            remainder ^= generator if top >> bit & 1 else 0
+    return remainder
