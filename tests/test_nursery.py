@@ -193,6 +193,44 @@ async def test_waiting_calls_are_woken_by_the_end(autojump_clock: trio.testing.M
     assert sorted(ended) == ["ping", "send"]
 
 
+class CountsSteps(trio.abc.Instrument):
+    """How often tasks of a name were run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += task.name == self.name
+
+
+async def test_who_waits_for_the_end_sleeps_through_all_that_comes_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Send room comes and goes a hundred times, with a sender that waits for it; the end comes once."""
+    steps = CountsSteps("waits for the end")
+    trio.lowlevel.add_instrument(steps)
+    try:
+        async with open_pair() as pair, pair.to_near.subscribe(Note) as inbox, trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(pair.to_far.wait_closed, name=steps.name)
+            await trio.testing.wait_all_tasks_blocked()
+            before = steps.steps
+
+            @nursery.start_soon
+            async def _() -> None:
+                for _ in range(100):
+                    await pair.to_far.send(Note(payload=bytes(60_000)))
+
+            for _ in range(100):
+                await inbox.__anext__()
+            assert steps.steps == before
+            await pair.to_far.disconnect()
+    finally:
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.steps == before + 10
+
+
 async def test_a_slow_subscriber_slows_its_own_peer_only(autojump_clock: trio.testing.MockClock) -> None:
     hub = make_manager(1)
     async with (

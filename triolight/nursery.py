@@ -1348,6 +1348,7 @@ class PeerNursery(PeerObserver):
         link.waiting_pings.clear()
         link.ping_room.set()
         link.room.set()
+        link.ended.set()
         link.outcome.set()
 
 

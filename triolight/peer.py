@@ -257,6 +257,7 @@ class Link:
         "deliverer_scope",
         "delivering",
         "descriptor",
+        "ended",
         "gone",
         "goodbye_at",
         "held_at",
@@ -329,6 +330,8 @@ class Link:
         """The three acts are done."""
         self.outcome: Final = trio.Event()
         """Connected, or never will be."""
+        self.ended: Final = trio.Event()
+        """`reason` is known."""
         self.gone: Final = trio.Event()
         """The stream is closed and the tasks that used it are done."""
         self.goodbye_at = math.inf
@@ -824,10 +827,8 @@ class Peer:
 
     async def wait_closed(self) -> DisconnectReason:
         """Waits for the connection's end and says why it ended. A checkpoint."""
-        while self._link.reason is None:
-            await self._link.room.wait()
-        await trio.lowlevel.checkpoint()
-        return self._link.reason
+        await self._link.ended.wait()
+        return self._ended()
 
     def _ended(self) -> DisconnectReason:
         return self._link.reason or shutdown_reason()
