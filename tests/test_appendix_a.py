@@ -417,7 +417,7 @@ async def test_500_half_open_sockets_are_gone_after_the_deadline(autojump_clock:
             await stranger.aclose()
         assert trio.current_time() - began < 16
         assert await live.alive()
-        assert len(peers._links) == 1
+        assert len(peers._parts.present.links) == 1
         await live.stream.aclose()
 
 

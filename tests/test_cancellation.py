@@ -5,9 +5,8 @@ Each scenario runs again and again under the mock clock, cancelled one checkpoin
 
 from __future__ import annotations
 
-import importlib
-import operator
 import os
+import pkgutil
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -207,7 +206,7 @@ def test_a_dial_that_nobody_waits_for_ends() -> None:
 
             await cancelled_after(points, life)
             await trio.sleep(1)
-            assert not near._dials
+            assert not near._block.dials
             with suppress(ConnectError):
                 peer = await near.connect(address)
                 await peer.ping()
@@ -272,16 +271,16 @@ def test_a_cancelled_attach_ends_the_connection() -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "nursery.descriptor_of",
+        "descriptor.descriptor_of",
         "nursery.Link",
-        "nursery.shutdown_reason",
-        "nursery.PeerNursery._run_link",
-        "nursery.PeerNursery._set_timer",
+        "reasons.shutdown",
+        "nursery.Block._run_stream",
+        "shell.watch.Timers.set",
         "descriptor.StreamDescriptor.receive",
         "descriptor.StreamDescriptor.write_out",
         "descriptor.StreamDescriptor.close",
         "descriptor.StreamDescriptor.disconnect_socket",
-        "peer.Inbox.deliver",
+        "shell.inboxes.Shelf.deliver",
         "peer_manager.PeerManager.read_event",
         "peer_manager.PeerManager.process_events",
         "peer_manager.PeerManager.disconnect_all_peers",
@@ -289,8 +288,7 @@ def test_a_cancelled_attach_ends_the_connection() -> None:
 )
 def test_ctrl_c_inside_any_task_of_ours(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The program hears of it in its own code. No task of ours is torn apart, and the goodbyes go out."""
-    module, _, name = place.partition(".")
-    original: Callable[..., Any] = operator.attrgetter(name)(importlib.import_module(f"triolight.{module}"))
+    original: Callable[..., Any] = pkgutil.resolve_name(f"triolight.{place}")
     pressed: list[str] = []
     heard: list[DisconnectReason] = []
 

@@ -24,13 +24,12 @@ from triolight import (
     PeerNursery,
     Policy,
     Proxy,
-    nursery,
     open_peer_nursery,
 )
 from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, UnknownAddress, write_address
 from triolight.messages import NodeAnnouncement
-from triolight.nursery import MAX_RESOLVED
 from triolight.testing import Conditions, SimulatedNetwork
+from triolight.ways import MAX_RESOLVED
 
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
 
@@ -314,7 +313,7 @@ async def test_through_a_proxy_nothing_is_resolved(
         through.append((proxy, host))
         raise OSError("refused")
 
-    monkeypatch.setattr(nursery, "open_through", open_through)
+    monkeypatch.setattr("triolight.ways.open_through", open_through)
     one, other = Proxy("127.0.0.1", 9050), Proxy("127.0.0.1", 9051)
     async with open_peer_nursery(make_manager(1), proxy=one) as peers:
         await refusal(peers, named("node.example", ONION))
@@ -449,7 +448,7 @@ async def test_another_way_is_another_dial(
         await go.wait()
         raise OSError("proxy: nobody there")
 
-    monkeypatch.setattr(nursery, "open_through", open_through)
+    monkeypatch.setattr("triolight.ways.open_through", open_through)
     failed: list[str] = []
 
     async def connect(proxy: Proxy | None) -> None:

@@ -22,10 +22,10 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, write_address
-from triolight.keep import LONGEST_WAIT, STABLE_SECONDS
 from triolight.keys import SecretKey
 from triolight.messages import Init, NodeAnnouncement
 from triolight.messages.bolt1 import InitTlvs
+from triolight.shell.keep import LONGEST_WAIT, STABLE_SECONDS
 from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork
 
 
@@ -217,7 +217,7 @@ async def test_stop(autojump_clock: trio.testing.MockClock) -> None:
         assert kept.state is KeepState.STOPPED
         assert await kept.wait_changed() is KeepState.STOPPED
         assert await kept.wait_connected() is None
-        await until(lambda: not peers._kept)
+        await until(lambda: not peers._block.keeps)
         assert peer is not None
         assert peer.reason is None
         await peer.disconnect()
@@ -357,8 +357,8 @@ async def test_who_dials_us_needs_no_place_among_the_dials(autojump_clock: trio.
         assert kept.dials == 0
         assert scene.dialled.where == ["9.9.9.1"]
         # The place that it did not take is there for others.
-        assert peers._keeping.borrowed_tokens == 1
-        assert peers._keeping.statistics().tasks_waiting == 0
+        assert peers._block._keeping.borrowed_tokens == 1
+        assert peers._block._keeping.statistics().tasks_waiting == 0
 
 
 async def test_who_dials_us_meanwhile_is_not_overlooked(autojump_clock: trio.testing.MockClock) -> None:

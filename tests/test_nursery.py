@@ -357,7 +357,7 @@ async def test_keepalive_ends_a_silent_peer(autojump_clock: trio.testing.MockClo
                     async with open_peer_nursery(make_manager(2), goodbye_deadline=0) as peers:
                         peer = await peers.attach(theirs)
                         # Never reads again, and never says a word.
-                        peers.manager.hold_reading(next(iter(peers._links)), True)
+                        peers.manager.hold_reading(next(iter(peers._parts.present.links)), True)
                         await peer.wait_closed()
 
                 nursery.start_soon(far)
@@ -412,7 +412,7 @@ async def test_write_stall_ends_a_peer_that_takes_no_byte(autojump_clock: trio.t
                 nursery.start_soon(far.attach, theirs)
                 peer = await near.attach(ours, identity(2))
             to_near = far.peers[identity(1)]
-            far.manager.hold_reading(next(iter(far._links)), True)
+            far.manager.hold_reading(next(iter(far._parts.present.links)), True)
             await peer.send(*[Note(payload=bytes(60_000))] * 3)
 
             async def talk() -> None:
@@ -442,7 +442,7 @@ async def test_events(autojump_clock: trio.testing.MockClock) -> None:
 async def test_events_that_nobody_reads_are_lost_and_said_to_be(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triolight.peer.PEER_EVENTS", 3)
+    monkeypatch.setattr("triolight.shell.news.PEER_EVENTS", 3)
     async with open_peer_nursery(make_manager(1)) as near, near.events() as events:
         for number in (2, 3, 4):
             async with open_peer_nursery(make_manager(number)) as far:
@@ -639,7 +639,7 @@ async def test_timers_of_strangers_do_not_pile_up(autojump_clock: trio.testing.M
             await theirs.aclose()
             with pytest.raises(ConnectError):
                 await near.attach(ours)
-        assert len(near._timers) <= 1_030
+        assert len(near._parts.timers) <= 1_030
 
 
 async def test_a_deadline_that_rounds_down_is_still_due(mock_clock: trio.testing.MockClock) -> None:

@@ -40,8 +40,8 @@ from triolight.messages import (
     UnknownMessage,
     Warning,
 )
-from triolight.nursery import TURN_WORK
 from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_WORDS
+from triolight.shell.turns import TURN_WORK
 from triolight.testing import Conditions, ScriptedPeer, SimulatedHost, SimulatedNetwork, scripted_peer
 from triolight.wire import TlvRecord
 
@@ -196,7 +196,7 @@ async def test_strangers_are_limited_in_total_and_by_source(autojump_clock: trio
         }
         assert seen.handshake_failures["TOO_MANY_STRANGERS"] == 5
         assert seen.handshake_failures["HANDSHAKE_TIMEOUT"] == 10
-        assert peers._strangers_of == {}
+        assert peers._parts.admission.strangers_by_source == {}
         nursery.cancel_scope.cancel()
 
 
@@ -507,7 +507,7 @@ async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.M
         assert everything.received == received
         assert everything.sent["pong"] == (1, 4)
         await pair.to_far.disconnect("enough")
-        await until(lambda: not pair.far._links)
+        await until(lambda: not pair.far._parts.present.links)
         # What has ended still counts.
         assert pair.far.statistics().received["unknown"] == (500, 3000)
         assert pair.far.statistics().received["warning"].messages == 1

@@ -38,8 +38,10 @@ from triolight.connection import BATCH_BYTES
 from triolight.descriptor import DRAIN_SECONDS, OUTBOX_BYTES, REPORT_BYTES, StreamDescriptor
 from triolight.messages import UnknownMessage, Warning
 from triolight.noise import MAX_LENGTH, OVERHEAD
-from triolight.peer import Deadlines
+from triolight.nursery import Block
 from triolight.policy import Policy
+from triolight.shell.watch import Deadlines
+from triolight.ways import Tcp
 
 
 async def meet(near: PeerNursery, far: PeerNursery, ours: trio.abc.Stream, theirs: trio.abc.Stream) -> None:
@@ -107,7 +109,7 @@ async def test_ipv6_and_nodelay() -> None:
             peer = await near.connect(f"{identity(2).hex()}@[::1]:{port}")
             assert far.peers[identity(1)].address is not None
             assert await peer.ping() > 0
-            stream = peer._link.descriptor.stream
+            stream = peer._session.descriptor.stream
             assert isinstance(stream, trio.SocketStream)
             assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -224,8 +226,8 @@ async def test_a_full_channel_to_the_pump_is_only_slow(
     capacity: int, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("triolight.nursery.EVENTS_CAPACITY", capacity)
-    monkeypatch.setattr("triolight.nursery.TAKEN_AT_ONCE", max(1, capacity))
-    monkeypatch.setattr("triolight.nursery.TURN_WORK", 2)
+    monkeypatch.setattr("triolight.shell.pump.TAKEN_AT_ONCE", max(1, capacity))
+    monkeypatch.setattr("triolight.shell.turns.TURN_WORK", 2)
     async with open_pair() as pair, pair.far.subscribe(Note) as inbox, trio.open_nursery() as nursery:
         for number in range(20):
             nursery.start_soon(pair.to_far.send, Note(payload=b"%d" % number))
@@ -242,7 +244,7 @@ async def test_leaving_does_not_wait_for_a_peer_that_does_not_read(autojump_cloc
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(far.attach, theirs)
                 peer = await near.attach(ours, identity(2))
-            far.manager.hold_reading(next(iter(far._links)), True)
+            far.manager.hold_reading(next(iter(far._parts.present.links)), True)
             await peer.send(*[Note(payload=bytes(60_000))] * 5)
             await trio.testing.wait_all_tasks_blocked()
             began = trio.current_time()
@@ -253,7 +255,7 @@ async def test_disconnect_waits_for_the_last_words(autojump_clock: trio.testing.
     async with open_pair() as pair, pair.to_near.subscribe(Warning) as warnings:
         await pair.to_far.disconnect("bye")
         assert [warning.data async for warning in warnings] == [b"bye"]
-        assert not pair.near._links
+        assert not pair.near._parts.present.links
 
 
 async def test_a_subscriber_that_leaves_frees_its_peer(autojump_clock: trio.testing.MockClock) -> None:
@@ -276,7 +278,7 @@ async def test_a_subscriber_that_leaves_frees_its_peer(autojump_clock: trio.test
 async def test_all_peers_of_a_subscriber_share_a_bound(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triolight.peer.SUBSCRIPTION_TOTAL_BYTES", 40_000)
+    monkeypatch.setattr("triolight.shell.inboxes.SUBSCRIPTION_TOTAL_BYTES", 40_000)
     async with (
         open_peer_nursery(make_manager(1), ping_interval=math.inf) as hub,
         hub.subscribe(Note) as inbox,
@@ -414,7 +416,7 @@ async def test_pings_of_peers_that_never_read_cost_less_than_a_mebibyte_each(flo
 
 
 async def test_methods_before_the_block_is_entered() -> None:
-    peers = PeerNursery(make_manager(1), Deadlines(1, 1, 1, 1, 1, 1), Policy(), None, None, random.Random(1))
+    peers = PeerNursery(Block(make_manager(1), Deadlines(1, 1, 1, 1, 1, 1), Policy(), Tcp(), random.Random(1)))
     ours, _ = trio.testing.memory_stream_pair()
     with pytest.raises(RuntimeError, match="not been entered"):
         await peers.attach(ours, identity(2))

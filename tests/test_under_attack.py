@@ -32,11 +32,11 @@ from triolight import (
     SendMessages,
     open_peer_nursery,
 )
-from triolight.address import Address
-from triolight.descriptor import StreamDescriptor
+from triolight.address import Address, descriptor_of
+from triolight.descriptor import StreamDescriptor, remote_address
 from triolight.messages import ChannelReady, Message, Ping, Pong, Warning
-from triolight.nursery import LEFTOVER_EVERY, SMALL_INPUT, _socket_of
-from triolight.peer import SUBSCRIPTION_TOTAL_BYTES
+from triolight.shell.inboxes import SUBSCRIPTION_TOTAL_BYTES
+from triolight.shell.turns import LEFTOVER_EVERY, SMALL_INPUT
 from triolight.testing import Conditions, ScriptedPeer, ScriptFailed, SimulatedNetwork, scripted_peer
 
 
@@ -262,14 +262,14 @@ async def test_connections_that_end_count_until_they_are_closed(autojump_clock: 
             except (ScriptFailed, trio.BrokenResourceError):
                 pass
             await trio.testing.wait_all_tasks_blocked()
-            most = max(most, len(peers._links))
+            most = max(most, len(peers._parts.present.links))
         assert set(refused) == {DisconnectCode.TOO_MANY_STRANGERS}
         assert len(refused) >= 6
         assert most <= 6
         await trio.sleep(200)
-        assert peers._links == {}
+        assert peers._parts.present.links == {}
         assert peers.statistics().strangers == 0
-        assert peers._strangers_of == {}
+        assert peers._parts.admission.strangers_by_source == {}
 
 
 async def test_what_ended_peers_said_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
@@ -317,7 +317,7 @@ async def test_nobody_waits_for_ever_to_deliver_what_an_ended_peer_said(autojump
             await trio.testing.wait_all_tasks_blocked()
 
         def deliverers() -> int:
-            links = peers._links_nursery
+            links = peers._block._streams
             return 0 if links is None else sum("deliverer" in task.name for task in links.child_tasks)
 
         assert deliverers() == 5
@@ -339,7 +339,7 @@ async def test_timers_of_a_peer_that_stops_and_starts_do_not_pile_up(autojump_cl
                 await trio.testing.wait_all_tasks_blocked()
                 assert (await anext(inbox)).payload == number.to_bytes(4, "big")
         assert pair.to_far.statistics().reading_paused > 1000
-        assert len(pair.near._timers) <= 2 * len(pair.near._links) + 1024
+        assert len(pair.near._parts.timers) <= 2 * len(pair.near._parts.present.links) + 1024
 
 
 # -- life --------------------------------------------------------------------------------------------------------------
@@ -523,7 +523,7 @@ async def test_leaving_with_a_listener_is_no_crash(autojump_clock: trio.testing.
             near.keep(NodeAddress(identity(3), "9.9.9.1", 9735))
             await until(lambda: bool(near.peers))
             leaving = near
-        assert leaving._crash is None
+        assert leaving._block.pump.crash is None
         assert (await anext(warnings))[1].data == b"shutting down"
         assert counts.disconnected == 1
 
@@ -613,7 +613,7 @@ async def test_tls_is_counted_by_the_address_below_it() -> None:
         stream = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
         async with stream, await listeners[0].accept():
             wrapped = trio.SSLStream(stream, ssl.create_default_context(), server_hostname="localhost")
-            assert _socket_of(wrapped) is stream.socket
-            assert _socket_of(stream) is stream.socket
+            host, port = stream.socket.getpeername()
+            assert remote_address(wrapped) == remote_address(stream) == descriptor_of(host, port)
     ours, _ = trio.testing.memory_stream_pair()
-    assert _socket_of(ours) is None
+    assert remote_address(ours) is None

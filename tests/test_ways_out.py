@@ -12,7 +12,7 @@ import trio.testing
 from tests.socks5 import Socks5Server, open_server
 from tests.support import identity, make_manager, port_of
 from triolight import ConnectError, DisconnectCode, NodeAddress, Proxy, open_peer_nursery
-from triolight.peer import Deadlines
+from triolight.shell.watch import Deadlines
 
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
 
@@ -66,10 +66,10 @@ async def test_a_proxy_for_one_dial() -> None:
             with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
                 await peers.connect(NodeAddress(identity(2), ONION, 9735))
             peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", server.port))
-            assert peer._link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
+            assert peer._session.link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
             await peer.disconnect()
             direct = await peers.connect(NodeAddress(identity(2), "127.0.0.1", port))
-            assert direct._link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
+            assert direct._session.link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
 
 
 async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

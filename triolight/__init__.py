@@ -37,8 +37,6 @@ from triolight.handlers import SendErrorMessage as SendErrorMessage
 from triolight.handlers import SendMessages as SendMessages
 from triolight.handlers import SendWarningMessage as SendWarningMessage
 from triolight.handlers import UpdateHtlcs as UpdateHtlcs
-from triolight.keep import KeepState as KeepState
-from triolight.keep import KeptPeer as KeptPeer
 from triolight.keys import node_id as node_id
 from triolight.logger import Level as Level
 from triolight.logger import Logger as Logger
@@ -47,13 +45,6 @@ from triolight.logger import Record as Record
 from triolight.logger import StdlibLogger as StdlibLogger
 from triolight.nursery import PeerNursery as PeerNursery
 from triolight.nursery import open_peer_nursery as open_peer_nursery
-from triolight.peer import Inbox as Inbox
-from triolight.peer import Peer as Peer
-from triolight.peer import PeerConnected as PeerConnected
-from triolight.peer import PeerDisconnected as PeerDisconnected
-from triolight.peer import PeerEvents as PeerEvents
-from triolight.peer import PeersStatistics as PeersStatistics
-from triolight.peer import PeerStatistics as PeerStatistics
 from triolight.peer_manager import PeerDetails as PeerDetails
 from triolight.peer_manager import PeerManager as PeerManager
 from triolight.peer_manager import PeerObserver as PeerObserver
@@ -66,4 +57,14 @@ from triolight.replay import Happening as Happening
 from triolight.replay import Replay as Replay
 from triolight.replay import TapeError as TapeError
 from triolight.replay import TapeMismatch as TapeMismatch
+from triolight.shell.inboxes import Inbox as Inbox
+from triolight.shell.keep import KeepState as KeepState
+from triolight.shell.keep import KeptPeer as KeptPeer
+from triolight.shell.news import PeerConnected as PeerConnected
+from triolight.shell.news import PeerDisconnected as PeerDisconnected
+from triolight.shell.news import PeerEvents as PeerEvents
+from triolight.shell.peer import Peer as Peer
+from triolight.shell.statistics import PeersStatistics as PeersStatistics
+from triolight.shell.statistics import PeerStatistics as PeerStatistics
 from triolight.tape import Tape as Tape
+from triolight.ways import Way as Way

@@ -22,11 +22,12 @@ from rich.text import Text
 
 from triolight.address import NodeAddress, readable
 from triolight.errors import EventsLost, PeerClosed
-from triolight.keep import KeepState, KeptPeer
 from triolight.nursery import PeerNursery, open_peer_nursery
-from triolight.peer import Peer, PeerConnected
 from triolight.peer_manager import PeerManager
 from triolight.proxy import Proxy
+from triolight.shell.keep import KeepState, KeptPeer
+from triolight.shell.news import PeerConnected
+from triolight.shell.peer import Peer
 from triolight.text import printable
 
 ROWS: Final = 200

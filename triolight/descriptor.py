@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import trio
 
@@ -17,6 +17,7 @@ if sys.platform != "win32":
     import fcntl
     import termios
 
+from triolight.address import Address, descriptor_of
 from triolight.noise import MAX_LENGTH, OVERHEAD
 from triolight.peer_manager import SocketDescriptor
 
@@ -44,9 +45,9 @@ DRAIN_BYTES: Final = 4 * 1024 * 1024
 class StreamDescriptor(SocketDescriptor):
     """Any `trio.abc.Stream`, as the PeerManager sees it. Equal to itself only."""
 
-    def __init__(self, stream: trio.abc.Stream, owner: object = None) -> None:
+    def __init__(self, stream: trio.abc.Stream, owner: Any = None) -> None:
         self.stream: Final = stream
-        self.owner = owner
+        self.owner: Any = owner
         """Whatever made it and wants to be found again."""
         self.task_scope: trio.CancelScope | None = None
         """The scope of the peer's task; `disconnect_socket` cancels it."""
@@ -290,3 +291,19 @@ class StreamDescriptor(SocketDescriptor):
                     await trio.aclose_forcefully(self.stream)
                 except (trio.BrokenResourceError, OSError):
                     pass  # closed all the same: an error says that it was without grace
+
+
+def remote_address(stream: trio.abc.Stream) -> Address | None:
+    """Where the other side of a stream is, as the socket at the bottom of it knows; None if there is none, or a Unix
+    one. OSError if it is gone already."""
+    socket: Any = stream
+    while socket is not None and not hasattr(socket, "getpeername"):
+        # As TLS and WebSocket have it.
+        socket = getattr(socket, "socket", None) or getattr(socket, "transport_stream", None)
+    if socket is None:
+        return None
+    name = socket.getpeername()
+    if isinstance(name, str | bytes):  # a Unix socket's is a path
+        return None
+    host, port, *_ = name
+    return descriptor_of(host.partition("%")[0], port)

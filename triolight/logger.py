@@ -1,6 +1,6 @@
 """What happened, for people who read logs: Logger, Record, Level, and the way into the standard library's logging.
 
-A record never holds a secret or a message's content; text of a peer in it went through `errors.printable`.
+A record never holds a secret or a message's content; text of a peer in it went through `text.printable`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,20 @@ def wanted_level(logger: Logger) -> Level:
     if not isinstance(level, int):
         return Level.DEBUG
     return next((one for one in Level if one >= level), Level.ERROR)
+
+
+class Area:
+    """One part's way into a logger: makes a record only if it is wanted."""
+
+    __slots__ = ("_logger", "_module")
+
+    def __init__(self, logger: Logger, module: str) -> None:
+        self._logger: Final = logger
+        self._module: Final = module
+
+    def __call__(self, level: Level, message: str, peer_id: bytes | None = None, **fields: Any) -> None:
+        if wanted_level(self._logger) <= level:
+            self._logger.log(Record(level, message, self._module, peer_id, fields))
 
 
 class NullLogger:

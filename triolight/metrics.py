@@ -14,7 +14,7 @@ from typing import Final
 import trio
 
 from triolight.nursery import PeerNursery
-from triolight.peer import PeersStatistics
+from triolight.shell.statistics import PeersStatistics
 from triolight.tally import Traffic
 
 try:

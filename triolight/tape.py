@@ -600,7 +600,7 @@ def _describe_handlers(handler: MessageHandler) -> dict[str, Json]:
             continue
         known = {cls: name for name, cls in PLACES.items()}
         bases = [known[cls] for cls in type(one).__mro__ if cls in known]
-        plain = type("Plain", tuple(PLACES[name] for name in bases), {})
+        plain: type[Any] = type("Plain", tuple(PLACES[name] for name in bases), {})
         names = {name for name in dir(plain) if not name.startswith("_")} - {"attach", "push"}
         own = {name for name in names if overrides(one, plain, name)}
         described[place] = {"bases": bases, "overrides": sorted(own | {EVENTS})}

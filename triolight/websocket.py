@@ -15,13 +15,15 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
 import trio
 
-from triolight.address import is_onion
+from triolight.errors import DisconnectReason
 from triolight.text import place, printable
+from triolight.ways import Tcp, Way, way_of
 
 try:
     import h11
@@ -403,11 +405,32 @@ async def dial_websocket(
     Raises OSError if there is no connection, or no WebSocket there; also for an onion, of which DNS shall not hear,
     unless `dial` is one's own. The deadline is the caller's; cancelled, it closes what it has opened.
     """
-    if dial is trio.open_tcp_stream and is_onion(host):
-        raise OSError("an onion name is only reached through a proxy")
-    stream = await dial(host, port)
-    name = host.partition("%")[0]  # a zone means nothing elsewhere
-    return await connect_websocket(stream, place(name, port), random=random)
+    return await WebSocketWay(way_of(dial), random).open(b"", host, port)
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketWay(Way):
+    """By WebSocket, ``await peers.connect(address, way=WebSocketWay())``, over another way: plain TCP, a proxy, or an
+    application's own. `random` is as for `connect_websocket`."""
+
+    over: Way = field(default_factory=Tcp)
+    random: Randomness | None = None
+
+    @property
+    def patience(self) -> float:
+        return self.over.patience
+
+    @property
+    def proxied(self) -> bool:
+        return self.over.proxied
+
+    def refusal(self, host: str) -> DisconnectReason | None:
+        return self.over.refusal(host)
+
+    async def open(self, node_id: bytes, host: str, port: int) -> WebSocketStream:
+        stream = await self.over.open(node_id, host, port)
+        name = host.partition("%")[0]  # a zone means nothing elsewhere
+        return await connect_websocket(stream, place(name, port), random=self.random)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import Final, TypeVar, cast
 import trio
 
 from triolight import gossip
-from triolight.address import NodeAddress, TorV3Address, descriptor_of
+from triolight.address import NodeAddress, descriptor_of
 from triolight.errors import ConnectError, DecodeError, DisconnectCode, DisconnectReason, Side
 from triolight.features import Features
 from triolight.keys import SecretKey
@@ -47,6 +47,7 @@ from triolight.messages import (
 from triolight.peer_manager import SocketDescriptor
 from triolight.testing.scripted import ScriptedPeer, ScriptFailed, scripted_peer
 from triolight.text import printable
+from triolight.ways import way_of
 from triolight.wire import ShortChannelId, TlvRecord
 
 T = TypeVar("T")
@@ -806,9 +807,10 @@ async def check_peer(
     findings, "?", and the next question is asked. ValueError for a host that nobody can dial. Cancellation closes the
     connections that are open.
     """
-    if isinstance(descriptor_of(address.host, address.port), TorV3Address) and dial is trio.open_tcp_stream:
-        # Before any resolver hears of it: the name itself is a secret that DNS would spread.
-        raise _failed(DisconnectCode.ADDRESS_REFUSED, Side.US, "an onion name is only reached through a proxy")
+    descriptor_of(address.host, address.port)
+    refusal = way_of(dial).refusal(address.host)
+    if refusal is not None:
+        raise ConnectError(refusal)
     node = _Node(address, dial, patience)
     try:
         await _meet(node)

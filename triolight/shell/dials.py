@@ -1,0 +1,185 @@
+"""Dials: one for each node at a time, joined by all who ask alike; the last one who leaves ends it.
+
+It decides who is dialled and what came of it. The tasks in which dials run are started by who is given as `start`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from triolight import reasons
+from triolight.address import Address, NodeAddress, descriptor_of
+from triolight.errors import ConnectError, DisconnectReason
+from triolight.messages import Init
+from triolight.proxy import ProxyError
+from triolight.shell.admission import Admission
+from triolight.shell.link import Link
+from triolight.shell.peer import Peer, Present
+from triolight.shell.watch import Deadlines
+from triolight.ways import LearnedTcp, NoAnswer, Refused, Tcp, Way
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is dialled, and how: who asks for the same joins."""
+
+    address: NodeAddress
+    learned: bool
+    """Somebody has announced it; the application has not chosen it."""
+    way: Way
+
+
+class Dialling:
+    """A dial that callers wait for together."""
+
+    __slots__ = ("asked", "done", "init", "link", "peer", "reason", "scope", "waiting")
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked: Final = asked
+        self.waiting = 0
+        self.scope: Final = trio.CancelScope()
+        self.done: Final = trio.Event()
+        self.link: Link | None = None
+        self.peer: Peer | None = None
+        self.reason: DisconnectReason | None = None
+        """Why there is no peer."""
+        self.init: Init | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DialHooks:
+    """What dials need of who runs their tasks."""
+
+    start: Callable[[Dialling], None]
+    """Starts a task that runs `Dials.run`."""
+    attach: Callable[[trio.abc.Stream, bytes, Address, Deadlines, float], Link]
+    """A link for a stream that was opened to a node, its task started; the last one is when the handshake has to be
+    done."""
+    abandon: Callable[[Link], Awaitable[None]]
+    """Nobody waits for that link any more."""
+    left: Callable[[], bool]
+    """Whether the block is being left."""
+
+
+class Dials:
+    """The dials that are on their way, by node id."""
+
+    __slots__ = ("_admission", "_deadlines", "_dialling", "_hooks", "_our_node_id", "_present")
+
+    def __init__(
+        self, our_node_id: bytes, deadlines: Deadlines, present: Present, admission: Admission, hooks: DialHooks
+    ) -> None:
+        self._our_node_id: Final = our_node_id
+        self._deadlines: Final = deadlines
+        self._present: Final = present
+        self._admission: Final = admission
+        self._hooks: Final = hooks
+        self._dialling: dict[bytes, Dialling] = {}
+
+    def __len__(self) -> int:
+        return len(self._dialling)
+
+    async def connect(self, asked: Asked) -> Peer:
+        """The connected peer, or that of a dial. ConnectError as `PeerNursery.connect`."""
+        node_id = asked.address.node_id
+        while True:
+            if self._hooks.left():
+                raise ConnectError(reasons.shutdown())
+            if node_id == self._our_node_id:
+                raise ConnectError(reasons.own_node_id())
+            known = self._present.known(node_id)
+            if known is not None:
+                return known
+            dialling = self._dialling.get(node_id)
+            if dialling is None:
+                self._check(asked)
+                dialling = self._dialling[node_id] = Dialling(asked)
+                self._hooks.start(dialling)
+            await self._wait_for(dialling)
+            if dialling.peer is not None:
+                return dialling.peer
+            if dialling.asked == asked:
+                raise ConnectError(dialling.reason or reasons.shutdown(), dialling.init)
+            # Somebody else's, with another address or by another way: that it failed says nothing about ours.
+
+    def _check(self, asked: Asked) -> None:
+        """ConnectError for what the policy refuses, or the way."""
+        address = asked.address
+        reason = self._admission.dial(address.node_id, descriptor_of(address.host, address.port), asked.learned)
+        if reason is None:
+            reason = asked.way.refusal(address.host)
+        if reason is not None:
+            self._admission.failed(reason)
+            raise ConnectError(reason)
+
+    async def _wait_for(self, dialling: Dialling) -> None:
+        """Until it is done. If the last one who waits leaves, it ends."""
+        dialling.waiting += 1
+        try:
+            await dialling.done.wait()
+        finally:
+            dialling.waiting -= 1
+            if not dialling.waiting and not dialling.done.is_set():
+                # Whoever comes now wants a dial of their own, not one that is about to end.
+                self._forget(dialling)
+                dialling.scope.cancel(reason="nobody waits for this dial any more")
+                if dialling.link is not None:
+                    dialling.link.abandoned = True
+
+    def _forget(self, dialling: Dialling) -> None:
+        node_id = dialling.asked.address.node_id
+        if self._dialling.get(node_id) is dialling:
+            del self._dialling[node_id]
+
+    async def run(self, dialling: Dialling) -> None:
+        """Dials, in a task of its own, until it is known what came of it; `finish` has to follow, whatever comes of
+        that. Raises what is a bug of the application's."""
+        with dialling.scope:
+            await self._run(dialling)
+
+    def finish(self, dialling: Dialling) -> None:
+        """Its task is over: whoever waits looks at what came of it."""
+        self._forget(dialling)
+        dialling.done.set()
+
+    async def _run(self, dialling: Dialling) -> None:
+        address, way = dialling.asked.address, dialling.asked.way
+        deadlines = self._deadlines.times(way.patience)
+        until = trio.current_time() + deadlines.handshake
+        stream: trio.abc.Stream | None = None
+        late = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied)
+        reason = late
+        if dialling.asked.learned and isinstance(way, Tcp):
+            way = LearnedTcp(self._admit_learned)
+        with trio.CancelScope(deadline=until) as scope:
+            try:
+                stream = await way.open(address.node_id, address.host, address.port)
+            except Refused as error:
+                reason = error.reason
+            except NoAnswer:
+                pass
+            except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as error:
+                # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
+                reason = reasons.dial_failed(error, isinstance(error, ProxyError))
+        if stream is None:
+            dialling.reason = late if scope.cancelled_caught else reason
+            self._admission.failed(dialling.reason)
+            return
+        target = descriptor_of(address.host, address.port)
+        link = dialling.link = self._hooks.attach(stream, address.node_id, target, deadlines, until)
+        try:
+            await link.outcome.wait()
+        except BaseException:
+            await self._hooks.abandon(link)
+            raise
+        try:
+            dialling.peer = self._present.outcome_of(link)
+        except ConnectError as error:
+            dialling.reason, dialling.init = error.reason, error.init
+
+    def _admit_learned(self, node_id: bytes, address: Address) -> DisconnectReason | None:
+        return self._admission.dial(node_id, address, True)

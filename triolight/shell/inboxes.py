@@ -1,0 +1,408 @@
+"""Subscribers: who wants what, and what is read ahead for those who are busy. Knows mailboxes, never a connection.
+
+* A message goes straight to each subscriber that has room. One that has none for any of it stops the reading of that
+  peer, and of no other: the message waits in the peer's `Mailbox`, whose deliverer hands it over when there is room.
+* So nothing of a peer is read behind a message that waits, and nothing is overtaken or lost.
+* Each subscriber has room for each peer, and for all of them together: `SUBSCRIPTION_TOTAL_BYTES`. Bytes are what is
+  counted, `MESSAGE_OVERHEAD` for each message besides, so that they bound objects too.
+* Peers take turns: whoever says little is heard beside those who say much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+
+import trio
+
+from triolight.messages import Message, UnknownMessage
+from triolight.shell.admission import Place
+
+MIN_SHARE: Final = 4 * 1024
+"""Read ahead for one peer, however many share a subscriber's total."""
+BUFFER_BYTES: Final = 256 * 1024
+"""Read ahead for a subscriber that is busy, for each peer, unless it says otherwise."""
+MESSAGE_OVERHEAD: Final = 512
+"""Counted for each buffered message besides its bytes, so that a bound on bytes bounds objects too."""
+SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
+"""Read ahead for one subscriber from all peers together: with many peers, each has a smaller share."""
+INBOX_MESSAGES: Final = 16
+"""Messages between the pump and a peer's deliverer. The first one stops the reading, so there is never a second."""
+
+AnyMessage: TypeAlias = Message | UnknownMessage
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that some subscribers have no room for."""
+
+    message: AnyMessage
+    cost: int
+    to: tuple[Shelf, ...]
+
+
+class Mailbox:
+    """What waits for subscribers of one peer. It outlives the peer until they have taken what it said last."""
+
+    __slots__ = (
+        "_arrived",
+        "_board",
+        "_known",
+        "_known_version",
+        "_undelivered",
+        "_waiting",
+        "bytes",
+        "closed",
+        "delivering",
+        "ended",
+        "giver",
+        "held_since",
+        "pauses",
+        "place",
+        "scope",
+        "wanted",
+    )
+
+    def __init__(self, board: Inboxes, place: Place | None) -> None:
+        self._board: Final = board
+        self.place: Final = place
+        """Among the strangers, entered when the peer ends and left when it is `closed` and `empty`: what it said and
+        nobody has taken counts as long as it waits."""
+        self._waiting, self._arrived = trio.open_memory_channel[Delivery](INBOX_MESSAGES)
+        self._undelivered = 0
+        """Messages between the pump and the deliverer."""
+        self._known: dict[type, tuple[Shelf, ...]] = {}
+        """Who wants messages of which type, remembered until somebody joins or leaves."""
+        self._known_version = -1
+        self.giver: Any = None
+        """Whom subscribers of all peers get beside each message: the Peer."""
+        self.wanted: Final[list[Shelf]] = []
+        """Subscribers of this peer alone."""
+        self.bytes = 0
+        """What waits on the shelves of all subscribers."""
+        self.held_since: float | None = None
+        """Since when a message waits for room, in the clock's seconds: the peer is not read from."""
+        self.pauses = 0
+        """How often that has happened."""
+        self.scope: Final = trio.CancelScope()
+        """The deliverer's."""
+        self.delivering = False
+        """Whether the deliverer runs."""
+        self.ended = False
+        """Nothing more comes."""
+        self.closed = False
+        """Its stream is closed, or another one's."""
+
+    def give(self, message: AnyMessage, size: int, now: float) -> bool:
+        """A message of the peer's. True: from now on it is not to be read from, until `released`."""
+        shelves = self._matching(type(message))
+        if not shelves:
+            return False
+        cost = size + MESSAGE_OVERHEAD
+        if not self._undelivered:
+            # Nothing waits, so nothing can be overtaken: straight to whoever has room.
+            shelves = tuple([one for one in shelves if not one.offer(self, message, cost)])
+            if not shelves:
+                return False
+        self._undelivered += 1
+        self._waiting.send_nowait(Delivery(message, cost, shelves))
+        if self.held_since is not None:
+            return False
+        self.held_since = now
+        self.pauses += 1
+        return True
+
+    def released(self) -> bool:
+        """All has been delivered: whether the peer may be read again."""
+        held, self.held_since = self.held_since is not None, None
+        return held
+
+    def _matching(self, kind: type) -> tuple[Shelf, ...]:
+        board = self._board
+        if self._known_version != board.version:
+            self._known.clear()
+            self._known_version = board.version
+        found = self._known.get(kind)
+        if found is None:
+            shelves = (*board.shelves, *self.wanted)
+            found = self._known[kind] = tuple(one for one in shelves if one.wants(kind))
+        return found
+
+    def forget_who_wants_what(self) -> None:
+        """Somebody has joined, or left."""
+        self._known.clear()
+
+    async def deliver(self, drained: Callable[[], Awaitable[None]]) -> None:
+        """The deliverer: what found no room, in order, to each subscriber as it makes room; `drained` after the last.
+
+        Returns when nothing more comes. Its subscribers hear that there is no more, also if it is cancelled.
+        """
+        try:
+            with self.scope:
+                async for delivery in self._arrived:
+                    for shelf in delivery.to:
+                        await shelf.deliver(self, delivery.message, delivery.cost)
+                    self._undelivered -= 1
+                    if not self._undelivered:
+                        await drained()
+        finally:
+            for shelf in self.wanted:
+                shelf.end()
+            self.delivering = False
+            self._board.settle(self)
+
+    def took(self, cost: int) -> None:
+        """A subscriber has taken, or does not want any more, so much of what waited."""
+        self.bytes -= cost
+        self._board.took(self, cost)
+
+    @property
+    def last_taken(self) -> float:
+        """When a subscriber that has no room for this peer has last taken anything."""
+        shelves = (*self._board.shelves, *self.wanted)
+        return max((one.taken_at for one in shelves if one.waits(self)), default=-math.inf)
+
+    def end(self) -> None:
+        """Nothing more comes; what waits is still delivered."""
+        self.ended = True
+        self._waiting.close()
+
+    def give_up(self) -> None:
+        """Who has no room does not get what waits."""
+        self.scope.cancel(reason="the subscriber has stalled")
+
+    def close(self) -> None:
+        """Its stream is closed, or another one's."""
+        self.closed = True
+        self._board.settle(self)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing of it waits anywhere."""
+        return not self.delivering and not self.bytes
+
+
+class Inboxes:
+    """All subscribers of one block. `observe` is told whether there are any; `leave` gets the place of a mailbox of
+    which nothing is left."""
+
+    __slots__ = ("_count", "_ended", "_leave", "_observe", "buffered", "shelves", "version")
+
+    def __init__(self, observe: Callable[[bool], None], leave: Callable[[Place | None], None]) -> None:
+        self._observe: Final = observe
+        self._leave: Final = leave
+        self.buffered = 0
+        """Bytes that wait, of peers that have ended too."""
+        self.shelves: Final[list[Shelf]] = []
+        """Of those who want every peer's messages."""
+        self.version = 0
+        """Changes whenever one of them joins or leaves."""
+        self._count = 0
+        """All subscribers there are."""
+        self._ended = False
+
+    def join(self, shelf: Shelf) -> None:
+        only = shelf.only
+        (self.shelves if only is None else only.wanted).append(shelf)
+        self._joined_or_left(only, 1)
+        if self._ended or (only is not None and only.ended):
+            shelf.end()
+
+    def leave(self, shelf: Shelf) -> None:
+        only = shelf.only
+        (self.shelves if only is None else only.wanted).remove(shelf)
+        self._joined_or_left(only, -1)
+
+    def _joined_or_left(self, only: Mailbox | None, step: int) -> None:
+        self._count += step
+        if only is None:
+            self.version += 1
+        else:
+            only.forget_who_wants_what()
+        if not self._ended:  # after that the manager is somebody else's
+            self._observe(bool(self._count))
+
+    def took(self, mailbox: Mailbox, cost: int) -> None:
+        self.buffered -= cost
+        self.settle(mailbox)
+
+    def settle(self, mailbox: Mailbox) -> None:
+        """Something of it was taken, or its stream or its deliverer has ended: perhaps nothing is left of it."""
+        if mailbox.closed and mailbox.empty:
+            self._leave(mailbox.place)
+
+    def end(self) -> None:
+        """No more of anything. What is left of single peers' ends with the peers, all of which have ended by now."""
+        self._ended = True
+        for shelf in self.shelves:
+            shelf.end()
+
+
+class Shelf:
+    """What is read ahead for one subscriber."""
+
+    __slots__ = (
+        "_board",
+        "_buffer_bytes",
+        "_in",
+        "_queues",
+        "_total",
+        "_types",
+        "_used",
+        "_waiting",
+        "arrived",
+        "only",
+        "taken_at",
+    )
+
+    def __init__(self, board: Inboxes, only: Mailbox | None, types: tuple[type, ...], buffer_bytes: int) -> None:
+        """`only`: the one peer whose messages it wants. ValueError and TypeError as `Peer.subscribe`."""
+        for one in cast("tuple[Any, ...]", types):
+            if not (isinstance(one, type) and issubclass(one, Message | UnknownMessage)):
+                raise TypeError(f"a subscriber wants classes of messages, not {one!r:.80}")
+        if buffer_bytes < 1:
+            raise ValueError(f"buffer_bytes is at least 1, not {buffer_bytes}")
+        self._board: Final = board
+        self.only: Final = only
+        self._types: Final = types
+        self._buffer_bytes: Final = buffer_bytes
+        # Bytes are what limits it: each message counts as MESSAGE_OVERHEAD at the least.
+        capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
+        self._in, self.arrived = trio.open_memory_channel[None](capacity)
+        """One for each message; which one, is decided when it is taken."""
+        self._queues: dict[Mailbox, deque[tuple[Any, int]]] = {}
+        """Messages and what they count as, for each peer that has some."""
+        self._used: dict[Mailbox, int] = {}
+        """Bytes that wait here, for each peer."""
+        self._total = 0
+        self._waiting: dict[Mailbox, trio.Event] = {}
+        """Deliverers that wait for room."""
+        self.taken_at = -math.inf
+        """When a message was last taken while a peer waited for room."""
+
+    # The subscriber's side.
+
+    def join(self) -> None:
+        self._board.join(self)
+
+    def take(self) -> Any:
+        """The next message, after one was received from `arrived`."""
+        mailbox = next(iter(self._queues))
+        queue = self._queues.pop(mailbox)
+        item, cost = queue.popleft()
+        if queue:
+            self._queues[mailbox] = queue  # behind the others
+        self._total -= cost
+        used = self._used[mailbox] - cost
+        if used:
+            self._used[mailbox] = used
+        else:
+            del self._used[mailbox]
+        mailbox.took(cost)
+        if self._waiting:
+            self.taken_at = trio.current_time()
+            # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
+            if mailbox in self._waiting and used <= self._limit // 2:
+                self._waiting.pop(mailbox).set()
+        return item
+
+    def leave(self) -> None:
+        """The subscriber wants no more, not what waits either."""
+        self._board.leave(self)
+        self.arrived.close()
+        for mailbox, used in self._used.items():
+            mailbox.took(used)
+        self._used.clear()
+        self._queues.clear()
+        for room in self._waiting.values():
+            room.set()
+
+    # The peers' side.
+
+    def wants(self, kind: type) -> bool:
+        return not self._types or issubclass(kind, self._types)
+
+    @property
+    def _limit(self) -> int:
+        share = SUBSCRIPTION_TOTAL_BYTES // max(1, len(self._used))
+        return min(self._buffer_bytes, max(MIN_SHARE, share))
+
+    def offer(self, mailbox: Mailbox, message: AnyMessage, cost: int) -> bool:
+        """Takes a message if there is room for any of it; False if this peer's share is full."""
+        used = self._used.get(mailbox, 0)
+        # Whoever has nothing here has room for one: no peer starves for what others have filled.
+        if used >= self._limit or (used and self._total >= SUBSCRIPTION_TOTAL_BYTES):
+            return False
+        item = message if self.only is not None else (mailbox.giver, message)
+        try:
+            self._in.send_nowait(None)
+        except trio.WouldBlock:
+            return False
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return True  # it has left
+        queue = self._queues.get(mailbox)
+        if queue is None:
+            self._queues[mailbox] = deque(((item, cost),))
+        else:
+            queue.append((item, cost))
+        self._used[mailbox] = used + cost
+        self._total += cost
+        mailbox.bytes += cost
+        self._board.buffered += cost
+        return True
+
+    async def deliver(self, mailbox: Mailbox, message: AnyMessage, cost: int) -> None:
+        """Waits for room."""
+        while not self.offer(mailbox, message, cost):
+            room = self._waiting[mailbox] = trio.Event()
+            try:
+                await room.wait()
+            finally:
+                if self._waiting.get(mailbox) is room:
+                    del self._waiting[mailbox]
+
+    def waits(self, mailbox: Mailbox) -> bool:
+        """Whether a message of this peer waits for room here."""
+        return mailbox in self._waiting
+
+    def end(self) -> None:
+        """No more messages come."""
+        self._in.close()
+
+
+class Inbox(Generic[T]):
+    """An iterator of messages, with what is read ahead for a busy reader; ends when there can be no more.
+
+    ``async with peer.subscribe(Ping) as inbox: async for message in inbox``.
+    """
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf: Final = shelf
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
+        has ended and all that came before is delivered."""
+        shelf = self._shelf
+        try:
+            await shelf.arrived.receive()
+        except (trio.EndOfChannel, trio.ClosedResourceError):
+            raise StopAsyncIteration from None
+        return cast("T", shelf.take())
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._shelf.join()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shelf.leave()

@@ -1,0 +1,56 @@
+"""What the tasks of one stream run: the reader's loop and the writer's. They tell the pump, and touch no manager.
+
+Nothing is read before the pump has given the manager what was read last, so no chunk overtakes another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import Final
+
+import trio
+
+from triolight import reasons
+from triolight.errors import DisconnectReason
+from triolight.shell.events import EventsIn, Received, SpaceToWrite
+from triolight.shell.link import Link
+
+MAX_CHUNK: Final = 64 * 1024
+"""Bytes read from a socket at once: largest messages cost a fifth of what they cost in chunks of 4 KiB."""
+MIN_CHUNK: Final = 4 * 1024
+"""Read at once when there are very many peers."""
+TOTAL_CHUNK_BYTES: Final = 64 * 1024 * 1024
+"""What all unconsumed chunks together may hold: with many connections, chunks are smaller."""
+
+
+async def read_stream(link: Link, events_in: EventsIn, crowd: Sized) -> DisconnectReason:
+    """Reads until the stream ends; why it has. `crowd`: as many share the memory for chunks."""
+    descriptor = link.descriptor
+    while True:
+        share = TOTAL_CHUNK_BYTES // max(1, len(crowd))
+        try:
+            data = await descriptor.receive(max(MIN_CHUNK, min(MAX_CHUNK, share)))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError) as error:
+            # A stream that was given to us may raise the system's errors as they are.
+            return reasons.connection_broke(error)
+        if not data:
+            return reasons.closed_by_peer()
+        event = Received(link, data, trio.current_time())
+        try:
+            events_in.send_nowait(event)
+        except trio.WouldBlock:
+            await events_in.send(event)
+
+
+async def write_stream(link: Link, events_in: EventsIn) -> None:
+    """Writes what the manager gives, until it gives no more and all is written, or the writer's deadline is over."""
+
+    async def report(count: int) -> None:
+        event = SpaceToWrite(link, count)
+        try:
+            events_in.send_nowait(event)
+        except trio.WouldBlock:
+            await events_in.send(event)
+
+    with link.descriptor.writer_scope:
+        await link.descriptor.write_out(report)

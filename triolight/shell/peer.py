@@ -1,0 +1,220 @@
+"""Peer: a session as its users hold it. What shall happen to it is sent to the pump as an event.
+
+Starts no task, and asks the PeerManager without ever changing it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar, cast, overload
+
+import trio
+
+from triolight import reasons
+from triolight.address import Address
+from triolight.connection import LARGEST_PONG
+from triolight.errors import ConnectError, DisconnectCode, DisconnectReason, PeerClosed
+from triolight.features import Features
+from triolight.messages import Init, Message, Ping, UnknownMessage
+from triolight.peer_manager import PeerManager, SocketDescriptor
+from triolight.shell.events import Disconnect, EventsIn, Send, SendPing
+from triolight.shell.inboxes import BUFFER_BYTES, AnyMessage, Inbox, Inboxes, Shelf
+from triolight.shell.link import Link, Session
+from triolight.shell.pings import PingAnswer
+from triolight.shell.statistics import PeerStatistics, peer_statistics
+
+M = TypeVar("M", bound=Message | UnknownMessage)
+M2 = TypeVar("M2", bound=Message | UnknownMessage)
+M3 = TypeVar("M3", bound=Message | UnknownMessage)
+
+
+class Peer:
+    """A connected peer. Made by `connect`, `attach` and listeners; it stays what it is after the connection's end."""
+
+    def __init__(self, manager: PeerManager, events_in: EventsIn, inboxes: Inboxes, session: Session) -> None:
+        self._manager: Final = manager
+        self._events_in: Final = events_in
+        self._inboxes: Final = inboxes
+        self._session: Final = session
+
+    def __repr__(self) -> str:
+        reason = self._session.reason
+        state = "connected" if reason is None else reason.code
+        return f"<Peer {self.node_id.hex()[:16]}, {state}>"
+
+    @property
+    def node_id(self) -> bytes:
+        """33 bytes."""
+        return self._session.details.node_id
+
+    @property
+    def address(self) -> Address | None:
+        """Where the connection goes to, or comes from, if that is known."""
+        return self._session.details.address
+
+    @property
+    def inbound(self) -> bool:
+        """Whether the other side dialled."""
+        return self._session.details.inbound
+
+    @property
+    def features(self) -> Features:
+        """What its Init offers."""
+        return self._session.details.features
+
+    @property
+    def init(self) -> Init:
+        """Its Init."""
+        return self._session.details.init
+
+    @property
+    def reason(self) -> DisconnectReason | None:
+        """Why the connection has ended; None while it has not."""
+        return self._session.reason
+
+    def statistics(self) -> PeerStatistics:
+        """A snapshot; after the end, of the end."""
+        return peer_statistics(self._manager, self._session)
+
+    async def send(self, *messages: AnyMessage) -> None:
+        """Queues messages, in a row on the wire. A checkpoint.
+
+        Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
+        a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
+        """
+        given: tuple[Any, ...] = messages
+        for one in given:
+            if not isinstance(one, Message | UnknownMessage):  # text has an `encode` too
+                raise TypeError(f"messages are sent, not {type(one).__name__}")
+        encoded = tuple([message.encode() for message in messages])
+        size = sum(map(len, encoded))
+        session = self._session
+        room = session.room
+        while True:
+            if session.reason is not None:
+                raise PeerClosed(session.reason)
+            if room.is_free(self._manager.queued_bytes(session.descriptor)):
+                break
+            await room.wait()
+        room.reserve(size)
+        try:
+            # The last await: trio's channel either has the event or was cancelled without it.
+            await self._events_in.send(Send(session, encoded, size))
+        except BaseException:
+            room.give_back(size)
+            raise
+
+    async def ping(self, num_pong_bytes: int = 0, ignored: bytes = b"") -> float:
+        """Sends a ping and waits for its own pong: the round trip in seconds, from queueing to reading.
+
+        `num_pong_bytes` is at most 65531 and `ignored` at most 65529 bytes, ValueError otherwise. Raises PeerClosed if
+        the peer ends first. Cancelled: the ping may have gone out; its pong is then matched and forgotten. Waits while
+        32 pings wait for their pongs.
+
+        Do not await it in the loop that reads the same peer's messages: the pong comes behind what the loop has not
+        read, and the two wait for each other until the peer is ended with SUBSCRIBER_STALLED.
+        """
+        if not 0 <= num_pong_bytes <= LARGEST_PONG:
+            raise ValueError(f"a pong has 0 to {LARGEST_PONG} bytes, not {num_pong_bytes}")
+        Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
+        session = self._session
+        pings = session.pings
+        while True:
+            if session.reason is not None:
+                raise PeerClosed(session.reason)
+            if pings.has_place:
+                break
+            await pings.wait_place()
+        answer = PingAnswer()
+        pings.take_place()
+        try:
+            event = SendPing(session, num_pong_bytes, ignored, answer)
+            try:
+                self._events_in.send_nowait(event)  # what follows is a checkpoint as well
+            except trio.WouldBlock:
+                await self._events_in.send(event)
+        except BaseException:
+            pings.give_place_back()
+            raise
+        try:
+            await answer.done.wait()
+        finally:
+            answer.abandoned = True
+        if answer.round_trip is None:
+            raise PeerClosed(self._ended())
+        return answer.round_trip
+
+    @overload
+    def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[AnyMessage]: ...
+    @overload
+    def subscribe(self, first: type[M], /, *, buffer_bytes: int = ...) -> Inbox[M]: ...
+    @overload
+    def subscribe(self, first: type[M], second: type[M2], /, *, buffer_bytes: int = ...) -> Inbox[M | M2]: ...
+    @overload
+    def subscribe(
+        self, first: type[M], second: type[M2], third: type[M3], /, *, buffer_bytes: int = ...
+    ) -> Inbox[M | M2 | M3]: ...
+    @overload
+    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> Inbox[M]: ...
+    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> Inbox[Any]:
+        """``async with peer.subscribe(Pong) as inbox: async for message in inbox``: its messages of these types.
+
+        No types: all of them, also those the registry does not know. The iteration ends with the peer, when all that
+        came before has been delivered. TypeError for what is no class of messages. While the reader is busy, up to
+        `buffer_bytes` are read ahead; then the peer is not read from until the reader has caught up.
+        """
+        return Inbox[Any](Shelf(self._inboxes, self._session.mailbox, types, buffer_bytes))
+
+    async def disconnect(self, reason: str = "disconnected on request") -> None:
+        """Ends the connection: the peer hears a warning with these words first, then all is closed.
+
+        Waits for that, at most `goodbye_deadline` seconds and a short drain; cancelled, it goes on by itself.
+        Does nothing if the connection has ended already.
+        """
+        session = self._session
+        if not session.gone.is_set():
+            await self._events_in.send(Disconnect(session, reasons.requested(reason)))
+        await session.gone.wait()
+
+    async def wait_closed(self) -> DisconnectReason:
+        """Waits for the connection's end and says why it ended. A checkpoint."""
+        await self._session.ended.wait()
+        return self._ended()
+
+    def _ended(self) -> DisconnectReason:
+        return self._session.reason or reasons.shutdown()
+
+
+def peer_of(session: Session) -> Peer:
+    """The Peer that users hold of a session."""
+    return cast("Peer", session.mailbox.giver)
+
+
+class Present:
+    """Who is here: the streams that are open, and the peers by node id, at most one of a node."""
+
+    __slots__ = ("links", "sessions")
+
+    def __init__(self) -> None:
+        self.links: Final[dict[SocketDescriptor, Link]] = {}
+        """From before the first act until closed."""
+        self.sessions: Final[dict[bytes, Session]] = {}
+        """Those that have not ended."""
+
+    def known(self, node_id: bytes) -> Peer | None:
+        """The connected peer, unless whoever had it made has left it."""
+        session = self.sessions.get(node_id)
+        return None if session is None or session.link.abandoned else peer_of(session)
+
+    def outcome_of(self, link: Link) -> Peer:
+        """What a dial, or a stream that was given to us, has come to, after its `outcome`: the peer on it, or the one
+        with the same node that was kept instead. ConnectError if neither came of it."""
+        if link.session is not None:
+            return peer_of(link.session)
+        if link.survivor is not None:
+            return peer_of(link.survivor)
+        reason = link.reason or (reasons.duplicate() if link.is_parked else reasons.shutdown())
+        if reason.code in (DisconnectCode.DUPLICATE, DisconnectCode.CLOSED_BEFORE_INIT) and link.node_id:
+            survivor = self.sessions.get(link.node_id)
+            if survivor is not None:
+                return peer_of(survivor)
+        raise ConnectError(reason, link.init)

@@ -1,0 +1,162 @@
+"""Reports: what the PeerManager tells its driver, passed on to who owns it. Owns nothing itself.
+
+Called from inside the manager, and calls nothing of it but `hold_reading` and what only asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from triolight.connection import OutstandingPing
+from triolight.errors import DisconnectCode, DisconnectReason
+from triolight.logger import Level
+from triolight.messages import Init
+from triolight.peer_manager import PARKED_SECONDS, PeerDetails, PeerObserver, SocketDescriptor
+from triolight.shell.admission import Place
+from triolight.shell.inboxes import AnyMessage, Mailbox
+from triolight.shell.link import Link, Session, link_of
+from triolight.shell.news import PeerConnected, PeerDisconnected
+from triolight.shell.parts import Parts
+from triolight.shell.peer import Peer, peer_of
+from triolight.shell.watch import Phase
+
+
+class Reports(PeerObserver):
+    """The manager's observer."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        goodbye_seconds: float,
+        appeared: Callable[[bytes], None],
+        start_deliverer: Callable[[Session], None],
+    ) -> None:
+        """`appeared` is told the node id of each peer; `start_deliverer` starts the task of a new one's mailbox."""
+        self._parts: Final = parts
+        self._goodbye_seconds: Final = goodbye_seconds
+        self._appeared: Final = appeared
+        self._start_deliverer: Final = start_deliverer
+
+    # How a connection comes to be a peer.
+
+    def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
+        link = link_of(descriptor)
+        link.node_id = node_id
+        self._enter(link, Phase.INIT, link.deadlines.init)
+
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+        parts = self._parts
+        # Of two connections with one node one goes: the newcomer takes no place of its own.
+        protected = node_id in parts.present.sessions or parts.manager.protects(node_id)
+        return parts.admission.peer(node_id, link_of(descriptor).address, inbound, protected)
+
+    def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
+        parts, link = self._parts, link_of(descriptor)
+        link.init = details.init
+        mailbox = Mailbox(parts.inboxes, None if link.place is None else Place(link.place.source))
+        session = link.session = Session(link, details, mailbox, parts.moment.now)
+        peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
+        parts.present.sessions[details.node_id] = session
+        parts.admission.peer_joined(details.inbound)
+        parts.admission.leave(link.place)
+        self._appeared(details.node_id)
+        mailbox.delivering = True
+        self._start_deliverer(session)
+        parts.timers.stop(link.timer)
+        parts.timers.set(session.timer, session.watch.ping_at)
+        parts.news.publish(PeerConnected(peer))
+        link.outcome.set()
+
+    def peer_parked(self, descriptor: SocketDescriptor) -> None:
+        link = link_of(descriptor)
+        link.survivor = self._parts.present.sessions.get(link.node_id or b"")
+        self._enter(link, Phase.PARKED, PARKED_SECONDS)
+        link.outcome.set()
+
+    def _enter(self, link: Link, phase: Phase, seconds: float) -> None:
+        until = self._parts.moment.now + seconds
+        link.approach.enter(phase, until)
+        self._parts.timers.set(link.timer, until)
+
+    # How it ends.
+
+    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
+        # The stream lives on for a moment, without a peer; should it get one again, that is a new one.
+        link = link_of(descriptor)
+        session, link.session = link.session, None
+        if session is not None:
+            self._parts.admission.enter(link.place)
+            self._session_ended(session, reason)
+            session.gone.set()
+            session.mailbox.close()
+
+    def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
+        self.link_ended(link_of(descriptor), reason, init)
+
+    def link_ended(self, link: Link, reason: DisconnectReason, init: Init | None) -> None:
+        """Everyone who waits for anything of this link hears of its end, and its last words get their deadline."""
+        parts = self._parts
+        link.init = init
+        link.reason = reason
+        link.goodbye_at = parts.moment.now + self._goodbye_seconds
+        link.descriptor.writer_scope.deadline = link.goodbye_at
+        link.counts = parts.manager.connection_counts(link.descriptor) or link.counts
+        link.traffic = parts.manager.traffic(link.descriptor) or link.traffic
+        parts.timers.stop(link.timer)
+        if link.session is not None:
+            self._session_ended(link.session, reason)
+        else:
+            parts.admission.failed(reason)
+        link.outcome.set()
+
+    def _session_ended(self, session: Session, reason: DisconnectReason) -> None:
+        parts, mailbox, details = self._parts, session.mailbox, session.details
+        session.reason = reason
+        parts.admission.peer_left(details.inbound, reason)
+        parts.admission.enter(mailbox.place)
+        parts.totals.add_session(session)
+        parts.timers.stop(session.timer)
+        if mailbox.held_since is not None:
+            parts.timers.set(session.timer, parts.moment.now + session.link.deadlines.stall)
+        if parts.present.sessions.get(details.node_id) is session:
+            del parts.present.sessions[details.node_id]
+        parts.news.publish(PeerDisconnected(peer_of(session), reason))
+        mailbox.end()
+        if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
+            mailbox.give_up()
+        session.pings.end()
+        session.room.wake()
+        session.ended.set()
+
+    # What happens meanwhile.
+
+    def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
+        session = link_of(descriptor).session
+        now = self._parts.moment.now
+        if session is not None and session.mailbox.give(message, size, now):
+            self._parts.manager.hold_reading(descriptor, True)
+            self._parts.timers.set(session.timer, session.watch.held(now))
+
+    def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
+        session = link_of(descriptor).session
+        if session is not None:
+            until = self._parts.moment.now + seconds
+            session.throttles += 1
+            session.watch.throttled(until)
+            self._parts.timers.set(session.timer, until)
+            words = "the peer costs more than it may; it is read more slowly"
+            self._parts.log(Level.DEBUG, words, session.details.node_id)
+
+    def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
+        session = link_of(descriptor).session
+        if session is None:
+            return
+        session.watch.pong()
+        if ping is not None:
+            session.pings.answered(ping.token, now - ping.sent_at)
+            return
+        # Of a wrong length, most likely: whoever has given up waiting for one leaves the place to others.
+        given_up = session.pings.given_up()
+        if given_up is not None and self._parts.manager.forget_ping(descriptor, given_up):
+            session.pings.forgotten(given_up)

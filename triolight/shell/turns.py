@@ -1,0 +1,74 @@
+"""Turns: whose input the pump reads next, and how much of it before everything is written and others run. No Trio here.
+
+* A turn is short: `TURN_WORK` units, counted in messages and bytes, never by reading a clock.
+* Input that fits one turn goes before what is large, and before what earlier turns left over.
+* But for no more than `LEFTOVER_EVERY` turns: a flood of small chunks starves nobody either.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, Generic, TypeVar
+
+TURN_WORK: Final = 32
+"""Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more, and each 16 items
+of lists and records that nobody knows."""
+LONE_TURN_WORK: Final = 64
+"""While nobody else's input waits."""
+LEFTOVER_EVERY: Final = 4
+"""Turns after which input that was left over, or is large, has its turn, however much small input there is."""
+SMALL_INPUT: Final = 4 * 1024
+"""A chunk up to this size is taken to fit into one turn, and goes before larger ones."""
+
+T = TypeVar("T")
+
+
+class Turns(Generic[T]):
+    """Input that was not read by the manager yet, with whose it is, in the order in which it is to be read."""
+
+    __slots__ = ("_fresh", "_large", "_turns_without_large", "_waits")
+
+    def __init__(self) -> None:
+        self._fresh: deque[tuple[T, bytes | None]] = deque()
+        self._large: deque[tuple[T, bytes | None]] = deque()
+        """And what earlier turns left over, which the manager has already: None in place of the bytes."""
+        self._turns_without_large = 0
+        self._waits = False
+
+    def put(self, whose: T, data: bytes) -> None:
+        """A chunk has come."""
+        (self._fresh if len(data) <= SMALL_INPUT else self._large).append((whose, data))
+
+    def left_over(self, whose: T) -> None:
+        """The manager has stopped in the middle of this one's input."""
+        self._large.append((whose, None))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether any input waits."""
+        return bool(self._fresh or self._large)
+
+    def begin(self) -> int:
+        """A turn begins: how many work units it may take."""
+        self._waits = bool(self._large)
+        # With one peer's input and nobody else's there is nobody to be fair to.
+        return TURN_WORK if self._fresh or len(self._large) > 1 else LONE_TURN_WORK
+
+    def next(self) -> tuple[T, bytes | None] | None:
+        """Whose input is read next, and the chunk; None in its place: what was left over. None: nothing waits."""
+        if self._fresh and self._turns_without_large < LEFTOVER_EVERY:
+            return self._fresh.popleft()
+        self._turns_without_large = 0
+        if self._large:
+            self._waits = False
+            return self._large.popleft()
+        return self._fresh.popleft() if self._fresh else None
+
+    def end(self) -> None:
+        """The turn is over."""
+        self._turns_without_large += self._waits
+
+    def clear(self) -> None:
+        """Forgets all input."""
+        self._fresh.clear()
+        self._large.clear()
