@@ -34,6 +34,10 @@ its own matter: not to ask DNS for an onion, and not to go where an announced na
 """
 
 
+Admit: TypeAlias = Callable[[bytes, Address], DisconnectReason | None]
+"""Whether a node may be dialled at an address that others have told us: a reason refuses it."""
+
+
 class Refused(OSError):
     """This address is not dialled: `reason`."""
 
@@ -67,6 +71,11 @@ class Way(ABC):
         resolver hears of a name. As it stands: an onion is refused."""
         return reasons.onion_without_proxy() if is_onion(host) else None
 
+    def learned(self, admit: Admit) -> Way:
+        """This way for addresses that somebody has announced. As it stands: itself. One that resolves names here asks
+        `admit` about each address that a name resolves to, for whoever announced the name chooses that."""
+        return self
+
     @abstractmethod
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
         """A connected stream. Raises what `Dial` may. The deadline is the caller's; cancelled, it closes what it has
@@ -76,6 +85,9 @@ class Way(ABC):
 @dataclass(frozen=True, slots=True)
 class Tcp(Way):
     """Plain TCP; names are asked of the system's resolver, onions are refused."""
+
+    def learned(self, admit: Admit) -> Way:
+        return LearnedTcp(admit)
 
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
         refused = self.refusal(host)
@@ -90,7 +102,7 @@ class LearnedTcp(Tcp):
     about each address, by host, and what is asked about is what is dialled, for the next answer of his DNS may be
     another one."""
 
-    admit: Callable[[bytes, Address], DisconnectReason | None]
+    admit: Admit
 
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
         """The first of at most `MAX_RESOLVED` addresses that answers, in the resolver's order, each in its share of the

@@ -23,7 +23,7 @@ import trio
 
 from triolight.errors import DisconnectReason
 from triolight.text import place, printable
-from triolight.ways import Tcp, Way, way_of
+from triolight.ways import Admit, Tcp, Way, way_of
 
 try:
     import h11
@@ -426,6 +426,9 @@ class WebSocketWay(Way):
 
     def refusal(self, host: str) -> DisconnectReason | None:
         return self.over.refusal(host)
+
+    def learned(self, admit: Admit) -> Way:
+        return WebSocketWay(self.over.learned(admit), self.random)
 
     async def open(self, node_id: bytes, host: str, port: int) -> WebSocketStream:
         stream = await self.over.open(node_id, host, port)

@@ -20,7 +20,7 @@ from triolight.shell.admission import Admission
 from triolight.shell.link import Link
 from triolight.shell.peer import Peer, Present
 from triolight.shell.watch import Deadlines
-from triolight.ways import LearnedTcp, NoAnswer, Refused, Tcp, Way
+from triolight.ways import NoAnswer, Refused, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ class Dials:
         stream: trio.abc.Stream | None = None
         late = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied)
         reason = late
-        if dialling.asked.learned and isinstance(way, Tcp):
-            way = LearnedTcp(self._admit_learned)
+        if dialling.asked.learned:
+            way = way.learned(self._admit_learned)
         with trio.CancelScope(deadline=until) as scope:
             try:
                 stream = await way.open(address.node_id, address.host, address.port)

@@ -1,0 +1,60 @@
+"""Whose input is read next: small input first, but not for ever; what is left over comes back; a turn is short."""
+
+from __future__ import annotations
+
+from triolight.shell.turns import LEFTOVER_EVERY, LONE_TURN_WORK, SMALL_INPUT, TURN_WORK, Turns
+
+SMALL, LARGE = bytes(SMALL_INPUT), bytes(SMALL_INPUT + 1)
+
+
+def test_small_input_goes_first_in_its_order() -> None:
+    turns: Turns[str] = Turns()
+    for whose, data in (("large", LARGE), ("one", SMALL), ("other", b"x")):
+        turns.put(whose, data)
+    turns.begin()
+    assert [turns.next() for _ in range(4)] == [("one", SMALL), ("other", b"x"), ("large", LARGE), None]
+
+
+def test_large_input_has_its_turn_after_some_however_much_is_small() -> None:
+    turns: Turns[str] = Turns()
+    turns.put("large", LARGE)
+    served: list[str] = []
+    for _ in range(2 * LEFTOVER_EVERY + 2):
+        # Each turn has work for one, and more small input than that.
+        turns.put("small", b"x")
+        turns.put("small", b"x")
+        turns.begin()
+        found = turns.next()
+        assert found is not None
+        served.append(found[0])
+        if found[0] == "large":
+            turns.left_over("large")
+        turns.end()
+    assert [at for at, whose in enumerate(served) if whose == "large"] == [LEFTOVER_EVERY, 2 * LEFTOVER_EVERY + 1]
+
+
+def test_what_is_left_over_comes_without_its_bytes_and_after_other_large_input() -> None:
+    turns: Turns[str] = Turns()
+    turns.put("one", LARGE)
+    turns.put("other", LARGE)
+    turns.begin()
+    assert turns.next() == ("one", LARGE)
+    turns.left_over("one")
+    assert [turns.next(), turns.next(), turns.next()] == [("other", LARGE), ("one", None), None]
+
+
+def test_a_turn_is_longer_for_one_alone() -> None:
+    turns: Turns[str] = Turns()
+    assert not turns.waiting
+    turns.put("one", LARGE)
+    assert turns.waiting
+    assert turns.begin() == LONE_TURN_WORK
+    turns.put("other", b"x")
+    assert turns.begin() == TURN_WORK
+    turns.clear()
+    turns.put("one", LARGE)
+    turns.left_over("other")
+    assert turns.begin() == TURN_WORK
+    turns.clear()
+    assert not turns.waiting
+    assert turns.next() is None

@@ -1,0 +1,200 @@
+"""Time, without a clock: each phase's deadline, what excuses silence, and the heap of timers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triolight import DisconnectCode, DisconnectReason
+from triolight.shell.watch import STALL_LOGGED_AFTER, Approach, Deadlines, Facts, Look, Phase, Timer, Timers, Watch
+
+DEADLINES = Deadlines(handshake=15, init=16, ping_interval=30, pong=60, stall=61, goodbye=5)
+QUIET = Facts(held_since=None, last_taken=-math.inf, broken=False, writing_since=None, unsent=None, over_budget=False)
+
+
+def code(reason: DisconnectReason | None) -> DisconnectCode | None:
+    return None if reason is None else reason.code
+
+
+def test_a_detour_stretches_all_but_the_goodbye() -> None:
+    assert DEADLINES.times(1) is DEADLINES
+    assert DEADLINES.times(3) == Deadlines(45, 48, 90, 180, 183, 5)
+
+
+@pytest.mark.parametrize(
+    ("phase", "why", "words"),
+    [
+        (Phase.HANDSHAKE, DisconnectCode.HANDSHAKE_TIMEOUT, "15 seconds"),
+        (Phase.INIT, DisconnectCode.INIT_TIMEOUT, "16 seconds"),
+        (Phase.PARKED, DisconnectCode.DUPLICATE, "another connection"),
+    ],
+)
+def test_a_stream_without_a_peer_ends_with_its_phase(phase: Phase, why: DisconnectCode, words: str) -> None:
+    approach = Approach(DEADLINES, 1.0)
+    assert approach.phase is Phase.HANDSHAKE
+    approach.enter(phase, 7.0)
+    assert approach.look(6.9) is None
+    reason = approach.look(7.0)
+    assert reason is not None
+    assert reason.code is why
+    assert words in reason.message
+
+
+def test_waiting_pings_and_ends_who_says_nothing() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    assert watch.ping_at == 130
+    assert watch.look(129.0, QUIET) == Look(130)
+    assert watch.look(130.0, QUIET) == Look(160, ping=True)
+    # Nothing at all has come since: half a minute is enough.
+    assert code(watch.look(159.0, QUIET).reason) is None
+    silent = watch.look(160.0, QUIET)
+    assert silent.reason is not None
+    assert silent.reason.code is DisconnectCode.PING_TIMEOUT
+    assert "no sign of life for 30 seconds" in silent.reason.message
+
+
+def test_waiting_gives_who_talks_longer_for_its_pong() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    watch.look(130.0, QUIET)
+    watch.received(131.0)
+    assert watch.look(160.0, QUIET) == Look(190)
+    late = watch.look(190.0, QUIET)
+    assert late.reason is not None
+    assert "no pong for 60 seconds" in late.reason.message
+
+
+def test_a_pong_begins_anew() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    watch.look(130.0, QUIET)
+    watch.pong()
+    # The next ping is due an interval after the last one.
+    assert watch.look(131.0, QUIET) == Look(160)
+    assert watch.look(160.0, QUIET).ping
+
+
+def test_held_excuses_silence_and_blames_our_subscriber() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    watch.look(130.0, QUIET)
+    held = QUIET._replace(held_since=131.0)
+    assert watch.held(131.0) == 131 + STALL_LOGGED_AFTER
+    assert watch.look(140.0, held) == Look(141)
+    assert watch.look(142.0, held) == Look(192, stalled=11)
+    assert watch.look(150.0, held) == Look(192), "it is logged once"
+    # It has taken something: the time counts from there, and is logged no more.
+    taken = held._replace(last_taken=180.0)
+    assert watch.look(192.0, taken) == Look(241)
+    assert code(watch.look(241.0, taken).reason) is DisconnectCode.SUBSCRIBER_STALLED
+    # Let go of at 241, the ping of 130 is as fresh as that.
+    assert watch.look(242.0, QUIET).next_at == 271
+    # Held anew, it is logged anew.
+    assert watch.look(262.0, QUIET._replace(held_since=250.0)).stalled == 12
+
+
+def test_throttled_is_pinged_and_read_again_when_it_has_paid() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    watch.throttled(140.0)
+    assert watch.look(120.0, QUIET) == Look(130)
+    assert watch.look(130.0, QUIET) == Look(140, ping=True)
+    assert watch.look(140.0, QUIET) == Look(170, resume=True)
+    assert not watch.look(141.0, QUIET).resume
+    watch.throttled(500.0)
+    assert watch.look(300.0, QUIET).reason is None, "it is not read, and not blamed for silence"
+    gone = watch.look(301.0, QUIET._replace(broken=True))
+    assert code(gone.reason) is DisconnectCode.CONNECTION_LOST
+
+
+def test_writing_is_judged_by_what_the_peer_takes() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    watch.look(130.0, QUIET)
+    owes = QUIET._replace(over_budget=True)
+    for now in range(140, 1000, 30):
+        assert watch.look(float(now), owes) == Look(now + 30), "it is not blamed for silence"
+    stuck = QUIET._replace(writing_since=1000.0, unsent=500)
+    assert watch.look(1000.0, stuck) == Look(1030)
+    assert watch.look(1040.0, stuck) == Look(1060)
+    # The system holds less for it than before: it has moved.
+    assert watch.look(1050.0, stuck._replace(unsent=499)).reason is None
+    moved = stuck._replace(unsent=499)
+    assert watch.look(1109.0, moved).reason is None
+    ended = watch.look(1110.0, moved)
+    assert ended.reason is not None
+    assert ended.reason.code is DisconnectCode.WRITE_STALLED
+    assert "for 60 seconds" in ended.reason.message
+    # Without the system's word, the writer's own is what counts.
+    blind = Watch(DEADLINES, 100.0)
+    assert blind.look(159.0, QUIET._replace(writing_since=100.0)).reason is None
+    assert code(blind.look(160.0, QUIET._replace(writing_since=100.0)).reason) is DisconnectCode.WRITE_STALLED
+
+
+def test_after_the_end_a_subscriber_has_the_stall_deadline() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    assert watch.after_end(200.0, QUIET) == math.inf
+    held = QUIET._replace(held_since=150.0, last_taken=170.0)
+    assert watch.after_end(230.0, held) == 231
+    assert watch.after_end(231.0, held) is None
+
+
+def make_timers(crowd: int = 0) -> tuple[Timers[str], list[float]]:
+    told: list[float] = []
+    return Timers(lambda: crowd, told.append), told
+
+
+def test_of_each_timer_the_earliest_time_counts() -> None:
+    timers, told = make_timers()
+    one, other = Timer("one"), Timer("other")
+    assert timers.first == math.inf
+    timers.set(one, 5.0)
+    timers.set(one, 7.0)
+    timers.set(one, 3.0)
+    timers.set(other, 4.0)
+    timers.set(other, math.inf)
+    assert told == [5.0, 3.0, 4.0]
+    assert timers.first == 3
+    assert timers.due(2.9) is None
+    assert [timers.due(10.0), timers.due(10.0), timers.due(10.0)] == ["one", "other", None]
+    # What is due may be set again, to any time.
+    timers.set(one, 11.0)
+    assert timers.due(11.0) == "one"
+
+
+def test_a_stopped_timer_is_not_due_and_may_begin_anew() -> None:
+    timers, _ = make_timers()
+    one = Timer("one")
+    timers.set(one, 5.0)
+    timers.stop(one)
+    assert timers.due(6.0) is None
+    timers.set(one, 9.0)
+    assert timers.due(9.0) == "one"
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100), st.booleans()), max_size=60), st.floats(0, 100))
+def test_what_is_due_is_what_a_simple_model_says(steps: list[tuple[int, float, bool]], now: float) -> None:
+    timers, _ = make_timers()
+    made = {number: Timer(str(number)) for number in range(6)}
+    model: dict[str, float] = {}
+    for number, at, stop in steps:
+        if stop:
+            timers.stop(made[number])
+            model.pop(str(number), None)
+        else:
+            timers.set(made[number], at)
+            model[str(number)] = min(at, model.get(str(number), math.inf))
+    due: list[str] = []
+    while (one := timers.due(now)) is not None:
+        due.append(one)
+    assert sorted(due) == sorted(name for name, at in model.items() if at <= now)
+
+
+def test_entries_that_do_not_count_are_swept_out() -> None:
+    timers, _ = make_timers(crowd=1)
+    kept = Timer("kept")
+    timers.set(kept, 1e9)
+    for number in range(10_000):
+        timer = Timer(str(number))
+        timers.set(timer, float(number))
+        timers.stop(timer)
+        assert len(timers) <= 2 * 1 + 1024 + 1
+    assert timers.due(1e9) == "kept"

@@ -1,0 +1,180 @@
+"""Ways: one block reaches one node by TCP and the next by WebSocket; no way that asks DNS asks it about an onion."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import pytest
+import trio
+import trio.testing
+
+from tests.socks5 import Socks5Server, open_server
+from tests.support import Note, identity, make_manager, port_of
+from triolight import (
+    ConnectError,
+    DisconnectCode,
+    DisconnectReason,
+    KeepState,
+    NodeAddress,
+    Proxy,
+    Way,
+    open_peer_nursery,
+    reasons,
+)
+from triolight.address import descriptor_of
+from triolight.testing import SimulatedNetwork
+from triolight.ways import PROXY_PATIENCE, DialWay, ProxyWay, Refused, Tcp, way_of
+from triolight.websocket import WebSocketListener, WebSocketStream, WebSocketWay, dial_websocket
+
+ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
+
+
+class NoNames(trio.abc.HostnameResolver):
+    """Fails the test if anything is resolved."""
+
+    async def getaddrinfo(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise AssertionError(f"resolved {arguments}")
+
+    async def getnameinfo(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise AssertionError(f"resolved {arguments}")
+
+
+async def test_one_block_one_node_by_tcp_and_the_next_by_websocket() -> None:
+    with trio.fail_after(20):
+        async with (
+            open_peer_nursery(make_manager(1)) as peers,
+            open_peer_nursery(make_manager(2)) as by_tcp,
+            open_peer_nursery(make_manager(3)) as by_websocket,
+            by_websocket.subscribe(Note) as notes,
+        ):
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            await by_websocket.listen_on(*map(WebSocketListener, listeners))
+            port = int(listeners[0].socket.getsockname()[1])
+            plain = await peers.connect(NodeAddress(identity(2), "127.0.0.1", await port_of(by_tcp)))
+            framed = await peers.connect(NodeAddress(identity(3), "127.0.0.1", port), way=WebSocketWay())
+            assert isinstance(framed._session.descriptor.stream, WebSocketStream)
+            assert isinstance(plain._session.descriptor.stream, trio.SocketStream)
+            await framed.send(Note(payload=b"in a frame"))
+            assert (await anext(notes))[1] == Note(payload=b"in a frame")
+            assert await plain.ping() >= 0
+
+
+async def test_a_kept_node_has_a_way_of_its_own(autojump_clock: trio.testing.MockClock) -> None:
+    network = SimulatedNetwork(1)
+    here, there = network.host("here"), network.host("there")
+    over = WebSocketWay(DialWay(here.dial), lambda size: bytes(size))
+    async with (
+        open_peer_nursery(make_manager(1), dial=here.dial) as peers,
+        open_peer_nursery(make_manager(2)) as far,
+    ):
+        await far.listen_on(WebSocketListener(await there.listen(9735)))
+        kept = peers.keep(NodeAddress(identity(2), there.address, 9735), way=over)
+        assert (kept.way, kept.proxy) == (over, None)
+        peer = await kept.wait_connected()
+        assert peer is not None
+        assert isinstance(peer._session.descriptor.stream, WebSocketStream)
+        assert peers.keep(NodeAddress(identity(2), there.address, 9736)) is kept
+        assert kept.way == over
+        assert kept.state is KeepState.CONNECTED
+
+
+async def test_a_websocket_through_a_proxy_has_the_proxys_patience_and_faults() -> None:
+    with trio.fail_after(20):
+        async with (
+            open_peer_nursery(make_manager(2)) as far,
+            open_server(Socks5Server()) as server,
+            open_peer_nursery(make_manager(1)) as peers,
+        ):
+            listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            await far.listen_on(*map(WebSocketListener, listeners))
+            server.table = {(ONION, 9735): int(listeners[0].socket.getsockname()[1])}
+            way = WebSocketWay(ProxyWay(Proxy("127.0.0.1", server.port)))
+            assert (way.patience, way.proxied) == (PROXY_PATIENCE, True)
+            trio.socket.set_custom_hostname_resolver(NoNames())
+            peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), way=way)
+            assert isinstance(peer._session.descriptor.stream, WebSocketStream)
+            with pytest.raises(ConnectError) as refused:
+                await peers.connect(NodeAddress(identity(3), ONION, 9736), way=way)
+            assert refused.value.reason.code is DisconnectCode.PROXY_FAILED
+
+
+@pytest.mark.parametrize("host", [ONION, ONION.upper(), ONION + ".", "x.onion"])
+async def test_no_resolver_hears_of_an_onion(host: str) -> None:
+    trio.socket.set_custom_hostname_resolver(NoNames())
+    for way in (Tcp(), WebSocketWay()):
+        assert way.refusal(host) is not None
+        with pytest.raises(Refused, match="only reached through a proxy") as refused:
+            await way.open(identity(2), host, 9735)
+        assert refused.value.reason.code is DisconnectCode.ADDRESS_REFUSED
+    with pytest.raises(OSError, match="only reached through a proxy"):
+        await dial_websocket(host, 9735)
+
+
+async def test_onions_are_refused_before_a_dial_is_made(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as peers:
+        for way in (None, Tcp(), WebSocketWay()):
+            with pytest.raises(ConnectError) as refused:
+                await peers.connect(NodeAddress(identity(2), ONION, 9735), way=way)
+            assert refused.value.reason.code is DisconnectCode.ADDRESS_REFUSED
+        assert peers.statistics().handshake_failures == {DisconnectCode.ADDRESS_REFUSED: 3}
+
+
+class Inward(trio.abc.HostnameResolver):
+    """Every name leads inside."""
+
+    async def getaddrinfo(self, host: Any, port: Any, *arguments: Any, **options: Any) -> list[Any]:
+        return [(trio.socket.AF_INET, trio.socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    async def getnameinfo(self, *arguments: Any, **options: Any) -> NoReturn:
+        raise AssertionError
+
+
+@pytest.mark.parametrize("way", [Tcp(), WebSocketWay(), WebSocketWay(WebSocketWay())])
+async def test_an_announced_name_leads_nowhere_private_on_any_way(way: Way) -> None:
+    asked: list[Any] = []
+
+    def admit(node_id: bytes, address: Any) -> DisconnectReason:
+        asked.append((node_id, address))
+        return reasons.private_address()
+
+    trio.socket.set_custom_hostname_resolver(Inward())
+    with pytest.raises(Refused, match="private address"):
+        await way.learned(admit).open(identity(2), "node.example", 9735)
+    assert asked == [(identity(2), descriptor_of("127.0.0.1", 9735))]
+
+
+async def test_a_way_of_an_applications_own(autojump_clock: trio.testing.MockClock) -> None:
+    """Any stream will do."""
+
+    class Wire(Way):
+        async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
+            ours, theirs = trio.testing.lockstep_stream_pair()
+            nursery.start_soon(far.attach, theirs)
+            return ours
+
+    async with (
+        open_peer_nursery(make_manager(1)) as peers,
+        open_peer_nursery(make_manager(2)) as far,
+        trio.open_nursery() as nursery,
+    ):
+        peer = await peers.connect(NodeAddress(identity(2), "anywhere", 1), way=Wire())
+        assert await peer.ping() >= 0
+
+
+async def test_a_proxy_and_a_way_are_one_too_many(autojump_clock: trio.testing.MockClock) -> None:
+    address = NodeAddress(identity(2), "127.0.0.1", 1)
+    async with open_peer_nursery(make_manager(1)) as peers:
+        with pytest.raises(ValueError, match="not by both"):
+            await peers.connect(address, proxy=Proxy("127.0.0.1", 1), way=Tcp())
+        with pytest.raises(ValueError, match="not by both"):
+            peers.keep(address, proxy=Proxy("127.0.0.1", 1), way=Tcp())
+
+
+def test_ways_that_are_alike_are_equal() -> None:
+    async def dial(host: str, port: int) -> NoReturn:
+        raise OSError
+
+    assert way_of(None) == way_of(trio.open_tcp_stream) == Tcp()
+    assert way_of(dial) == DialWay(dial) != DialWay(dial_websocket)
+    assert ProxyWay(Proxy("127.0.0.1", 1)) == ProxyWay(Proxy("127.0.0.1", 1)) != ProxyWay(Proxy("127.0.0.1", 2))
+    assert WebSocketWay() == WebSocketWay(Tcp()) != WebSocketWay(DialWay(dial))
