@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, TypeVar, cast, overload
 
@@ -151,7 +152,8 @@ class Block:
         return link
 
     def _start_deliverer(self, session: Session) -> None:
-        self._opened(self._streams).start_soon(self._run_deliverer, session, name="peer deliverer")
+        drained = partial(self.parts.events_in.send, InboxDrained(session))
+        self._opened(self._streams).start_soon(session.mailbox.deliver, drained, name="peer deliverer")
 
     # The order of a block's life.
 
@@ -245,7 +247,7 @@ class Block:
         try:
             async with trio.open_nursery() as nursery:
                 descriptor.task_scope = nursery.cancel_scope
-                nursery.start_soon(self._run_writer, link, nursery.cancel_scope, name="peer writer")
+                nursery.start_soon(write_stream, link, parts.events_in, nursery.cancel_scope, name="peer writer")
                 try:
                     await parts.events_in.send(Attached(link))
                     closed = await read_stream(link, parts.events_in, parts.present.links)
@@ -276,19 +278,6 @@ class Block:
         self._running -= 1
         if not self._running and self._all_gone is not None:
             self._all_gone.set()
-
-    @trio.lowlevel.enable_ki_protection
-    async def _run_writer(self, link: Link, task_scope: trio.CancelScope) -> None:
-        await write_stream(link, self.parts.events_in)
-        # Nothing more will be written: whatever else this peer's task does, it need not go on.
-        task_scope.cancel(reason="written out")
-
-    @trio.lowlevel.enable_ki_protection
-    async def _run_deliverer(self, session: Session) -> None:
-        async def drained() -> None:
-            await self.parts.events_in.send(InboxDrained(session))
-
-        await session.mailbox.deliver(drained)
 
     @trio.lowlevel.enable_ki_protection
     async def _abandon(self, link: Link) -> None:

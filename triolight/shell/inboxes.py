@@ -137,8 +137,9 @@ class Mailbox:
         """Somebody has joined, or left."""
         self._known.clear()
 
+    @trio.lowlevel.enable_ki_protection
     async def deliver(self, drained: Callable[[], Awaitable[None]]) -> None:
-        """The deliverer: what found no room, in order, to each subscriber as it makes room; `drained` after the last.
+        """The deliverer's task: what found no room, in order, to each subscriber as it makes room; `drained` after the last.
 
         Returns when nothing more comes. Its subscribers hear that there is no more, also if it is cancelled.
         """

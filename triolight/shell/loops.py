@@ -42,8 +42,10 @@ async def read_stream(link: Link, events_in: EventsIn, crowd: Sized) -> Disconne
             await events_in.send(event)
 
 
-async def write_stream(link: Link, events_in: EventsIn) -> None:
-    """Writes what the manager gives, until it gives no more and all is written, or the writer's deadline is over."""
+@trio.lowlevel.enable_ki_protection
+async def write_stream(link: Link, events_in: EventsIn, task_scope: trio.CancelScope) -> None:
+    """The writer's task: writes what the manager gives, until it gives no more and all is written, or the writer's
+    deadline is over. Then whatever else the stream's task does is cancelled, by its scope."""
 
     async def report(count: int) -> None:
         event = SpaceToWrite(link, count)
@@ -54,3 +56,5 @@ async def write_stream(link: Link, events_in: EventsIn) -> None:
 
     with link.descriptor.writer_scope:
         await link.descriptor.write_out(report)
+    # Nothing more will be written: the others need not go on.
+    task_scope.cancel(reason="written out")
