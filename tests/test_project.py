@@ -219,8 +219,27 @@ PUBLIC = {
 
 
 def test_the_public_names_are_exactly_these() -> None:
-    modules = {*(floor.partition("/")[0] for floor in FLOORS), "annotations"}
-    assert {name for name in vars(triolight) if not name.startswith("_")} - modules == PUBLIC
+    assert {*triolight.__all__} == PUBLIC
+    assert len(triolight.__all__) == len(PUBLIC)
+    assert {*dir(triolight)} >= PUBLIC
+    # What type checkers are told is what there is at run time.
+    checked: dict[str, str] = {}
+    for statement in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text())):
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("triolight."):
+            checked |= {alias.name: str(statement.module) for alias in statement.names}
+    assert checked.keys() == PUBLIC
+    for name, module in checked.items():
+        assert getattr(triolight, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        triolight.Nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("floor", WITHOUT_TRIO)
+def test_what_stands_above_the_line_loads_no_trio(floor: str) -> None:
+    name = f"triolight.{floor.replace('/', '.').removesuffix('.__init__')}"
+    program = f"import sys, {name}; print('trio' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_the_reasons_are_documented() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -178,3 +180,19 @@ def test_ways_that_are_alike_are_equal() -> None:
     assert way_of(dial) == DialWay(dial) != DialWay(dial_websocket)
     assert ProxyWay(Proxy("127.0.0.1", 1)) == ProxyWay(Proxy("127.0.0.1", 1)) != ProxyWay(Proxy("127.0.0.1", 2))
     assert WebSocketWay() == WebSocketWay(Tcp()) != WebSocketWay(DialWay(dial))
+
+
+async def test_the_guides_own_way_reaches_a_node(tmp_path: Path) -> None:
+    source = (Path(__file__).parent.parent / "docs" / "ways.md").read_text()
+    found = re.search(r"^```python\n(.*?)^```", source, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    scope: dict[str, Any] = {}
+    exec(compile(found.group(1), "docs/ways.md", "exec"), scope)
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as peers, open_peer_nursery(make_manager(2)) as far:
+            socket = trio.socket.socket(trio.socket.AF_UNIX)
+            await socket.bind(str(tmp_path / identity(2).hex()))
+            socket.listen()
+            await far.listen_on(trio.SocketListener(socket))
+            peer = await peers.connect(NodeAddress(identity(2), "here", 1), way=scope["UnixSockets"](str(tmp_path)))
+            assert await peer.ping() >= 0

@@ -1,70 +1,240 @@
 """triolight: the Lightning Network's peer layer for Python and Trio. This file only shows what is public.
 
 ``open_peer_nursery`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define
-messages.
+messages. Names are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
 """
 
 from __future__ import annotations
 
-from triolight.address import NodeAddress as NodeAddress
-from triolight.descriptor import StreamDescriptor as StreamDescriptor
-from triolight.errors import ConnectError as ConnectError
-from triolight.errors import DecodeError as DecodeError
-from triolight.errors import DisconnectCode as DisconnectCode
-from triolight.errors import DisconnectReason as DisconnectReason
-from triolight.errors import EventsLost as EventsLost
-from triolight.errors import PeerClosed as PeerClosed
-from triolight.errors import PeerHandleError as PeerHandleError
-from triolight.errors import QueueFull as QueueFull
-from triolight.errors import Side as Side
-from triolight.errors import TriolightError as TriolightError
-from triolight.features import Features as Features
-from triolight.handlers import BaseMessageHandler as BaseMessageHandler
-from triolight.handlers import ChannelMessageHandler as ChannelMessageHandler
-from triolight.handlers import CustomMessageHandler as CustomMessageHandler
-from triolight.handlers import DisconnectPeer as DisconnectPeer
-from triolight.handlers import DisconnectPeerWithWarning as DisconnectPeerWithWarning
-from triolight.handlers import ErroringMessageHandler as ErroringMessageHandler
-from triolight.handlers import HandleError as HandleError
-from triolight.handlers import IgnoreAndLog as IgnoreAndLog
-from triolight.handlers import IgnoreDuplicateGossip as IgnoreDuplicateGossip
-from triolight.handlers import IgnoreError as IgnoreError
-from triolight.handlers import IgnoringMessageHandler as IgnoringMessageHandler
-from triolight.handlers import MessageHandler as MessageHandler
-from triolight.handlers import OnionMessageHandler as OnionMessageHandler
-from triolight.handlers import RoutingMessageHandler as RoutingMessageHandler
-from triolight.handlers import SendErrorMessage as SendErrorMessage
-from triolight.handlers import SendMessages as SendMessages
-from triolight.handlers import SendWarningMessage as SendWarningMessage
-from triolight.handlers import UpdateHtlcs as UpdateHtlcs
-from triolight.keys import node_id as node_id
-from triolight.logger import Level as Level
-from triolight.logger import Logger as Logger
-from triolight.logger import NullLogger as NullLogger
-from triolight.logger import Record as Record
-from triolight.logger import StdlibLogger as StdlibLogger
-from triolight.nursery import PeerNursery as PeerNursery
-from triolight.nursery import open_peer_nursery as open_peer_nursery
-from triolight.peer_manager import PeerDetails as PeerDetails
-from triolight.peer_manager import PeerManager as PeerManager
-from triolight.peer_manager import PeerObserver as PeerObserver
-from triolight.peer_manager import SocketDescriptor as SocketDescriptor
-from triolight.policy import Allowance as Allowance
-from triolight.policy import Policy as Policy
-from triolight.policy import Population as Population
-from triolight.proxy import Proxy as Proxy
-from triolight.replay import Happening as Happening
-from triolight.replay import Replay as Replay
-from triolight.replay import TapeError as TapeError
-from triolight.replay import TapeMismatch as TapeMismatch
-from triolight.shell.inboxes import Inbox as Inbox
-from triolight.shell.keep import KeepState as KeepState
-from triolight.shell.keep import KeptPeer as KeptPeer
-from triolight.shell.news import PeerConnected as PeerConnected
-from triolight.shell.news import PeerDisconnected as PeerDisconnected
-from triolight.shell.news import PeerEvents as PeerEvents
-from triolight.shell.peer import Peer as Peer
-from triolight.shell.statistics import PeersStatistics as PeersStatistics
-from triolight.shell.statistics import PeerStatistics as PeerStatistics
-from triolight.tape import Tape as Tape
-from triolight.ways import Way as Way
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from triolight.address import NodeAddress as NodeAddress
+    from triolight.descriptor import StreamDescriptor as StreamDescriptor
+    from triolight.errors import ConnectError as ConnectError
+    from triolight.errors import DecodeError as DecodeError
+    from triolight.errors import DisconnectCode as DisconnectCode
+    from triolight.errors import DisconnectReason as DisconnectReason
+    from triolight.errors import EventsLost as EventsLost
+    from triolight.errors import PeerClosed as PeerClosed
+    from triolight.errors import PeerHandleError as PeerHandleError
+    from triolight.errors import QueueFull as QueueFull
+    from triolight.errors import Side as Side
+    from triolight.errors import TriolightError as TriolightError
+    from triolight.features import Features as Features
+    from triolight.handlers import BaseMessageHandler as BaseMessageHandler
+    from triolight.handlers import ChannelMessageHandler as ChannelMessageHandler
+    from triolight.handlers import CustomMessageHandler as CustomMessageHandler
+    from triolight.handlers import DisconnectPeer as DisconnectPeer
+    from triolight.handlers import DisconnectPeerWithWarning as DisconnectPeerWithWarning
+    from triolight.handlers import ErroringMessageHandler as ErroringMessageHandler
+    from triolight.handlers import HandleError as HandleError
+    from triolight.handlers import IgnoreAndLog as IgnoreAndLog
+    from triolight.handlers import IgnoreDuplicateGossip as IgnoreDuplicateGossip
+    from triolight.handlers import IgnoreError as IgnoreError
+    from triolight.handlers import IgnoringMessageHandler as IgnoringMessageHandler
+    from triolight.handlers import MessageHandler as MessageHandler
+    from triolight.handlers import OnionMessageHandler as OnionMessageHandler
+    from triolight.handlers import RoutingMessageHandler as RoutingMessageHandler
+    from triolight.handlers import SendErrorMessage as SendErrorMessage
+    from triolight.handlers import SendMessages as SendMessages
+    from triolight.handlers import SendWarningMessage as SendWarningMessage
+    from triolight.handlers import UpdateHtlcs as UpdateHtlcs
+    from triolight.keys import node_id as node_id
+    from triolight.logger import Level as Level
+    from triolight.logger import Logger as Logger
+    from triolight.logger import NullLogger as NullLogger
+    from triolight.logger import Record as Record
+    from triolight.logger import StdlibLogger as StdlibLogger
+    from triolight.nursery import PeerNursery as PeerNursery
+    from triolight.nursery import open_peer_nursery as open_peer_nursery
+    from triolight.peer_manager import PeerDetails as PeerDetails
+    from triolight.peer_manager import PeerManager as PeerManager
+    from triolight.peer_manager import PeerObserver as PeerObserver
+    from triolight.peer_manager import SocketDescriptor as SocketDescriptor
+    from triolight.policy import Allowance as Allowance
+    from triolight.policy import Policy as Policy
+    from triolight.policy import Population as Population
+    from triolight.proxy import Proxy as Proxy
+    from triolight.replay import Happening as Happening
+    from triolight.replay import Replay as Replay
+    from triolight.replay import TapeError as TapeError
+    from triolight.replay import TapeMismatch as TapeMismatch
+    from triolight.shell.inboxes import Inbox as Inbox
+    from triolight.shell.keep import KeepState as KeepState
+    from triolight.shell.keep import KeptPeer as KeptPeer
+    from triolight.shell.news import PeerConnected as PeerConnected
+    from triolight.shell.news import PeerDisconnected as PeerDisconnected
+    from triolight.shell.news import PeerEvents as PeerEvents
+    from triolight.shell.peer import Peer as Peer
+    from triolight.shell.statistics import PeersStatistics as PeersStatistics
+    from triolight.shell.statistics import PeerStatistics as PeerStatistics
+    from triolight.tape import Tape as Tape
+    from triolight.ways import Way as Way
+
+__all__ = [
+    "Allowance",
+    "BaseMessageHandler",
+    "ChannelMessageHandler",
+    "ConnectError",
+    "CustomMessageHandler",
+    "DecodeError",
+    "DisconnectCode",
+    "DisconnectPeer",
+    "DisconnectPeerWithWarning",
+    "DisconnectReason",
+    "ErroringMessageHandler",
+    "EventsLost",
+    "Features",
+    "HandleError",
+    "Happening",
+    "IgnoreAndLog",
+    "IgnoreDuplicateGossip",
+    "IgnoreError",
+    "IgnoringMessageHandler",
+    "Inbox",
+    "KeepState",
+    "KeptPeer",
+    "Level",
+    "Logger",
+    "MessageHandler",
+    "NodeAddress",
+    "NullLogger",
+    "OnionMessageHandler",
+    "Peer",
+    "PeerClosed",
+    "PeerConnected",
+    "PeerDetails",
+    "PeerDisconnected",
+    "PeerEvents",
+    "PeerHandleError",
+    "PeerManager",
+    "PeerNursery",
+    "PeerObserver",
+    "PeerStatistics",
+    "PeersStatistics",
+    "Policy",
+    "Population",
+    "Proxy",
+    "QueueFull",
+    "Record",
+    "Replay",
+    "RoutingMessageHandler",
+    "SendErrorMessage",
+    "SendMessages",
+    "SendWarningMessage",
+    "Side",
+    "SocketDescriptor",
+    "StdlibLogger",
+    "StreamDescriptor",
+    "Tape",
+    "TapeError",
+    "TapeMismatch",
+    "TriolightError",
+    "UpdateHtlcs",
+    "Way",
+    "node_id",
+    "open_peer_nursery",
+]
+
+_HOMES = {
+    name: home
+    for home, names in {
+        "address": ("NodeAddress",),
+        "descriptor": ("StreamDescriptor",),
+        "errors": (
+            "ConnectError",
+            "DecodeError",
+            "DisconnectCode",
+            "DisconnectReason",
+            "EventsLost",
+            "PeerClosed",
+            "PeerHandleError",
+            "QueueFull",
+            "Side",
+            "TriolightError",
+        ),
+        "features": ("Features",),
+        "handlers": (
+            "BaseMessageHandler",
+            "ChannelMessageHandler",
+            "CustomMessageHandler",
+            "DisconnectPeer",
+            "DisconnectPeerWithWarning",
+            "ErroringMessageHandler",
+            "HandleError",
+            "IgnoreAndLog",
+            "IgnoreDuplicateGossip",
+            "IgnoreError",
+            "IgnoringMessageHandler",
+            "MessageHandler",
+            "OnionMessageHandler",
+            "RoutingMessageHandler",
+            "SendErrorMessage",
+            "SendMessages",
+            "SendWarningMessage",
+            "UpdateHtlcs",
+        ),
+        "keys": ("node_id",),
+        "logger": (
+            "Level",
+            "Logger",
+            "NullLogger",
+            "Record",
+            "StdlibLogger",
+        ),
+        "nursery": (
+            "PeerNursery",
+            "open_peer_nursery",
+        ),
+        "peer_manager": (
+            "PeerDetails",
+            "PeerManager",
+            "PeerObserver",
+            "SocketDescriptor",
+        ),
+        "policy": (
+            "Allowance",
+            "Policy",
+            "Population",
+        ),
+        "proxy": ("Proxy",),
+        "replay": (
+            "Happening",
+            "Replay",
+            "TapeError",
+            "TapeMismatch",
+        ),
+        "shell.inboxes": ("Inbox",),
+        "shell.keep": (
+            "KeepState",
+            "KeptPeer",
+        ),
+        "shell.news": (
+            "PeerConnected",
+            "PeerDisconnected",
+            "PeerEvents",
+        ),
+        "shell.peer": ("Peer",),
+        "shell.statistics": (
+            "PeerStatistics",
+            "PeersStatistics",
+        ),
+        "tape": ("Tape",),
+        "ways": ("Way",),
+    }.items()
+    for name in names
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(f"triolight.{home}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

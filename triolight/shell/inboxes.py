@@ -139,10 +139,7 @@ class Mailbox:
 
     @trio.lowlevel.enable_ki_protection
     async def deliver(self, drained: Callable[[], Awaitable[None]]) -> None:
-        """The deliverer's task: what found no room, in order, to each subscriber as it makes room; `drained` after the last.
-
-        Returns when nothing more comes. Its subscribers hear that there is no more, also if it is cancelled.
-        """
+        """The deliverer's task: what found no room, in order, to each subscriber as it makes room."""
         try:
             with self.scope:
                 async for delivery in self._arrived:
