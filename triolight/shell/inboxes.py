@@ -139,7 +139,11 @@ class Mailbox:
 
     @trio.lowlevel.enable_ki_protection
     async def deliver(self, drained: Callable[[], Awaitable[None]]) -> None:
-        """The deliverer's task: what found no room, in order, to each subscriber as it makes room."""
+        """The deliverer's task: what found no room, in order, to each subscriber as it makes room.
+
+        `drained` is called when all of it is delivered. Returns when nothing more comes. Its subscribers hear that
+        there is no more, also if it is cancelled.
+        """
         try:
             with self.scope:
                 async for delivery in self._arrived:
