@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from triolight.address import NodeAddress as NodeAddress
     from triolight.descriptor import StreamDescriptor as StreamDescriptor
-    from triolight.errors import ConnectError as ConnectError
     from triolight.errors import DecodeError as DecodeError
     from triolight.errors import DisconnectCode as DisconnectCode
     from triolight.errors import DisconnectReason as DisconnectReason
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from triolight.policy import Policy as Policy
     from triolight.policy import Population as Population
     from triolight.proxy import Proxy as Proxy
+    from triolight.reasons import ConnectError as ConnectError
     from triolight.replay import Happening as Happening
     from triolight.replay import Replay as Replay
     from triolight.replay import TapeError as TapeError
@@ -206,6 +206,7 @@ _HOMES = {
             "TapeError",
             "TapeMismatch",
         ),
+        "reasons": ("ConnectError",),
         "shell.inboxes": ("Inbox",),
         "shell.keep": (
             "KeepState",

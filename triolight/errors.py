@@ -5,7 +5,8 @@ The tree::
     TriolightError
     ├── DecodeError        bytes that are not the message they claim to be (a peer's fault)
     ├── PeerHandleError    a connection the PeerManager has given up, or a descriptor it does not know
-    ├── ConnectError       a dial that did not end with both Inits; .reason tells the phase, .init what the peer said
+    ├── ConnectError       a dial that did not end with both Inits; .reason tells the phase, .init what the peer said.
+    │                      It knows a message, and so stands in reasons.py
     ├── PeerClosed         a call on a peer whose connection has ended; .reason tells why
     ├── QueueFull          PeerManager.send_message: so much waits for this peer that no more is taken
     └── EventsLost         a reader of peer events fell behind; start again from a snapshot
@@ -18,10 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from triolight.messages import Init
+from typing import Any, Final
 
 
 class Side(StrEnum):
@@ -175,18 +173,6 @@ class PeerHandleError(TriolightError):
     def __init__(self, reason: DisconnectReason) -> None:
         super().__init__(reason)
         self.reason: Final = reason
-
-    def __str__(self) -> str:
-        return str(self.reason)
-
-
-class ConnectError(TriolightError):
-    """A dial that did not end with both Inits. `reason` tells in which phase; `init` is the peer's Init if one came."""
-
-    def __init__(self, reason: DisconnectReason, init: Init | None = None) -> None:
-        super().__init__(reason, init)
-        self.reason: Final = reason
-        self.init: Final = init
 
     def __str__(self) -> str:
         return str(self.reason)

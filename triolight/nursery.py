@@ -21,13 +21,14 @@ import trio
 from triolight import reasons
 from triolight.address import Address, NodeAddress, descriptor_of
 from triolight.descriptor import DRAIN_SECONDS, remote_address
-from triolight.errors import ConnectError, PeerClosed
+from triolight.errors import PeerClosed
 from triolight.keys import is_point
 from triolight.logger import Area
 from triolight.messages import Message, NodeAnnouncement, UnknownMessage
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
+from triolight.reasons import ConnectError
 from triolight.shell.admission import Admission
 from triolight.shell.dials import Asked, DialHooks, Dialling, Dials
 from triolight.shell.events import (

@@ -1,16 +1,31 @@
-"""Every reason that we give for an end: its code, whose doing it was, and its words. Decides nothing and knows nobody.
+"""Every reason that we give for an end: its code, whose doing it was, its words; and the error that a dial ends with.
 
 Whoever decides that a connection ends, or never begins, takes the reason from here, so that one cause has one code and
-one text: the peer's last word, the log, `PeerDisconnected`, `wait_closed` and `ConnectError` all show it. Text that is
-not ours is made printable here. Times are seconds.
+one text: the peer's last word, the log, `PeerDisconnected`, `wait_closed` and `ConnectError` all show it. Nothing is
+decided here. Text that is not ours is made printable here. Times are seconds.
 """
 
 from __future__ import annotations
 
 import socket
+from typing import Final
 
-from triolight.errors import DisconnectCode, DisconnectReason, Side
+from triolight.errors import DisconnectCode, DisconnectReason, Side, TriolightError
+from triolight.messages import Init
 from triolight.text import printable, system_words
+
+
+class ConnectError(TriolightError):
+    """A dial that did not end with both Inits. `reason` tells in which phase; `init` is the peer's Init if one came."""
+
+    def __init__(self, reason: DisconnectReason, init: Init | None = None) -> None:
+        super().__init__(reason, init)
+        self.reason: Final = reason
+        self.init: Final = init
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
 
 # Asked for.
 

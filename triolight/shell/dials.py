@@ -13,9 +13,10 @@ import trio
 
 from triolight import reasons
 from triolight.address import Address, NodeAddress, descriptor_of
-from triolight.errors import ConnectError, DisconnectReason
+from triolight.errors import DisconnectReason
 from triolight.messages import Init
 from triolight.proxy import ProxyError
+from triolight.reasons import ConnectError
 from triolight.shell.admission import Admission
 from triolight.shell.link import Link
 from triolight.shell.peer import Peer, Present

@@ -14,10 +14,11 @@ from typing import Final
 import trio
 
 from triolight.address import DnsAddress, IPv4Address, IPv6Address, NodeAddress, TorV3Address, descriptor_of
-from triolight.errors import ConnectError, DisconnectReason
+from triolight.errors import DisconnectReason
 from triolight.gossip import addresses_of
 from triolight.messages import NodeAnnouncement
 from triolight.proxy import Proxy
+from triolight.reasons import ConnectError
 from triolight.shell.dials import Asked
 from triolight.shell.peer import Peer
 from triolight.ways import ProxyWay, Way

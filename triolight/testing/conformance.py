@@ -21,7 +21,7 @@ import trio
 
 from triolight import gossip
 from triolight.address import NodeAddress, descriptor_of
-from triolight.errors import ConnectError, DecodeError, DisconnectCode, DisconnectReason, Side
+from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, Side
 from triolight.features import Features
 from triolight.keys import SecretKey
 from triolight.messages import (
@@ -45,6 +45,7 @@ from triolight.messages import (
     Warning,
 )
 from triolight.peer_manager import SocketDescriptor
+from triolight.reasons import ConnectError
 from triolight.testing.scripted import ScriptedPeer, ScriptFailed, scripted_peer
 from triolight.text import printable
 from triolight.ways import way_of

@@ -17,11 +17,12 @@ from typing import Any, Final, Literal, TypeVar
 
 import trio
 
-from triolight.errors import ConnectError, DecodeError
+from triolight.errors import DecodeError
 from triolight.keys import SecretKey
 from triolight.messages import BOLT, Error, Init, Message, Registry, UnknownMessage, Warning
 from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.nursery import PeerNursery
+from triolight.reasons import ConnectError
 from triolight.testing.network import Conditions, SimulatedNetwork
 from triolight.text import printable
 
