@@ -44,9 +44,10 @@ from triolight import (
     Tape,
     open_peer_nursery,
 )
-from triolight.errors import DecodeError, printable
+from triolight.errors import DecodeError
 from triolight.messages import Error, Message, Ping, Pong, Stfu, UnknownMessage, Warning
 from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork, derive, run_seeded
+from triolight.text import printable
 
 SEEDS: Final = range(8)
 PORT: Final = 9735
