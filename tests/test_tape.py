@@ -201,6 +201,36 @@ async def test_what_handlers_answer_is_part_of_it(kind: Kind, last: int, tmp_pat
     assert features == [chan.provided_init_features(b"").to_bytes()]
 
 
+class Insists(ChannelMessageHandler):
+    """Calls the manager from inside, in vain, and goes on as if nothing were."""
+
+    manager: PeerManager
+
+    def handle_channel_ready(self, node_id: bytes, message: ChannelReady) -> SendWarningMessage:
+        with suppress(PeerHandleError):
+            self.manager.send_message(identity(9), Note(payload=b"to nobody"))
+        self.manager.send_message(node_id, Note(payload=b"to you"))
+        return SendWarningMessage(Warning(data=b"hm"))
+
+
+@kinds
+async def test_a_call_from_inside_that_fails_is_over_when_it_has(
+    kind: Kind, tmp_path: Path, autojump_clock: Any
+) -> None:
+    """What is asked and called after it belongs to who made it, not to it."""
+    chan = Insists()
+    manager = chan.manager = make_manager(1, chan=chan)
+    tape = Tape(tmp_path / "tape", kind=kind)
+    async with open_peer_nursery(manager, tape=tape) as peers, scripted_peer(peers, messages=MESSAGES) as peer:
+        await peer.exchange_inits()
+        await peer.send(ChannelReady(channel_id=bytes(32), second_per_commitment_point=identity(1)), Ping())
+        heard = [await peer.expect(Note), await peer.expect(Warning)]
+    sent = said(played(tape.path), "sent")
+    assert [one for one in sent if one[:2] in (b"\0\1", Note.type.to_bytes(2, "big"))][:2] == [
+        one.encode() for one in heard
+    ]
+
+
 class Odd(ChannelMessageHandler, RoutingMessageHandler):
     """Its answer to a channel_ready, and the events that it then has, in whatever form."""
 

@@ -272,9 +272,10 @@ class Tape(Seams):
                 self._write({"out": what["of"], "data": result.hex()})  # act one, for the caller to write
         finally:
             self._frames.pop()
-        if asked is not None:
-            self._write({"return": name})
-        elif name == "process_events":
+            if asked is not None:
+                # Also of one that has raised: what is asked next is not asked in it.
+                self._write({"return": name})
+        if asked is None and name == "process_events":
             # No more than a turn is lost with us.
             self._write({"return": name})
             self._flush()
