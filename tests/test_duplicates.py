@@ -43,7 +43,9 @@ def crossed() -> tuple[Node, Node, Wire, Wire, Chan]:
     handler = Chan()
     larger, smaller = node(LARGER, chan=handler), node(SMALLER)
     seen = Parking()
-    larger.manager._observer = larger.seen = seen
+    larger.manager.release()
+    larger.manager.drive(seen, lambda: None, lambda: 0.0)
+    larger.seen = seen
     kept = connect(smaller, larger)
     later = wire(larger, smaller)
     later.run()

@@ -6,9 +6,13 @@ The machine itself is tested with faults: each of MUTANTS is a manager with one 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 import types
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+import triolight
 from tests.support import MESSAGES, ListLogger, Note, Order, identity, secret
 from triolight import (
     ChannelMessageHandler,
@@ -523,86 +528,125 @@ TestPeers = Peers.TestCase
 SURE = settings(RANDOM, max_examples=100, derandomize=True, database=None, phases=[Phase.generate])
 """The same examples each time, as many as it takes."""
 
-MUTANTS: dict[str, tuple[tuple[str, str], ...]] = {
+MUTANTS: dict[str, tuple[str, str, str]] = {
     "messages are read after the end": (
-        ("                if peer.reason is not None:\n                    break\n        except", "        except"),
+        "peer_manager",
+        "                if peer.reason is not None:\n                    break\n        except",
+        "        except",
     ),
     "what was left over is read after the end": (
-        ("if peer is None or peer.reason is not None or not peer.unread:", "if peer is None or not peer.unread:"),
+        "peer_manager",
+        "if peer is None or peer.reason is not None or not peer.unread:",
+        "if peer is None or not peer.unread:",
     ),
     "what comes after the end is read": (
-        (
-            "        if peer.reason is not None:\n            return True\n        peer.connection.feed",
-            "        peer.connection.feed",
-        ),
+        "peer_manager",
+        "        if peer.reason is not None:\n            return True\n        peer.connection.feed",
+        "        peer.connection.feed",
     ),
-    "nobody hears of an end": (("self._observer.peer_ended(peer.descriptor, reason, peer.init)", "pass"),),
+    "nobody hears of an end": (
+        "peer_manager",
+        "self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)",
+        "pass",
+    ),
     "each end is told twice": (
+        "peer_manager",
+        "        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)",
         (
-            "        self._observer.peer_ended(peer.descriptor, reason, peer.init)",
-            "        self._observer.peer_ended(peer.descriptor, reason, peer.init)\n" * 2,
+            "        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)\n"
+            "        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)\n"
         ),
     ),
     "one handler alone hears of an end": (
-        (
-            "if connected:\n            for handler in self._handlers:",
-            "if connected:\n            for handler in self._handlers[:1]:",
-        ),
+        "peer_manager",
+        "if connected:\n            for handler in self._handlers:",
+        "if connected:\n            for handler in self._handlers[:1]:",
     ),
     "no handler hears of an end": (
-        ("if connected:\n            for handler in self._handlers:", "if connected:\n            for handler in ():"),
+        "peer_manager",
+        "if connected:\n            for handler in self._handlers:",
+        "if connected:\n            for handler in ():",
     ),
     "the older of two is not ended": (
-        (
-            "elif not crossing:\n            self._end(other, reasons.duplicate())",
-            "elif not crossing:\n            pass",
-        ),
+        "peer_manager",
+        "elif not crossing:\n            self._end(other, reasons.duplicate())",
+        "elif not crossing:\n            pass",
     ),
     "two connections of one node for a handler": (
+        "peer_manager",
         (
             "        for handler in self._handlers:\n"
             "            handler.peer_disconnected(peer.node_id)\n"
-            "        self._park",
-            "        self._park",
+            "        self._park"
         ),
+        "        self._park",
     ),
     "send_message has no limit": (
-        (
-            "        if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:\n            raise",
-            "        if False:\n            raise",
-        ),
+        "peer_manager",
+        "        if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:\n            raise",
+        "        if False:\n            raise",
     ),
     "reading never stops for answers": (
-        ("if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:", "if peer.held:"),
+        "peer_manager",
+        "if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:",
+        "if peer.held:",
     ),
-    "the last word is empty": (("last = _warning(reason.message)\n        elif", 'last = _warning("")\n        elif'),),
-    "there is no last word": (("            connection.queue(last)\n", "            pass\n"),),
-    "two are parked": (("        if earlier is not None:\n            self._end(earlier, reasons.duplicate())\n", ""),),
+    "the last word is empty": (
+        "peer_manager",
+        "last = _warning(reason.message)\n        elif",
+        'last = _warning("")\n        elif',
+    ),
+    "there is no last word": (
+        "peer_manager",
+        "            connection.queue(last)\n",
+        "            pass\n",
+    ),
+    "two are parked": (
+        "peer_manager",
+        "        if earlier is not None:\n            self._end(earlier, reasons.duplicate())\n",
+        "",
+    ),
     "who is parked stays for ever": (
+        "peer_manager",
         (
             "            if peer.parked is not None:\n"
             "                self._end(peer, reasons.duplicate())\n"
-            "                continue\n",
-            "            if peer.parked is not None:\n                continue\n",
+            "                continue\n"
         ),
+        "            if peer.parked is not None:\n                continue\n",
     ),
     "last words wait for ever": (
-        ("if peer.ticks > 1:\n                    self._forget_and_disconnect(peer)", "pass"),
+        "peer_manager",
+        "if peer.ticks > 1:\n                    self._forget_and_disconnect(peer)",
+        "pass",
     ),
-    "a silent peer is kept": (("elif not received or peer.awaiting", "elif peer.awaiting"),),
+    "a silent peer is kept": (
+        "peer_manager",
+        "elif not received or peer.awaiting",
+        "elif peer.awaiting",
+    ),
     "an unfinished handshake is kept": (
-        (
-            "            if peer.details is None:\n                if peer.ticks > 1:",
-            "            if peer.details is None:\n                if False:",
-        ),
+        "peer_manager",
+        "            if peer.details is None:\n                if peer.ticks > 1:",
+        "            if peer.details is None:\n                if False:",
     ),
     "who was parked does not follow": (
-        ("            self._widowed.append(peer)\n            self._mark(peer)", "            pass"),
+        "peer_manager",
+        "            self._widowed.append(peer)\n            self._mark(peer)",
+        "            pass",
     ),
-    "a refused newcomer leaves none": (("            self._widowed.append(other)\n", ""),),
-    "reading does not resume": (("        elif peer.reading != peer.may_read:", "        elif False:"),),
+    "a refused newcomer leaves none": (
+        "peer_manager",
+        "            self._widowed.append(other)\n",
+        "",
+    ),
+    "reading does not resume": (
+        "peer_manager",
+        "        elif peer.reading != peer.may_read:",
+        "        elif False:",
+    ),
 }
-"""What is wrong with the manager, and in which lines of its source."""
+"""What is wrong: in which file of ours, in place of which lines, which ones."""
 
 Step: TypeAlias = Callable[[Peers], object]
 
@@ -627,6 +671,7 @@ COURSES: dict[str, tuple[Step, ...]] = {
     "reading never stops for answers": (send("ping", stalled="far"), SETTLE),
     "who is parked stays for ever": (CROSS, lambda peers: peers.tick(2)),
     "reading does not resume": (send("large"), SETTLE),
+    "a silent peer is kept": (lambda peers: peers.stall(0, 1, 0), lambda peers: peers.a_minute(2)),
 }
 """How to get there, where chance takes long: from one connection, that 1 has dialled to 2."""
 
@@ -647,23 +692,57 @@ INVARIANTS: Final[tuple[Step, ...]] = (
 )
 
 
-def mutant(monkeypatch: pytest.MonkeyPatch, changes: tuple[tuple[str, str], ...]) -> type[PeerManager]:
-    """A PeerManager with other lines, from a module of its own."""
-    source = Path(peer_manager.__file__).read_text(encoding="utf-8")
-    for find, put in changes:
-        assert source.count(find) == 1, f"the manager's source has changed; find another place for this: {find}"
-        source = source.replace(find, put)
-    module = types.ModuleType("triolight.mutant")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there
-    exec(compile(source, "mutant", "exec"), module.__dict__)
-    found: type[PeerManager] = module.__dict__["PeerManager"]
+PACKAGE: Final = Path(peer_manager.__file__).parent
+PARTS: Final = ("peer_manager", "manager", *(f"manager.{one.stem}" for one in PACKAGE.glob("manager/[!_]*.py")))
+
+
+class Changed(SourceFileLoader):
+    """Loads a file of ours, with other lines in place of some of it."""
+
+    change: tuple[str, str] | None = None
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        source = Path(self.path).read_text(encoding="utf-8")
+        if self.change is not None:
+            find, put = self.change
+            assert source.count(find) == 1, f"{self.path} has changed; find another place for this: {find}"
+            source = source.replace(find, put)
+        return compile(source, self.path, "exec")
+
+
+def mutant(monkeypatch: pytest.MonkeyPatch, file: str, find: str, put: str) -> type[PeerManager]:
+    """A PeerManager with other lines, from modules of its own: all that it is made of is loaded anew."""
+    wanted = f"triolight.{file.replace('/', '.')}"
+
+    class Finder(MetaPathFinder):
+        def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+            name = fullname.removeprefix("triolight.")
+            if name not in PARTS:
+                return None
+            at = PACKAGE / ("manager/__init__.py" if name == "manager" else f"{name.replace('.', '/')}.py")
+            loader = Changed(fullname, str(at))
+            if fullname == wanted:
+                loader.change = find, put
+            return spec_from_file_location(fullname, at, loader=loader)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        for name in PARTS:
+            patch.delitem(sys.modules, f"triolight.{name}")
+        for name in ("manager", "peer_manager"):  # loading puts the new ones there
+            patch.setattr(triolight, name, getattr(triolight, name))
+        found: type[PeerManager] = importlib.import_module("triolight.peer_manager").PeerManager
+        # It is another one, all through; and nothing is left of it when this test is over.
+        assert wanted in sys.modules
+    assert found is not PeerManager
+    assert sys.modules["triolight.peer_manager"] is triolight.peer_manager is peer_manager
     return found
 
 
 @pytest.mark.parametrize("fault", MUTANTS)
 def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Faulty(Peers):
-        manager = mutant(monkeypatch, MUTANTS[fault])
+        manager = mutant(monkeypatch, *MUTANTS[fault])
 
     with pytest.raises((AssertionError, BaseExceptionGroup)):
         if fault in COURSES:
@@ -675,3 +754,10 @@ def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("fault", COURSES)
 def test_without_the_fault_nothing_is_found(fault: str) -> None:
     follow(Peers(), COURSES[fault])
+
+
+@pytest.mark.parametrize(("find", "why"), [("nowhere to be found", "has changed"), ("self", "has changed")])
+def test_a_fault_without_a_place_of_its_own_is_none(find: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssertionError, match=why):
+        mutant(monkeypatch, "peer_manager", find, "pass")
+    assert triolight.peer_manager is peer_manager

@@ -11,9 +11,8 @@ Nothing here costs O(peers) for one message or one event.
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from triolight import reasons
@@ -64,6 +63,11 @@ from triolight.handlers import (
 )
 from triolight.keys import SecretKey
 from triolight.logger import Level, Logger, Record, wanted_level
+from triolight.manager.seams import UNDRIVEN, Driving, Seat, Setup
+from triolight.manager.seams import PeerDetails as PeerDetails
+from triolight.manager.seams import PeerObserver as PeerObserver
+from triolight.manager.seams import Seams as Seams
+from triolight.manager.seams import SocketDescriptor as SocketDescriptor
 from triolight.messages import (
     ALL_CHANNELS,
     BOLT,
@@ -122,130 +126,6 @@ MAX_WARNING_TEXT: Final = 400
 """Characters of a warning's words."""
 PIECES_PER_WORK: Final = 16
 """Items of lists, and unknown records, that cost as much as a message: half a microsecond each."""
-
-
-class SocketDescriptor(ABC):
-    """One connection's socket, as the PeerManager sees it. One descriptor, one connection.
-
-    Two descriptors are equal if they are the same connection; an equal one may be used again only after the old one is
-    gone. Neither method may call back into the PeerManager.
-    """
-
-    @abstractmethod
-    def send_data(self, data: bytes, resume_read: bool) -> int:
-        """Takes bytes to write: how many it took, from 0 to len(data).
-
-        After a short answer, `write_buffer_space_avail` has to follow once there is room. `resume_read` says whether
-        `read_event` may be called (True) or must not be for now (False); empty `data` only says that.
-        """
-
-    @abstractmethod
-    def disconnect_socket(self) -> None:
-        """Ends the connection. What `send_data` took is still written first. The descriptor is forgotten.
-
-        Again it does nothing, and `send_data` after it raises nothing.
-        """
-
-    @abstractmethod
-    def __eq__(self, other: object) -> bool: ...
-
-    @abstractmethod
-    def __hash__(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class PeerDetails:
-    """A connected peer (Inits exchanged and accepted)."""
-
-    node_id: bytes
-    address: Address | None
-    """What the driver gave as `remote_address`."""
-    features: Features
-    """Both bitfields of its Init."""
-    init: Init
-    inbound: bool
-
-
-class PeerObserver:
-    """What a driver can watch: called from inside the manager, must not call back into it, except for
-    `hold_reading`. Defaults do nothing."""
-
-    def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
-        """The three acts are done; the Inits are on their way."""
-
-    def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
-        """Init was accepted, by us and by every handler."""
-
-    def peer_parked(self, descriptor: SocketDescriptor) -> None:
-        """Another connection with this node was dialled at the same time, and stays. This one waits, unread, in case
-        that one dies: end it after PARKED_SECONDS. `peer_connected` or `peer_ended` will follow."""
-
-    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
-        """A connected peer's connection gives way to another one, as its end would: the handlers have been told, or
-        are about to be. `peer_parked` or `peer_ended` follows; if the other one dies at once, `peer_connected`."""
-
-    def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
-        """Exactly once for each connection: the decision that it ends. Its last words may still have to be written,
-        and `disconnect_socket` follows then. `init` is the peer's, if one came."""
-
-    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
-        """A message after Init, before its handler sees it. `size` is its bytes."""
-
-    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
-        """The peer's Init fits ours; neither handlers nor a connection with the same node know of it yet. A reason
-        refuses it."""
-        return None
-
-    def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
-        """The peer has overdrawn the allowance and is not read from: call `end_throttle` after so many seconds."""
-
-    def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
-        """A pong, and the ping that it answers; None: it answers none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What else a manager's behaviour follows from, besides what it is told and what it asks."""
-
-    our_node_id: bytes
-    networks: tuple[bytes, ...]
-    messages: Registry
-    handler: MessageHandler
-    refuse_features: RefuseFeatures
-    duplicates: DuplicateRule
-    turn_work: int | None
-    allowance: Allowance | None
-    secrets: Callable[[], tuple[bytes, bytes, int]]
-    """Node secret, `ephemeral_random_data`, and how many keys were made from it so far."""
-
-
-class Seams:
-    """Everything that a manager asks while it is driven, at the place where it asks. As it stands: nothing between.
-
-    What a tape (``triolight.tape``) puts in between is called in place of what it was given.
-    """
-
-    def begin(self, manager: PeerManager, setup: Setup) -> None:
-        """The manager is driven from here on; it has no connection."""
-
-    def end(self, manager: PeerManager) -> None:
-        """The last call of `drive`'s counterpart: no connection is left."""
-
-    def handlers(self, handler: MessageHandler) -> MessageHandler:
-        return handler
-
-    def observer(self, observer: PeerObserver) -> PeerObserver:
-        return observer
-
-    def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
-        return clock
-
-    def handshake(self, descriptor: SocketDescriptor, handshake: Handshake) -> Handshake:
-        """A new connection's; its opener and sealer come from it."""
-        return handshake
-
-    def send_data(self, descriptor: SocketDescriptor) -> Callable[[bytes, bool], int]:
-        return descriptor.send_data
 
 
 _HELD_BY_DRIVER: Final = 1
@@ -382,20 +262,13 @@ class PeerManager:
         self._traces = self._log_level <= Level.TRACE
         self._messages: Final = messages
         self._given_clock: Final = clock
-        self._clock: Callable[[], float] = clock or time.monotonic
         self._unix_time: Final = unix_time
         self._last_announcement = 0
-        self._on_work = on_work
         self._refuse: Final[RefuseFeatures] = refuse_features
-        self._duplicates: DuplicateRule = duplicates
         self._given_handler: Final = message_handler
-        self._seams = Seams()
-        self._observer = PeerObserver()
+        given = replace(UNDRIVEN, clock=clock or UNDRIVEN.clock, on_work=on_work, duplicates=duplicates)
+        self._seat: Final = Seat(given)
         self._observed = False
-        self._turn_work: int | None = None
-        self._allowance: Allowance | None = None
-        self._given_duplicates: Final = duplicates
-        self._driven = False
         self._peers: dict[SocketDescriptor, _Peer] = {}
         self._by_node_id: dict[bytes, _Peer] = {}
         """Connected peers only."""
@@ -484,8 +357,8 @@ class PeerManager:
             raise ValueError("this descriptor is a connection already")
         if isinstance(remote_address, tuple):
             remote_address = descriptor_of(*remote_address)
-        handshake = self._seams.handshake(descriptor, handshake)
-        send_data = self._seams.send_data(descriptor)
+        handshake = self._seat.driving.seams.handshake(descriptor, handshake)
+        send_data = self._seat.driving.seams.send_data(descriptor)
         self._peers[descriptor] = _Peer(
             descriptor, send_data, Connection(handshake), their_node_id is None, remote_address
         )
@@ -535,9 +408,9 @@ class PeerManager:
                 peer.send_data(b"", peer.reading)
         finally:
             self._inside -= 1
-        if (self._dirty or self._news) and not self._inside and self._on_work is not None:
+        if self._dirty or self._news:
             # What was read may have been heard by a handler, and what that says is for others.
-            self._on_work()
+            self._wake()
 
     def socket_disconnected(self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None) -> None:
         """The socket died by itself, or its end is reported by the driver. An unknown descriptor: nothing happens."""
@@ -794,56 +667,50 @@ class PeerManager:
         over is in `unfinished`. A peer that overdraws the `allowance` is not read from until `end_throttle`.
         `duplicates` takes the place of the constructor's. `seams` stand between the manager and what it asks.
         """
-        if self._driven:
+        if self._seat.taken:
             raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
         if self._peers:
             raise RuntimeError("this PeerManager has connections that somebody else drives")
         seams = seams or Seams()
+        given = self._seat.given
         setup = Setup(
             our_node_id=self.our_node_id,
             networks=self._networks,
             messages=self._messages,
             handler=self._given_handler,
             refuse_features=self._refuse,
-            duplicates=duplicates or self._given_duplicates,
+            duplicates=duplicates or given.duplicates,
             turn_work=turn_work,
             allowance=allowance,
             secrets=self._secrets,
         )
         seams.begin(self, setup)
-        self._driven = True
-        self._seams = seams
-        self._use(seams.handlers(self._given_handler))
-        self._observer = seams.observer(observer)
-        self._observed = True
-        self._turn_work = turn_work
-        self._allowance = allowance
-        self._duplicates = setup.duplicates
-        given = self._on_work
 
         def both() -> None:
             on_work()
-            if given is not None:
-                given()
+            if given.on_work is not None:
+                given.on_work()
 
-        self._released_on_work = given
-        self._on_work = both
-        self._clock = seams.clock(self._given_clock or clock)
+        self._use(seams.handlers(self._given_handler))
+        self._seat.driving = Driving(
+            observer=seams.observer(observer),
+            clock=seams.clock(self._given_clock or clock),
+            on_work=both,
+            turn_work=turn_work,
+            allowance=allowance,
+            duplicates=setup.duplicates,
+            seams=seams,
+        )
+        self._observed = True
 
     def release(self) -> None:
         """Ends `drive`. Connections that are left are forgotten; their handlers hear of it."""
         for descriptor in list(self._peers):
             self.socket_disconnected(descriptor, reasons.requested("the driver has gone"))
-        self._seams.end(self)
-        self._seams = Seams()
+        self._seat.driving.seams.end(self)
         self._use(self._given_handler)
-        self._driven = False
-        self._observer = PeerObserver()
+        self._seat.leave()
         self._observed = False
-        self._turn_work = self._allowance = None
-        self._duplicates = self._given_duplicates
-        self._on_work = self._released_on_work
-        self._clock = self._given_clock or time.monotonic
 
     def abandon_handlers(self) -> None:
         """No handler is called again: one of them has raised. Control messages are answered, goodbyes go out."""
@@ -906,13 +773,13 @@ class PeerManager:
 
     def _charge(self, peer: _Peer, cost: int) -> None:
         """The peer has caused a cost that its own bytes do not pay for."""
-        allowance = self._allowance
+        allowance = self._seat.driving.allowance
         if allowance is None:
             return
-        seconds = peer.account.charge(allowance, cost, self._clock())
+        seconds = peer.account.charge(allowance, cost, self._seat.driving.clock())
         if seconds is not None and not peer.held & _HELD_THROTTLED:
             peer.held |= _HELD_THROTTLED
-            self._observer.peer_throttled(peer.descriptor, seconds)
+            self._seat.driving.observer.peer_throttled(peer.descriptor, seconds)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -922,7 +789,8 @@ class PeerManager:
             return
         peer.unread = False
         peer.received_since_tick = True
-        limit = None if self._turn_work is None else self._work + self._turn_work
+        turn_work = self._seat.driving.turn_work
+        limit = None if turn_work is None else self._work + turn_work
         next_message = connection.next_message
         receive = self._receive
         try:
@@ -970,13 +838,13 @@ class PeerManager:
         if node_id == self.our_node_id:
             raise self._give_up(peer, DisconnectCode.ACT_THREE_FAILED, "its node id is our own")
         peer.node_id = peer.shown_id = node_id
-        if self._duplicates == "oldest" and node_id in self._by_node_id:
+        if self._seat.driving.duplicates == "oldest" and node_id in self._by_node_id:
             # As LDK, before an Init: with one, the other side would let the old connection go for this one.
             raise self._give_up(peer, DisconnectCode.DUPLICATE, reasons.duplicate().message)
         self._shaken.setdefault(node_id, {})[peer] = None
         connection.queue(self._our_init(peer).encode())
         self._mark(peer)
-        self._observer.handshake_done(peer.descriptor, node_id)
+        self._seat.driving.observer.handshake_done(peer.descriptor, node_id)
         return True
 
     def _give_up(self, peer: _Peer, code: DisconnectCode, words: str) -> PeerHandleError:
@@ -1025,7 +893,7 @@ class PeerManager:
                 )
             self._charge(peer, COST_OF_UNKNOWN)
             if self._observed:
-                self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), size)
+                self._seat.driving.observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), size)
             return
         decode, handle, plain = route
         try:
@@ -1045,7 +913,7 @@ class PeerManager:
         if message.__query__:
             self._charge(peer, COST_OF_QUERY)
         if self._observed:
-            self._observer.message_received(peer.descriptor, message, size)
+            self._seat.driving.observer.message_received(peer.descriptor, message, size)
         if peer.batch is not None and type_ not in TOLERATED_INSIDE:
             self._gather(peer, peer.batch, message, data)
             return
@@ -1077,7 +945,7 @@ class PeerManager:
         features = check_init(init, ours, self._networks, self._refuse)
         if self._message_received is not None:
             self._message_received(peer.node_id)
-        refusal = self._observer.may_connect(peer.descriptor, peer.node_id, peer.inbound)
+        refusal = self._seat.driving.observer.may_connect(peer.descriptor, peer.node_id, peer.inbound)
         if refusal is not None:
             self._end(peer, refusal)
             return
@@ -1102,10 +970,10 @@ class PeerManager:
         if other is None:
             self._connected(peer, init, features)
             return
-        if self._duplicates == "oldest":
+        if self._seat.driving.duplicates == "oldest":
             self._end(peer, reasons.duplicate())
             return
-        crossing = peer.inbound != other.inbound and self._clock() - other.init_at < CROSSING_SECONDS
+        crossing = peer.inbound != other.inbound and self._seat.driving.clock() - other.init_at < CROSSING_SECONDS
         ours_is_smaller = self.our_node_id < peer.node_id
         if crossing and peer.inbound == ours_is_smaller:
             self._park(peer, features)
@@ -1125,7 +993,7 @@ class PeerManager:
         features, peer.details = peer.details.features, None
         del self._by_node_id[peer.node_id]
         peer.connection.pings.clear()
-        self._observer.peer_demoted(peer.descriptor, reasons.duplicate())
+        self._seat.driving.observer.peer_demoted(peer.descriptor, reasons.duplicate())
         for handler in self._handlers:
             handler.peer_disconnected(peer.node_id)
         self._park(peer, features)
@@ -1140,7 +1008,7 @@ class PeerManager:
         # Whatever else held it belonged to the session that it has lost.
         peer.held = _HELD_PARKED
         self._mark(peer)
-        self._observer.peer_parked(peer.descriptor)
+        self._seat.driving.observer.peer_parked(peer.descriptor)
 
     def _widow(self, node_id: bytes, reason: DisconnectReason) -> None:
         """The connection for which another one was parked has ended."""
@@ -1193,11 +1061,11 @@ class PeerManager:
                 self._act(peer, action, refused=True)
             return False
         peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
-        peer.init_at = self._clock()
+        peer.init_at = self._seat.driving.clock()
         peer.ticks = 0
         self._by_node_id[peer.node_id] = peer
         self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=_cut_hex(features))
-        self._observer.peer_connected(peer.descriptor, peer.details)
+        self._seat.driving.observer.peer_connected(peer.descriptor, peer.details)
         return True
 
     # -- routing -------------------------------------------------------------------------------------------------------
@@ -1350,14 +1218,13 @@ class PeerManager:
     def _on_pong(self, peer: _Peer, message: Pong) -> None:
         peer.awaiting_pong_ticks = 0
         ping = peer.connection.pong_received(len(message.ignored))
-        self._observer.pong_received(peer.descriptor, ping, self._clock())
+        self._seat.driving.observer.pong_received(peer.descriptor, ping, self._seat.driving.clock())
 
     # -- what handlers want --------------------------------------------------------------------------------------------
 
     def _handler_has_work(self) -> None:
         self._news = True
-        if not self._inside and self._on_work is not None:
-            self._on_work()
+        self._wake()
 
     def _handle_event(self, event: MessageSendEvent) -> None:
         peer = self._by_node_id.get(event.node_id)
@@ -1424,8 +1291,13 @@ class PeerManager:
     def _mark(self, peer: _Peer) -> None:
         """This peer has to be looked at when events are processed: soon, if nobody is about to."""
         self._dirty[peer] = None
-        if not self._inside and self._on_work is not None:
-            self._on_work()
+        self._wake()
+
+    def _wake(self) -> None:
+        """From outside of any call alone: whoever made that call is about to process events."""
+        on_work = self._seat.driving.on_work
+        if not self._inside and on_work is not None:
+            on_work()
 
     def _queue_all(self, peer: _Peer, encoded: Iterable[bytes], caused: bool = False) -> None:
         for message in encoded:
@@ -1437,7 +1309,7 @@ class PeerManager:
         if len(connection.pings) >= MAX_PINGS:
             return False
         encoded = Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
-        connection.pings.append(OutstandingPing(num_pong_bytes, self._clock(), token))
+        connection.pings.append(OutstandingPing(num_pong_bytes, self._seat.driving.clock(), token))
         self._queue_all(peer, (encoded,))
         return True
 
@@ -1464,7 +1336,7 @@ class PeerManager:
                 peer.awaiting_space = taken < len(data)
             if not peer.unread or peer.held or peer.reason is not None or connection.over_budget:
                 break
-            if self._turn_work is not None:
+            if self._seat.driving.turn_work is not None:
                 self._unfinished[peer] = None
                 break
             self._read(peer)
@@ -1533,7 +1405,7 @@ class PeerManager:
             del self._by_node_id[peer.node_id]
         if self._parked.get(peer.node_id) is peer:
             del self._parked[peer.node_id]
-        self._observer.peer_ended(peer.descriptor, reason, peer.init)
+        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)
         if connected:
             for handler in self._handlers:
                 handler.peer_disconnected(peer.node_id)
