@@ -462,10 +462,7 @@ def test_a_flood_of_pings_costs_a_bounded_amount() -> None:
     a, b = node(1), node(2)
     link = connect(a, b)
     link.at_b.room = 0
-    for _ in range(20_000):
-        a.manager._peers[link.at_a].connection.queue(Ping(num_pong_bytes=65_531).encode())
-    a.manager.process_events()
-    a.manager._mark(a.manager._peers[link.at_a])
+    assert a.manager.send_encoded(link.at_a, [Ping(num_pong_bytes=65_531).encode()] * 20_000)
     a.manager.process_events()
     flood = link.at_a.take()
     assert len(flood) > 700_000

@@ -541,8 +541,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     ),
     "what comes after the end is read": (
         "peer_manager",
-        "        if peer.reason is not None:\n            return True\n        peer.connection.feed",
-        "        peer.connection.feed",
+        "        if peer.reason is not None:\n            return True\n",
+        "",
     ),
     "nobody hears of an end": (
         "peer_manager",
@@ -607,32 +607,28 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "",
     ),
     "who is parked stays for ever": (
-        "peer_manager",
-        (
-            "            if peer.parked is not None:\n"
-            "                self._end(peer, reasons.duplicate())\n"
-            "                continue\n"
-        ),
-        "            if peer.parked is not None:\n                continue\n",
+        "manager/ticks",
+        "        if parked:\n            return reasons.duplicate()",
+        "        if parked:\n            return Due.NOTHING",
     ),
     "last words wait for ever": (
-        "peer_manager",
-        "if peer.ticks > 1:\n                    self._forget_and_disconnect(peer)",
-        "pass",
+        "manager/ticks",
+        "return Due.CLOSE if count.ticks > 1 else Due.NOTHING",
+        "return Due.NOTHING",
     ),
     "a silent peer is kept": (
-        "peer_manager",
-        "elif not received or peer.awaiting",
-        "elif peer.awaiting",
+        "manager/ticks",
+        "if not received or count.awaiting_pong >",
+        "if count.awaiting_pong >",
     ),
     "an unfinished handshake is kept": (
-        "peer_manager",
-        "            if peer.details is None:\n                if peer.ticks > 1:",
-        "            if peer.details is None:\n                if False:",
+        "manager/ticks",
+        "return reasons.two_ticks(bool(entry.node_id)) if count.ticks > 1 else Due.NOTHING",
+        "return Due.NOTHING",
     ),
     "who was parked does not follow": (
         "peer_manager",
-        "            self._widowed.append(peer)\n            self._mark(peer)",
+        "            self._widowed.append(peer)\n            self._agenda.mark(peer)",
         "            pass",
     ),
     "a refused newcomer leaves none": (

@@ -62,12 +62,15 @@ from triolight.handlers import (
     overrides,
 )
 from triolight.keys import SecretKey
-from triolight.logger import Level, Logger, Record, wanted_level
+from triolight.logger import Level, Logger
+from triolight.manager.entry import Agenda, Entry, Hold, Log
 from triolight.manager.seams import UNDRIVEN, Driving, Seat, Setup
 from triolight.manager.seams import PeerDetails as PeerDetails
 from triolight.manager.seams import PeerObserver as PeerObserver
 from triolight.manager.seams import Seams as Seams
 from triolight.manager.seams import SocketDescriptor as SocketDescriptor
+from triolight.manager.ticks import KEEPALIVE_IGNORED as KEEPALIVE_IGNORED
+from triolight.manager.ticks import Due, Ticks
 from triolight.messages import (
     ALL_CHANNELS,
     BOLT,
@@ -95,7 +98,6 @@ from triolight.policy import (
     COST_OF_QUERY,
     COST_OF_UNKNOWN,
     COST_OF_WORDS,
-    Account,
     Allowance,
     DuplicateRule,
 )
@@ -108,11 +110,6 @@ a second. Messages given in one call enter together, so the largest legal batch 
 HANDLER_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """Bytes queued for a peer from which on a handler's next message ends the connection (a channel message is never
 dropped): twice the largest legal batch, so that only a peer that does not read gets there."""
-KEEPALIVE_IGNORED: Final = 64
-"""Zero bytes in a keepalive ping, as LDK sends it."""
-MAX_AWAITING_PONG_TICKS: Final = 4
-"""Ticks that a peer which talks, but sends no pong, is given. LDK multiplies by the number of connections, so that
-strangers lengthen everyone's deadline; here they do not."""
 CROSSING_SECONDS: Final = 10.0
 """Connections in opposite directions whose Inits are less than this apart were dialled at the same time."""
 PARKED_SECONDS: Final = 2.0
@@ -128,88 +125,7 @@ PIECES_PER_WORK: Final = 16
 """Items of lists, and unknown records, that cost as much as a message: half a microsecond each."""
 
 
-_HELD_BY_DRIVER: Final = 1
-_HELD_PARKED: Final = 2
-_HELD_THROTTLED: Final = 4
-
-
-class _Peer:
-    """What the manager knows of one connection."""
-
-    __slots__ = (
-        "account",
-        "address",
-        "awaiting_pong_ticks",
-        "awaiting_space",
-        "batch",
-        "connection",
-        "descriptor",
-        "details",
-        "held",
-        "inbound",
-        "init",
-        "init_at",
-        "last_words",
-        "node_id",
-        "parked",
-        "reading",
-        "reason",
-        "received_since_tick",
-        "send_data",
-        "shown_id",
-        "ticks",
-        "unread",
-    )
-
-    def __init__(
-        self,
-        descriptor: SocketDescriptor,
-        send_data: Callable[[bytes, bool], int],
-        connection: Connection,
-        inbound: bool,
-        address: Address | None,
-    ) -> None:
-        self.descriptor = descriptor
-        self.send_data = send_data
-        self.connection = connection
-        self.inbound = inbound
-        self.address = address
-        self.node_id = b""
-        """Proven by the handshake; empty until then."""
-        self.shown_id: bytes | None = None
-        """For the log: whom we dialled, or who proved it."""
-        self.init: Init | None = None
-        """The peer's, set when it was decoded, accepted or not."""
-        self.details: PeerDetails | None = None
-        """Set when Init was accepted: the peer is connected, and the handlers know it."""
-        self.init_at = 0.0
-        self.reason: DisconnectReason | None = None
-        """Set when it was decided that the connection ends."""
-        self.last_words = ""
-        """The text of its last warning or error: why it then goes, if it goes."""
-        self.parked: Features | None = None
-        """Its features, while it waits in case the connection that was kept instead dies."""
-        self.awaiting_space = False
-        """The descriptor took less than it was given; nothing is written until it has room."""
-        self.unread = False
-        """Reading stopped in the middle of what came."""
-        self.held = 0
-        """Why reading is held back, one bit each: _HELD_BY_DRIVER, _HELD_PARKED, _HELD_THROTTLED."""
-        self.account: Final = Account()
-        self.reading = True
-        """What the descriptor was told last."""
-        self.batch: Batch | None = None
-        """The commitment_signed messages that a start_batch announced, until all are here."""
-        self.ticks = 0
-        self.awaiting_pong_ticks = 0
-        self.received_since_tick = False
-
-    @property
-    def may_read(self) -> bool:
-        return not (self.unread or self.held or self.reason is not None or self.connection.over_budget)
-
-
-_Route = tuple[Callable[[bytes], Message], Callable[[_Peer, Any], None], int]
+_Route = tuple[Callable[[bytes], Message], Callable[[Entry, Any], None], int]
 """A type's decoder and handler, and the bytes up to which a message of it cannot hold many pieces."""
 
 
@@ -257,9 +173,8 @@ class PeerManager:
         self._key: Final = SecretKey(our_node_secret)
         self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)
         self._secrets: Final = lambda: (our_node_secret, ephemeral_random_data, self._ephemeral_keys.used)
-        self._logger: Final = logger
-        self._log_level = wanted_level(logger)
-        self._traces = self._log_level <= Level.TRACE
+        self._log: Final = Log(logger)
+        self._traces = self._log.level <= Level.TRACE
         self._messages: Final = messages
         self._given_clock: Final = clock
         self._unix_time: Final = unix_time
@@ -268,30 +183,24 @@ class PeerManager:
         self._given_handler: Final = message_handler
         given = replace(UNDRIVEN, clock=clock or UNDRIVEN.clock, on_work=on_work, duplicates=duplicates)
         self._seat: Final = Seat(given)
+        self._agenda: Final = Agenda(self._seat)
+        self._ticks: Final = Ticks()
         self._observed = False
-        self._peers: dict[SocketDescriptor, _Peer] = {}
-        self._by_node_id: dict[bytes, _Peer] = {}
+        self._peers: dict[SocketDescriptor, Entry] = {}
+        self._by_node_id: dict[bytes, Entry] = {}
         """Connected peers only."""
-        self._parked: dict[bytes, _Peer] = {}
+        self._parked: dict[bytes, Entry] = {}
         """Losers of a crossing, and connections whose successor is just being judged."""
-        self._widowed: list[_Peer] = []
+        self._widowed: list[Entry] = []
         """Those of them whose winner has died."""
-        self._shaken: dict[bytes, dict[_Peer, None]] = {}
+        self._shaken: dict[bytes, dict[Entry, None]] = {}
         """Connections whose three acts are done and whose Init was not accepted, by node id."""
         self._events_dropped = 0
-        self._news = False
-        """Whether a handler has pushed an event since they were taken."""
-        self._admitting: _Peer | None = None
+        self._admitting: Entry | None = None
         """Whom a handler is being asked about."""
-        self._dirty: dict[_Peer, None] = {}
-        """Peers with something to write, to tell, or to end, in the order it came."""
-        self._unfinished: dict[_Peer, None] = {}
-        """Peers whose turn ended before their input did."""
-        self._work = 0
-        self._inside = 0
         self._use(message_handler)
         for handler in self._handlers:
-            handler.attach(self._handler_has_work)
+            handler.attach(self._agenda.push)
 
     def _use(self, handler: MessageHandler) -> None:
         """These handlers are asked from now on."""
@@ -322,7 +231,7 @@ class PeerManager:
 
     @property
     def logger(self) -> Logger:
-        return self._logger
+        return self._log.logger
 
     def new_outbound_connection(
         self,
@@ -337,7 +246,6 @@ class PeerManager:
         if their_node_id == self.our_node_id:
             raise ValueError("that is our own node id")
         handshake = self._register(descriptor, their_node_id, remote_address)
-        self._peers[descriptor].shown_id = their_node_id
         return handshake.act_one()
 
     def new_inbound_connection(
@@ -359,7 +267,7 @@ class PeerManager:
             remote_address = descriptor_of(*remote_address)
         handshake = self._seat.driving.seams.handshake(descriptor, handshake)
         send_data = self._seat.driving.seams.send_data(descriptor)
-        self._peers[descriptor] = _Peer(
+        self._peers[descriptor] = Entry(
             descriptor, send_data, Connection(handshake), their_node_id is None, remote_address
         )
         return handshake
@@ -380,12 +288,13 @@ class PeerManager:
             raise PeerHandleError(reasons.unknown_descriptor())
         if peer.reason is not None:
             return True
+        agenda = self._agenda
         peer.connection.feed(bytes(data))
-        self._inside += 1
+        agenda.depth += 1
         try:
             self._read(peer)
         finally:
-            self._inside -= 1
+            agenda.depth -= 1
         if not peer.may_read:
             peer.reading = False
             return True
@@ -401,31 +310,27 @@ class PeerManager:
         if peer is None:
             raise PeerHandleError(reasons.unknown_descriptor())
         peer.awaiting_space = False
-        self._inside += 1
-        try:
+        with self._agenda:
             if not self._write(peer) and peer.reason is None:
                 peer.reading = peer.may_read
                 peer.send_data(b"", peer.reading)
-        finally:
-            self._inside -= 1
-        if self._dirty or self._news:
+        if self._agenda.waits:
             # What was read may have been heard by a handler, and what that says is for others.
-            self._wake()
+            self._agenda.wake()
 
     def socket_disconnected(self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None) -> None:
         """The socket died by itself, or its end is reported by the driver. An unknown descriptor: nothing happens."""
         peer = self._peers.get(descriptor)
         if peer is None:
             return
-        self._dirty.pop(peer, None)
-        self._unfinished.pop(peer, None)
+        self._agenda.forget(peer)
         try:
             if peer.reason is None:
                 self._decide(peer, self._in_phase(peer, reason))
         finally:
             del self._peers[descriptor]
 
-    def _in_phase(self, peer: _Peer, reason: DisconnectReason | None) -> DisconnectReason:
+    def _in_phase(self, peer: Entry, reason: DisconnectReason | None) -> DisconnectReason:
         awaited_act = 0 if peer.node_id else peer.connection.act
         why = reason or reasons.closed_by_peer()
         return reasons.in_phase(why, awaited_act, peer.init is not None, peer.last_words)
@@ -436,23 +341,23 @@ class PeerManager:
         From inside another call of the manager, as a handler may make it, it does nothing: whoever made that call is
         about to call it.
         """
-        if self._inside:
+        agenda = self._agenda
+        if agenda.depth:
             return
-        self._inside += 1
+        agenda.depth += 1
         try:
-            self._news = False
+            agenda.pushed = False
             for handler in self._told_in_order:
                 # All of them first: what an iterator of a handler does meanwhile is the next turn's.
                 for event in list(handler.get_and_clear_pending_msg_events()):
                     self._handle_event(event)
-            while self._widowed or self._dirty:
+            while self._widowed or agenda.dirty:
                 # Also of those that have died just now, by an event of a handler: nobody would call again for them.
                 self._replace_the_dead()
-                dirty, self._dirty = self._dirty, {}
-                for peer in dirty:
+                for peer in agenda.take():
                     self._write(peer)
         finally:
-            self._inside -= 1
+            agenda.depth -= 1
 
     def timer_tick_occurred(self) -> None:
         """LDK's keepalive, for drivers without clocks of their own: call it every 10 seconds or so.
@@ -461,30 +366,20 @@ class PeerManager:
         peer is pinged unless a ping is outstanding; if one is, it is ended when nothing at all came since the last
         tick, or when no pong came for 5 ticks. `process_events` has to follow.
         """
-        for peer in list(self._peers.values()):
-            peer.ticks += 1
-            if peer.reason is not None:
-                # Its last words are not taken: that cannot wait for ever.
-                if peer.ticks > 1:
-                    self._forget_and_disconnect(peer)
-                continue
-            if peer.parked is not None:
-                self._end(peer, reasons.duplicate())
-                continue
-            if peer.details is None:
-                if peer.ticks > 1:
-                    self._end(peer, reasons.two_ticks(bool(peer.node_id)))
-                continue
-            received, peer.received_since_tick = peer.received_since_tick, False
-            if peer.awaiting_pong_ticks == 0:
-                peer.awaiting_pong_ticks = 1
-                # Any pong is life; one of a wrong length must not leave its ping behind for ever.
-                peer.connection.forget_ping(None)
-                self._queue_ping(peer, 0, bytes(KEEPALIVE_IGNORED), None)
-            elif not received or peer.awaiting_pong_ticks > MAX_AWAITING_PONG_TICKS:
-                self._end(peer, reasons.no_pong_by_tick(received))
-            else:
-                peer.awaiting_pong_ticks += 1
+        entries = tuple(self._peers.values())
+        self._ticks.keep_only(entries)
+        for entry in entries:
+            match self._ticks.look(entry, entry.parked is not None):
+                case Due.NOTHING:
+                    pass
+                case Due.PING:
+                    # Any pong is life; one of a wrong length must not leave its ping behind for ever.
+                    entry.connection.forget_ping(None)
+                    self._queue_ping(entry, 0, bytes(KEEPALIVE_IGNORED), None)
+                case Due.CLOSE:
+                    self._forget_and_disconnect(entry)
+                case DisconnectReason() as reason:
+                    self._end(entry, reason)
 
     # -- asking and sending --------------------------------------------------------------------------------------------
 
@@ -513,7 +408,7 @@ class PeerManager:
             raise PeerHandleError(reasons.not_connected())
         if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:
             raise QueueFull(f"{peer.connection.owed_bytes} bytes wait to be written to this peer")
-        self._queue_all(peer, encoded)
+        self._agenda.queue(peer, encoded)
 
     def send_encoded(self, descriptor: SocketDescriptor, encoded: Iterable[bytes]) -> bool:
         """Queues messages that are encoded already, whatever waits: for a driver that counts the bytes itself.
@@ -523,7 +418,7 @@ class PeerManager:
         peer = self._peers.get(descriptor)
         if peer is None or peer.details is None or peer.reason is not None:
             return False
-        self._queue_all(peer, encoded)
+        self._agenda.queue(peer, encoded)
         return True
 
     def send_ping(
@@ -646,7 +541,7 @@ class PeerManager:
         """
         for peer in self._by_node_id.values():
             if peer.connection.owed_bytes < SEND_LIMIT_BYTES:
-                self._queue_all(peer, (encoded,))
+                self._agenda.queue(peer, (encoded,))
 
     # -- for drivers ---------------------------------------------------------------------------------------------------
 
@@ -727,7 +622,7 @@ class PeerManager:
     @property
     def work_done(self) -> int:
         """Work units since the start; a difference of two readings is the work between them."""
-        return self._work
+        return self._agenda.work
 
     @property
     def events_dropped(self) -> int:
@@ -736,23 +631,16 @@ class PeerManager:
 
     def unfinished(self) -> list[SocketDescriptor]:
         """Descriptors with input that `turn_work` left over since the last call; see `continue_reading`."""
-        if not self._unfinished:
-            return []
-        found = [peer.descriptor for peer in self._unfinished]
-        self._unfinished.clear()
-        return found
+        return self._agenda.take_unfinished()
 
     def continue_reading(self, descriptor: SocketDescriptor) -> None:
         """Goes on with what an earlier turn left over. `process_events` has to follow. Unknown: nothing."""
         peer = self._peers.get(descriptor)
         if peer is None or peer.reason is not None or not peer.unread:
             return
-        self._inside += 1
-        try:
+        with self._agenda:
             self._read(peer)
-        finally:
-            self._inside -= 1
-        self._dirty[peer] = None
+        self._agenda.note(peer)
 
     def hold_reading(self, descriptor: SocketDescriptor, held: bool) -> None:
         """Holds back (True) or lets go on (False) the reading of one peer: its messages have no place to go for now.
@@ -760,37 +648,36 @@ class PeerManager:
         The one call that an observer may make from `message_received`: the message after it is not read then.
         `process_events` has to follow. Unknown descriptor, or one whose Init has not come: nothing happens.
         """
-        self._hold(self._peers.get(descriptor), _HELD_BY_DRIVER, held)
+        self._hold(self._peers.get(descriptor), Hold.BY_DRIVER, held)
 
     def end_throttle(self, descriptor: SocketDescriptor) -> None:
         """Goes on reading a peer that was throttled. `process_events` has to follow. Unknown: nothing happens."""
-        self._hold(self._peers.get(descriptor), _HELD_THROTTLED, False)
+        self._hold(self._peers.get(descriptor), Hold.THROTTLED, False)
 
-    def _hold(self, peer: _Peer | None, why: int, held: bool) -> None:
+    def _hold(self, peer: Entry | None, why: int, held: bool) -> None:
         if peer is not None and peer.init is not None and bool(peer.held & why) != held:
             peer.held ^= why
-            self._mark(peer)
+            self._agenda.mark(peer)
 
-    def _charge(self, peer: _Peer, cost: int) -> None:
+    def _charge(self, peer: Entry, cost: int) -> None:
         """The peer has caused a cost that its own bytes do not pay for."""
         allowance = self._seat.driving.allowance
         if allowance is None:
             return
         seconds = peer.account.charge(allowance, cost, self._seat.driving.clock())
-        if seconds is not None and not peer.held & _HELD_THROTTLED:
-            peer.held |= _HELD_THROTTLED
+        if seconds is not None and not peer.held & Hold.THROTTLED:
+            peer.held |= Hold.THROTTLED
             self._seat.driving.observer.peer_throttled(peer.descriptor, seconds)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def _read(self, peer: _Peer) -> None:
+    def _read(self, peer: Entry) -> None:
         connection = peer.connection
         if not connection.established and not self._advance(peer):
             return
         peer.unread = False
-        peer.received_since_tick = True
         turn_work = self._seat.driving.turn_work
-        limit = None if turn_work is None else self._work + turn_work
+        limit = None if turn_work is None else self._agenda.work + turn_work
         next_message = connection.next_message
         receive = self._receive
         try:
@@ -798,14 +685,14 @@ class PeerManager:
                 if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:  # over_budget, without the call
                     peer.unread = True
                     break
-                if limit is not None and self._work >= limit:
+                if limit is not None and self._agenda.work >= limit:
                     peer.unread = True
-                    self._unfinished[peer] = None
+                    self._agenda.leave_over(peer)
                     break
                 data = next_message()
                 if data is None:
                     break
-                self._work += 1 + (len(data) >> 12)
+                self._agenda.work += 1 + (len(data) >> 12)
                 receive(peer, data)
                 if peer.reason is not None:
                     break
@@ -817,12 +704,12 @@ class PeerManager:
         finally:
             if peer.unread and connection.unread_bytes == 0:
                 peer.unread = False
-                self._unfinished.pop(peer, None)
+                self._agenda.finish(peer)
 
-    def _advance(self, peer: _Peer) -> bool:
+    def _advance(self, peer: Entry) -> bool:
         """Goes on with the handshake. True once it is done."""
         connection = peer.connection
-        self._work += 1
+        self._agenda.work += 1
         before = connection.act
         try:
             node_id = connection.advance_handshake()
@@ -831,32 +718,31 @@ class PeerManager:
             raise self._give_up(peer, code[error.act - 1], str(error)) from None
         if connection.act != before:
             # Three acts of public-key work, while a message costs microseconds: count them as what they are.
-            self._work += 16
-            self._mark(peer)
+            self._agenda.work += 16
+            self._agenda.mark(peer)
         if node_id is None:
             return False
         if node_id == self.our_node_id:
             raise self._give_up(peer, DisconnectCode.ACT_THREE_FAILED, "its node id is our own")
-        peer.node_id = peer.shown_id = node_id
+        peer.node_id = node_id
         if self._seat.driving.duplicates == "oldest" and node_id in self._by_node_id:
             # As LDK, before an Init: with one, the other side would let the old connection go for this one.
             raise self._give_up(peer, DisconnectCode.DUPLICATE, reasons.duplicate().message)
         self._shaken.setdefault(node_id, {})[peer] = None
         connection.queue(self._our_init(peer).encode())
-        self._mark(peer)
+        self._agenda.mark(peer)
         self._seat.driving.observer.handshake_done(peer.descriptor, node_id)
         return True
 
-    def _give_up(self, peer: _Peer, code: DisconnectCode, words: str) -> PeerHandleError:
+    def _give_up(self, peer: Entry, code: DisconnectCode, words: str) -> PeerHandleError:
         """Forgets a connection to which nothing is to be said any more."""
         del self._peers[peer.descriptor]
-        self._dirty.pop(peer, None)
-        self._unfinished.pop(peer, None)
+        self._agenda.forget(peer)
         reason = reasons.fault(code, words)
         self._decide(peer, reason)
         return PeerHandleError(reason)
 
-    def _our_init(self, peer: _Peer) -> Init:
+    def _our_init(self, peer: Entry) -> Init:
         features = Features()
         for handler in self._handlers:
             features |= handler.provided_init_features(peer.node_id)
@@ -872,7 +758,7 @@ class PeerManager:
             ),
         )
 
-    def _receive(self, peer: _Peer, data: bytes) -> None:
+    def _receive(self, peer: Entry, data: bytes) -> None:
         if peer.details is None:
             self._receive_init(peer, data)
             return
@@ -905,7 +791,7 @@ class PeerManager:
             return
         if size > plain:
             pieces = pieces_of(message)
-            self._work += pieces // PIECES_PER_WORK
+            self._agenda.work += pieces // PIECES_PER_WORK
             self._charge(peer, pieces * COST_OF_PIECE)
         if self._traces:
             level = Level.GOSSIP if message.__gossip__ or message.__query__ else Level.TRACE
@@ -919,17 +805,17 @@ class PeerManager:
             return
         handle(peer, message)
 
-    def _undecodable(self, peer: _Peer, type_: int, size: int, error: DecodeError) -> None:
+    def _undecodable(self, peer: Entry, type_: int, size: int, error: DecodeError) -> None:
         cls = self._messages.get(type_)
         if cls is not None and cls.__gossip__:
             # How many pieces it had nobody knows now; two bytes make the smallest.
-            self._work += size // (2 * PIECES_PER_WORK)
+            self._agenda.work += size // (2 * PIECES_PER_WORK)
             self._charge(peer, COST_OF_WORDS + size // 2 * COST_OF_PIECE)
             self._warn(peer, f"unreadable gossip message of type {type_}: {error}")
         else:
             raise ProtocolFault(DisconnectCode.MALFORMED_MESSAGE, str(error))
 
-    def _receive_init(self, peer: _Peer, data: bytes) -> None:
+    def _receive_init(self, peer: Entry, data: bytes) -> None:
         count(peer.connection.received, Init.type, len(data))
         try:
             init = decode_init(data)
@@ -952,7 +838,7 @@ class PeerManager:
         self._not_shaken(peer)
         self._admit(peer, init, features)
 
-    def _not_shaken(self, peer: _Peer) -> None:
+    def _not_shaken(self, peer: Entry) -> None:
         """Its Init was accepted, or it ends."""
         same = self._shaken.get(peer.node_id)
         if same is not None and peer in same:
@@ -960,7 +846,7 @@ class PeerManager:
             if not same:
                 del self._shaken[peer.node_id]
 
-    def _admit(self, peer: _Peer, init: Init, features: Features) -> None:
+    def _admit(self, peer: Entry, init: Init, features: Features) -> None:
         """One connection a node: the newcomer is connected, parked or ended, and so is the one that is there.
 
         Same direction: the newest stays. Opposite directions at about the same time: the one that the smaller node id
@@ -982,11 +868,11 @@ class PeerManager:
         if not self._connected(peer, init, features):
             # Its end shall not leave us with none.
             self._widowed.append(other)
-            self._mark(other)
+            self._agenda.mark(other)
         elif not crossing:
             self._end(other, reasons.duplicate())
 
-    def _demote(self, peer: _Peer) -> None:
+    def _demote(self, peer: Entry) -> None:
         """From connected to parked: it may yet be the one that the other side keeps."""
         if peer.details is None:
             return
@@ -998,7 +884,7 @@ class PeerManager:
             handler.peer_disconnected(peer.node_id)
         self._park(peer, features)
 
-    def _park(self, peer: _Peer, features: Features) -> None:
+    def _park(self, peer: Entry, features: Features) -> None:
         """The other side may choose otherwise, and end the one that we keep: then this one is needed."""
         earlier = self._parked.get(peer.node_id)
         if earlier is not None:
@@ -1006,8 +892,8 @@ class PeerManager:
         self._parked[peer.node_id] = peer
         peer.parked = features
         # Whatever else held it belonged to the session that it has lost.
-        peer.held = _HELD_PARKED
-        self._mark(peer)
+        peer.held = Hold.PARKED
+        self._agenda.mark(peer)
         self._seat.driving.observer.peer_parked(peer.descriptor)
 
     def _widow(self, node_id: bytes, reason: DisconnectReason) -> None:
@@ -1019,7 +905,7 @@ class PeerManager:
             self._end(peer, reason)  # we want nothing of this node
         else:
             self._widowed.append(peer)
-            self._mark(peer)
+            self._agenda.mark(peer)
 
     def _replace_the_dead(self) -> None:
         """Parked connections whose winner has died take its place, unless there is another one by now."""
@@ -1032,11 +918,11 @@ class PeerManager:
                 continue
             del self._parked[peer.node_id]
             features, peer.parked = peer.parked, None
-            peer.held &= ~_HELD_PARKED
+            peer.held &= ~Hold.PARKED
             self._connected(peer, peer.init, features)
-            self._mark(peer)
+            self._agenda.mark(peer)
 
-    def _connected(self, peer: _Peer, init: Init, features: Features) -> bool:
+    def _connected(self, peer: Entry, init: Init, features: Features) -> bool:
         """Tells the handlers and the observer. False if a handler refuses the peer; its end is decided then."""
         accepted: list[BaseMessageHandler] = []
         for handler in self._handlers:
@@ -1062,7 +948,6 @@ class PeerManager:
             return False
         peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
         peer.init_at = self._seat.driving.clock()
-        peer.ticks = 0
         self._by_node_id[peer.node_id] = peer
         self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=_cut_hex(features))
         self._seat.driving.observer.peer_connected(peer.descriptor, peer.details)
@@ -1122,21 +1007,21 @@ class PeerManager:
             routes[StartBatch.type] = (StartBatch.__decode__, self._on_start_batch, StartBatch.__plain__)
         return routes
 
-    def _route(self, calls: list[Callable[[bytes, Any], HandlerResult]]) -> Callable[[_Peer, Any], None]:
+    def _route(self, calls: list[Callable[[bytes, Any], HandlerResult]]) -> Callable[[Entry, Any], None]:
         if not calls:
             return _nothing
         act = self._act
         if len(calls) == 1:
             (only,) = calls
 
-            def handle_once(peer: _Peer, message: Any) -> None:
+            def handle_once(peer: Entry, message: Any) -> None:
                 action = only(peer.node_id, message)
                 if action is not None:
                     act(peer, action)
 
             return handle_once
 
-        def handle(peer: _Peer, message: Any) -> None:
+        def handle(peer: Entry, message: Any) -> None:
             for call in calls:
                 action = call(peer.node_id, message)
                 if action is not None:
@@ -1144,13 +1029,13 @@ class PeerManager:
 
         return handle
 
-    def _minimal_answers(self) -> dict[type[Message], Callable[[_Peer, Any], None]]:
+    def _minimal_answers(self) -> dict[type[Message], Callable[[Entry, Any], None]]:
         """For a routing handler that offers gossip_queries and does not answer: LND waits for the first such peer."""
 
-        def offered(peer: _Peer) -> bool:
+        def offered(peer: Entry) -> bool:
             return self._handler.route_handler.provided_init_features(peer.node_id).offers("gossip_queries")
 
-        def no_channels(peer: _Peer, query: QueryChannelRange) -> None:
+        def no_channels(peer: Entry, query: QueryChannelRange) -> None:
             if offered(peer):
                 answer = ReplyChannelRange(
                     chain_hash=query.chain_hash,
@@ -1161,14 +1046,14 @@ class PeerManager:
                 )
                 self._send_for_handler(peer, (answer,))
 
-        def no_information(peer: _Peer, query: QueryShortChannelIds) -> None:
+        def no_information(peer: Entry, query: QueryShortChannelIds) -> None:
             if offered(peer):
                 answer = ReplyShortChannelIdsEnd(chain_hash=query.chain_hash, full_information=0)
                 self._send_for_handler(peer, (answer,))
 
         return {QueryChannelRange: no_channels, QueryShortChannelIds: no_information}
 
-    def _on_start_batch(self, peer: _Peer, message: StartBatch) -> None:
+    def _on_start_batch(self, peer: Entry, message: StartBatch) -> None:
         why = fault_of(message)
         if why is None:
             takes = overrides(self._handler.chan_handler, ChannelMessageHandler, "handle_commitment_signed_batch")
@@ -1179,7 +1064,7 @@ class PeerManager:
         else:
             self._log(Level.DEBUG, "a start_batch is ignored", peer, text=why)
 
-    def _gather(self, peer: _Peer, batch: Batch, message: Message, data: bytes) -> None:
+    def _gather(self, peer: Entry, batch: Batch, message: Message, data: bytes) -> None:
         """A message while a batch is coming in: a part of it, or the end of the connection."""
         if not batch.add(message, data):
             return
@@ -1191,10 +1076,10 @@ class PeerManager:
             if action is not None:
                 self._act(peer, action)
 
-    def _on_second_init(self, peer: _Peer, message: Init) -> None:
+    def _on_second_init(self, peer: Entry, message: Init) -> None:
         raise ProtocolFault(DisconnectCode.SECOND_INIT, "a second Init")
 
-    def _on_error(self, peer: _Peer, message: Error) -> None:
+    def _on_error(self, peer: Entry, message: Error) -> None:
         self._charge(peer, COST_OF_WORDS)
         words = peer.last_words = printable(message.data)
         self._log(Level.WARN, "the peer sent an error", peer, channel_id=message.channel_id.hex(), text=words)
@@ -1204,27 +1089,22 @@ class PeerManager:
             # It has said its last word, and needs none of ours.
             self._end(peer, reasons.peer_error(words), say=None)
 
-    def _on_warning(self, peer: _Peer, message: Warning) -> None:
+    def _on_warning(self, peer: Entry, message: Warning) -> None:
         self._charge(peer, COST_OF_WORDS)
         words = peer.last_words = printable(message.data)
         self._log(Level.INFO, "the peer sent a warning", peer, channel_id=message.channel_id.hex(), text=words)
 
-    def _on_ping(self, peer: _Peer, message: Ping) -> None:
+    def _on_ping(self, peer: Entry, message: Ping) -> None:
         if message.num_pong_bytes <= LARGEST_PONG:
             self._charge(peer, message.num_pong_bytes)
             peer.connection.queue_pong(message.num_pong_bytes)
-            self._dirty[peer] = None
+            self._agenda.note(peer)
 
-    def _on_pong(self, peer: _Peer, message: Pong) -> None:
-        peer.awaiting_pong_ticks = 0
+    def _on_pong(self, peer: Entry, message: Pong) -> None:
         ping = peer.connection.pong_received(len(message.ignored))
         self._seat.driving.observer.pong_received(peer.descriptor, ping, self._seat.driving.clock())
 
     # -- what handlers want --------------------------------------------------------------------------------------------
-
-    def _handler_has_work(self) -> None:
-        self._news = True
-        self._wake()
 
     def _handle_event(self, event: MessageSendEvent) -> None:
         peer = self._by_node_id.get(event.node_id)
@@ -1239,7 +1119,7 @@ class PeerManager:
         else:
             self._send_for_handler(peer, event.messages, event.caused)
 
-    def _send_for_handler(self, peer: _Peer, messages: Iterable[Message | UnknownMessage], caused: bool = True) -> None:
+    def _send_for_handler(self, peer: Entry, messages: Iterable[Message | UnknownMessage], caused: bool = True) -> None:
         """A handler's messages are never dropped alone: if they cannot go out, the connection ends."""
         try:
             encoded = [message.encode() for message in messages]
@@ -1249,9 +1129,9 @@ class PeerManager:
         if peer.connection.owed_bytes >= HANDLER_LIMIT_BYTES:
             self._end(peer, reasons.queue_full(peer.connection.owed_bytes))
             return
-        self._queue_all(peer, encoded, caused)
+        self._agenda.queue(peer, encoded, caused)
 
-    def _act(self, peer: _Peer, action: ErrorAction | bool, refused: bool = False) -> None:
+    def _act(self, peer: Entry, action: ErrorAction | bool, refused: bool = False) -> None:
         """Does what a handler returned."""
         if peer.reason is not None or isinstance(action, bool):
             return
@@ -1279,7 +1159,7 @@ class PeerManager:
         if refused and peer.reason is None:
             self._end(peer, reasons.by_handler("refused by a handler", refused))
 
-    def _say(self, peer: _Peer, message: Error | Warning, refused: bool) -> None:
+    def _say(self, peer: Entry, message: Error | Warning, refused: bool) -> None:
         if refused:
             # Whatever it said, a handler that answers peer_connected with an action has refused: these are its words.
             self._end(peer, reasons.by_handler(message.data, refused), say=message)
@@ -1288,36 +1168,20 @@ class PeerManager:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def _mark(self, peer: _Peer) -> None:
-        """This peer has to be looked at when events are processed: soon, if nobody is about to."""
-        self._dirty[peer] = None
-        self._wake()
-
-    def _wake(self) -> None:
-        """From outside of any call alone: whoever made that call is about to process events."""
-        on_work = self._seat.driving.on_work
-        if not self._inside and on_work is not None:
-            on_work()
-
-    def _queue_all(self, peer: _Peer, encoded: Iterable[bytes], caused: bool = False) -> None:
-        for message in encoded:
-            peer.connection.queue(message, caused)
-        self._mark(peer)
-
-    def _queue_ping(self, peer: _Peer, num_pong_bytes: int, ignored: bytes, token: Any) -> bool:
+    def _queue_ping(self, peer: Entry, num_pong_bytes: int, ignored: bytes, token: Any) -> bool:
         connection = peer.connection
         if len(connection.pings) >= MAX_PINGS:
             return False
         encoded = Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
         connection.pings.append(OutstandingPing(num_pong_bytes, self._seat.driving.clock(), token))
-        self._queue_all(peer, (encoded,))
+        self._agenda.queue(peer, (encoded,))
         return True
 
-    def _warn(self, peer: _Peer, words: str) -> None:
+    def _warn(self, peer: Entry, words: str) -> None:
         self._log(Level.DEBUG, "we send a warning", peer, text=words)
-        self._queue_all(peer, (_warning(words),), caused=True)
+        self._agenda.queue(peer, (_warning(words),), caused=True)
 
-    def _write(self, peer: _Peer) -> bool:
+    def _write(self, peer: Entry) -> bool:
         """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room.
         Whether the descriptor has heard anything."""
         connection, descriptor = peer.connection, peer.descriptor
@@ -1337,7 +1201,7 @@ class PeerManager:
             if not peer.unread or peer.held or peer.reason is not None or connection.over_budget:
                 break
             if self._seat.driving.turn_work is not None:
-                self._unfinished[peer] = None
+                self._agenda.leave_over(peer)
                 break
             self._read(peer)
         if peer.reason is not None:
@@ -1351,12 +1215,12 @@ class PeerManager:
 
     # -- ending --------------------------------------------------------------------------------------------------------
 
-    def _fault(self, peer: _Peer, fault: ProtocolFault) -> None:
+    def _fault(self, peer: Entry, fault: ProtocolFault) -> None:
         self._end(peer, reasons.fault(fault.code, fault.words))
 
     def _end(
         self,
-        peer: _Peer,
+        peer: Entry,
         reason: DisconnectReason,
         *,
         say: Error | Warning | Literal["the reason"] | None = "the reason",
@@ -1380,21 +1244,17 @@ class PeerManager:
         connection.drop_queue()
         if last is not None and (peer.init is not None or reason.code is DisconnectCode.INIT_MALFORMED):
             connection.queue(last)
-        peer.ticks = 0
         self._decide(peer, reason)
-        self._mark(peer)
+        self._agenda.mark(peer)
 
-    def _end_on_request(self, peer: _Peer, reason: DisconnectReason) -> None:
+    def _end_on_request(self, peer: Entry, reason: DisconnectReason) -> None:
         """The application ends a connection: what it has queued goes out first, as far as the socket takes it now."""
-        if peer.reason is None and peer.details is not None and not self._inside:
-            self._inside += 1
-            try:
+        if peer.reason is None and peer.details is not None and not self._agenda.depth:
+            with self._agenda:
                 self._write(peer)
-            finally:
-                self._inside -= 1
         self._end(peer, reason)
 
-    def _decide(self, peer: _Peer, reason: DisconnectReason) -> None:
+    def _decide(self, peer: Entry, reason: DisconnectReason) -> None:
         """The end is decided, whoever caused it: everyone hears of it, once."""
         peer.reason = reason
         self._not_shaken(peer)
@@ -1411,19 +1271,13 @@ class PeerManager:
                 handler.peer_disconnected(peer.node_id)
             self._widow(peer.node_id, reason)
 
-    def _forget_and_disconnect(self, peer: _Peer) -> None:
+    def _forget_and_disconnect(self, peer: Entry) -> None:
         self._peers.pop(peer.descriptor, None)
-        self._unfinished.pop(peer, None)
+        self._agenda.finish(peer)
         peer.descriptor.disconnect_socket()
 
-    # -- log -----------------------------------------------------------------------------------------------------------
 
-    def _log(self, level: Level, message: str, peer: _Peer | None, **fields: Any) -> None:
-        if level >= self._log_level:
-            self._logger.log(Record(level, message, "peer_manager", peer.shown_id if peer else None, fields))
-
-
-def _nothing(peer: _Peer, message: Any) -> None:
+def _nothing(peer: Entry, message: Any) -> None:
     pass
 
 
