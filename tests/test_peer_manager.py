@@ -646,7 +646,7 @@ def test_non_init_first_raises_and_tells_no_handler() -> None:
     b.manager.read_event(link.at_b, link.at_a.take())
     b.manager.process_events()
     # Our own manager would not do it: a ping in place of its Init.
-    a.manager._our_init = lambda peer: Ping()  # type: ignore[assignment,method-assign,return-value]
+    a.manager._greeting.our_init = lambda *_: Ping()  # type: ignore[assignment,method-assign]
     a.manager.read_event(link.at_a, link.at_b.take())
     a.manager.process_events()
     with pytest.raises(PeerHandleError, match="NOT_INIT_FIRST"):
@@ -843,9 +843,8 @@ def test_release_ends_what_is_left() -> None:
 
 
 def test_node_announcement_is_signed_and_grows() -> None:
-    a, b = node(1), node(2)
     times = [1000.0, 1000.0, 500.0]
-    a.manager._unix_time = lambda: times.pop(0)  # type: ignore[misc]
+    a, b = node(1, unix_time=lambda: times.pop(0)), node(2)
     link = connect(a, b)
     addresses = [("example.org", 9735), ("8.8.8.8", 9735)]
     stamps = []

@@ -18,13 +18,7 @@ from typing import Any, Final, Literal
 from triolight import reasons
 from triolight.address import (
     Address,
-    DnsAddress,
-    IPv4Address,
-    IPv6Address,
     descriptor_of,
-    is_public,
-    unmapped,
-    write_address,
 )
 from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
 from triolight.connection import (
@@ -35,12 +29,11 @@ from triolight.connection import (
     OutstandingPing,
     ProtocolFault,
     RefuseFeatures,
-    check_init,
     decode_init,
 )
 from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, PeerHandleError, QueueFull, Side
 from triolight.features import Features
-from triolight.gossip import NOTHING, refuse_zlib, sign_announcement
+from triolight.gossip import refuse_zlib
 from triolight.handlers import (
     BaseMessageHandler,
     ChannelMessageHandler,
@@ -64,6 +57,7 @@ from triolight.handlers import (
 from triolight.keys import SecretKey
 from triolight.logger import Level, Logger
 from triolight.manager.entry import Agenda, Entry, Hold, Log
+from triolight.manager.greeting import EMPTY_ANSWERS, Greeting
 from triolight.manager.seams import UNDRIVEN, Driving, Seat, Setup
 from triolight.manager.seams import PeerDetails as PeerDetails
 from triolight.manager.seams import PeerObserver as PeerObserver
@@ -80,18 +74,15 @@ from triolight.messages import (
     NodeAnnouncement,
     Ping,
     Pong,
-    QueryChannelRange,
     QueryShortChannelIds,
     Registry,
     ReplyChannelRange,
-    ReplyShortChannelIdsEnd,
     StartBatch,
     UnknownMessage,
     Warning,
     describe_type,
     pieces_of,
 )
-from triolight.messages.bolt1 import InitTlvs
 from triolight.noise import EphemeralKeys, Handshake, HandshakeFailed
 from triolight.policy import (
     COST_OF_PIECE,
@@ -115,8 +106,6 @@ CROSSING_SECONDS: Final = 10.0
 PARKED_SECONDS: Final = 2.0
 """Of two connections dialled at the same time, the loser waits so long in case the winner dies: the other side may have
 chosen otherwise. CLN does, by keeping the newest."""
-MAX_ANNOUNCED_ADDRESSES: Final = 100
-"""Of a node_announcement of ours; LDK's limit."""
 LOGGED_FEATURE_BYTES: Final = 64
 """Of a peer's features in the log, the lowest bits: all that have names but a few."""
 MAX_WARNING_TEXT: Final = 400
@@ -167,19 +156,14 @@ class PeerManager:
             raise ValueError(f"ephemeral_random_data has 32 bytes, not {len(ephemeral_random_data)}")
         if ephemeral_random_data == bytes(32) or ephemeral_random_data == our_node_secret:
             raise ValueError("ephemeral_random_data must be fresh randomness: it is all zero or the node secret")
-        self._networks: Final = tuple(networks)
-        if any(len(chain) != 32 for chain in self._networks):
-            raise ValueError("a chain hash has 32 bytes")
         self._key: Final = SecretKey(our_node_secret)
+        self._greeting: Final = Greeting(self._key, tuple(networks), refuse_features, unix_time)
         self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)
         self._secrets: Final = lambda: (our_node_secret, ephemeral_random_data, self._ephemeral_keys.used)
         self._log: Final = Log(logger)
         self._traces = self._log.level <= Level.TRACE
         self._messages: Final = messages
         self._given_clock: Final = clock
-        self._unix_time: Final = unix_time
-        self._last_announcement = 0
-        self._refuse: Final[RefuseFeatures] = refuse_features
         self._given_handler: Final = message_handler
         given = replace(UNDRIVEN, clock=clock or UNDRIVEN.clock, on_work=on_work, duplicates=duplicates)
         self._seat: Final = Seat(given)
@@ -503,34 +487,7 @@ class PeerManager:
         which SEND_LIMIT_BYTES wait does not get it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a
         port 0, two host names; and for more than MAX_ANNOUNCED_ADDRESSES.
         """
-        if len(alias) > 32:
-            raise ValueError(f"an alias has at most 32 bytes, not {len(alias)}")
-        try:
-            alias.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"an alias is UTF-8: {error}") from None
-        features = Features()
-        for handler in self._handlers:
-            features |= handler.provided_node_features()
-        described = [descriptor_of(*one) if isinstance(one, tuple) else one for one in addresses]
-        if len(described) > MAX_ANNOUNCED_ADDRESSES:
-            raise ValueError(f"{len(described)} addresses; {MAX_ANNOUNCED_ADDRESSES} are the most")
-        if sum(isinstance(one, DnsAddress) for one in described) > 1:
-            raise ValueError("BOLT 7 allows one host name")
-        if any(isinstance(one, IPv4Address | IPv6Address | DnsAddress) and not one.port for one in described):
-            raise ValueError("BOLT 7 allows no port 0")
-        written = sorted((write_address(one) for one in described), key=lambda one: one[0])
-        self._last_announcement = max(int(self._unix_time()), self._last_announcement + 1)
-        unsigned = NodeAnnouncement(
-            signature=bytes(64),
-            features=features.to_bytes(),
-            timestamp=self._last_announcement,
-            node_id=self.our_node_id,
-            rgb_color=rgb,
-            alias=alias.ljust(32, b"\0"),
-            addresses=b"".join(written),
-        )
-        signed = sign_announcement(unsigned, self._key)
+        signed = self._greeting.announcement(self._node_features, rgb, alias, addresses)
         self.broadcast_encoded(signed.encode())
         return signed
 
@@ -570,10 +527,10 @@ class PeerManager:
         given = self._seat.given
         setup = Setup(
             our_node_id=self.our_node_id,
-            networks=self._networks,
+            networks=self._greeting.networks,
             messages=self._messages,
             handler=self._given_handler,
-            refuse_features=self._refuse,
+            refuse_features=self._greeting.refuse_features,
             duplicates=duplicates or given.duplicates,
             turn_work=turn_work,
             allowance=allowance,
@@ -729,7 +686,8 @@ class PeerManager:
             # As LDK, before an Init: with one, the other side would let the old connection go for this one.
             raise self._give_up(peer, DisconnectCode.DUPLICATE, reasons.duplicate().message)
         self._shaken.setdefault(node_id, {})[peer] = None
-        connection.queue(self._our_init(peer).encode())
+        init = self._greeting.our_init(self._init_features(peer), peer.address, peer.inbound)
+        connection.queue(init.encode())
         self._agenda.mark(peer)
         self._seat.driving.observer.handshake_done(peer.descriptor, node_id)
         return True
@@ -742,21 +700,17 @@ class PeerManager:
         self._decide(peer, reason)
         return PeerHandleError(reason)
 
-    def _our_init(self, peer: Entry) -> Init:
+    def _init_features(self, peer: Entry) -> Features:
         features = Features()
         for handler in self._handlers:
             features |= handler.provided_init_features(peer.node_id)
-        address = None if peer.address is None else unmapped(peer.address)
-        # BOLT 1: tell an inbound peer where it comes from; and not if that is a private address.
-        tell = peer.inbound and address is not None and is_public(address)
-        return Init(
-            globalfeatures=features.globalfeatures.to_bytes(),
-            features=features.to_bytes(),
-            tlvs=InitTlvs(
-                networks=self._networks or None,
-                remote_addr=write_address(address) if tell and address is not None else None,
-            ),
-        )
+        return features
+
+    def _node_features(self) -> Features:
+        features = Features()
+        for handler in self._handlers:
+            features |= handler.provided_node_features()
+        return features
 
     def _receive(self, peer: Entry, data: bytes) -> None:
         if peer.details is None:
@@ -825,10 +779,7 @@ class PeerManager:
             # Its Init has come, such as it was: from now on it may be told what is wrong.
             raise
         peer.init = init
-        ours = Features()
-        for handler in self._handlers:
-            ours |= handler.provided_init_features(peer.node_id)
-        features = check_init(init, ours, self._networks, self._refuse)
+        features = self._greeting.features_of(init, self._init_features(peer))
         if self._message_received is not None:
             self._message_received(peer.node_id)
         refusal = self._seat.driving.observer.may_connect(peer.descriptor, peer.node_id, peer.inbound)
@@ -999,10 +950,10 @@ class PeerManager:
             if cls.type in routes:
                 decode, handle, plain = routes[cls.type]
                 routes[cls.type] = (_refusing_zlib(decode), handle, plain)
-        for cls, answer in self._minimal_answers().items():
+        for cls, answer in EMPTY_ANSWERS.items():
             if cls in self._messages and not overrides(route, RoutingMessageHandler, f"handle_{cls.name}"):
                 decode, _, plain = routes[cls.type]
-                routes[cls.type] = (decode, answer, plain)
+                routes[cls.type] = (decode, self._answer_empty(answer), plain)
         if StartBatch in self._messages:
             routes[StartBatch.type] = (StartBatch.__decode__, self._on_start_batch, StartBatch.__plain__)
         return routes
@@ -1029,29 +980,14 @@ class PeerManager:
 
         return handle
 
-    def _minimal_answers(self) -> dict[type[Message], Callable[[Entry, Any], None]]:
-        """For a routing handler that offers gossip_queries and does not answer: LND waits for the first such peer."""
+    def _answer_empty(self, make: Callable[[Any], Message]) -> Callable[[Entry, Any], None]:
+        route = self._handler.route_handler
 
-        def offered(peer: Entry) -> bool:
-            return self._handler.route_handler.provided_init_features(peer.node_id).offers("gossip_queries")
+        def answer(peer: Entry, query: Any) -> None:
+            if route.provided_init_features(peer.node_id).offers("gossip_queries"):
+                self._send_for_handler(peer, (make(query),))
 
-        def no_channels(peer: Entry, query: QueryChannelRange) -> None:
-            if offered(peer):
-                answer = ReplyChannelRange(
-                    chain_hash=query.chain_hash,
-                    first_blocknum=query.first_blocknum,
-                    number_of_blocks=query.number_of_blocks,
-                    sync_complete=1,
-                    encoded_short_ids=NOTHING,
-                )
-                self._send_for_handler(peer, (answer,))
-
-        def no_information(peer: Entry, query: QueryShortChannelIds) -> None:
-            if offered(peer):
-                answer = ReplyShortChannelIdsEnd(chain_hash=query.chain_hash, full_information=0)
-                self._send_for_handler(peer, (answer,))
-
-        return {QueryChannelRange: no_channels, QueryShortChannelIds: no_information}
+        return answer
 
     def _on_start_batch(self, peer: Entry, message: StartBatch) -> None:
         why = fault_of(message)
