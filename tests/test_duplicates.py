@@ -23,8 +23,8 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.handlers import ChannelMessageHandler
+from triolight.manager.roster import CROSSING_SECONDS
 from triolight.messages import ALL_CHANNELS, Error, Warning
-from triolight.peer_manager import CROSSING_SECONDS
 
 SMALLER, LARGER = sorted((1, 2), key=identity)
 
@@ -59,7 +59,7 @@ def test_the_loser_of_a_crossing_is_parked_unread() -> None:
     assert larger.seen.parked == [later.at_a]
     assert not any(one.ended for one in (kept.at_a, kept.at_b, later.at_a, later.at_b))
     assert (handler.connected, handler.disconnected) == (1, 0)
-    assert not larger.manager._peers[later.at_a].may_read
+    assert larger.manager.read_event(later.at_a, b"") is True, "it is not to be read from"
     assert larger.manager.get_peer_node_ids() == [identity(SMALLER)]
     # Ticks end it, with its words.
     larger.manager.timer_tick_occurred()
@@ -205,7 +205,8 @@ def test_the_loser_of_a_crossing_that_was_connected_comes_back_when_the_winner_d
     larger.manager.process_events()
     assert larger.manager.get_peer_node_ids() == [identity(SMALLER)]
     assert (handler.connected, handler.disconnected) == (3, 2)
-    assert larger.manager._by_node_id[identity(SMALLER)].descriptor is first.at_a
+    assert [details.inbound for details in larger.manager.list_peers()] == [False]
+    assert larger.manager.send_encoded(first.at_a, [])
 
 
 def test_oldest_is_a_rule_too() -> None:
@@ -254,7 +255,7 @@ class Rival(PeerManager):
     def others(self, peer: Any) -> list[Any]:
         return [
             one
-            for one in self._peers.values()
+            for one in self._roster.by_descriptor.values()
             if one is not peer and one.node_id == peer.node_id and one.reason is None
         ]
 
@@ -301,7 +302,7 @@ class Cln(Rival):
     """The newest, judged after Init."""
 
     def _admit(self, peer: Any, init: Any, features: Any) -> None:
-        other = self._by_node_id.get(peer.node_id)
+        other = self._roster.connected.get(peer.node_id)
         if other is not None:
             self.drop(other)
         self._connected(peer, init, features)
@@ -350,7 +351,7 @@ async def test_never_none_and_never_two(
             assert list(far.peers) == [identity(numbers[0])], seed
             rtt = await near.peers[identity(numbers[1])].ping()
             assert rtt >= 0
-            assert len(near_manager._peers) == len(far_manager._peers) == 1, seed
+            assert len(near_manager._roster.by_descriptor) == len(far_manager._roster.by_descriptor) == 1, seed
             assert [one.connected - one.disconnected for one in handlers] == [1, 1], seed
         assert [one.connected - one.disconnected for one in handlers] == [0, 0], seed
 
@@ -370,4 +371,6 @@ async def test_a_dial_that_is_parked_returns_the_survivor_at_once(autojump_clock
         assert kept.reason is None
         assert again.reason is None
         assert await kept.ping() >= 0
-        await until(lambda: len(larger.manager._peers) == len(smaller.manager._peers) == 1)
+        await until(
+            lambda: len(larger.manager._roster.by_descriptor) == len(smaller.manager._roster.by_descriptor) == 1
+        )

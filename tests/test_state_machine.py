@@ -569,8 +569,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     ),
     "the older of two is not ended": (
         "peer_manager",
-        "elif not crossing:\n            self._end(other, reasons.duplicate())",
-        "elif not crossing:\n            pass",
+        "elif verdict is Verdict.REPLACE:\n                    self._end(other, reasons.duplicate())",
+        "elif verdict is Verdict.REPLACE:\n                    pass",
     ),
     "two connections of one node for a handler": (
         "peer_manager",
@@ -627,14 +627,14 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "return Due.NOTHING",
     ),
     "who was parked does not follow": (
-        "peer_manager",
-        "            self._widowed.append(peer)\n            self._agenda.mark(peer)",
-        "            pass",
+        "manager/roster",
+        "        self.orphan(entry)\n",
+        "        pass\n",
     ),
     "a refused newcomer leaves none": (
         "peer_manager",
-        "            self._widowed.append(other)\n",
-        "",
+        "                    roster.orphan(other)\n",
+        "                    pass\n",
     ),
     "reading does not resume": (
         "peer_manager",

@@ -30,8 +30,9 @@ from triolight.connection import (
     ProtocolFault,
     RefuseFeatures,
     decode_init,
+    init_features,
 )
-from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, PeerHandleError, QueueFull, Side
+from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, PeerHandleError, QueueFull
 from triolight.features import Features
 from triolight.gossip import refuse_zlib
 from triolight.handlers import (
@@ -58,6 +59,8 @@ from triolight.keys import SecretKey
 from triolight.logger import Level, Logger
 from triolight.manager.entry import Agenda, Entry, Hold, Log
 from triolight.manager.greeting import EMPTY_ANSWERS, Greeting
+from triolight.manager.roster import PARKED_SECONDS as PARKED_SECONDS
+from triolight.manager.roster import Roster, Verdict
 from triolight.manager.seams import UNDRIVEN, Driving, Seat, Setup
 from triolight.manager.seams import PeerDetails as PeerDetails
 from triolight.manager.seams import PeerObserver as PeerObserver
@@ -101,11 +104,6 @@ a second. Messages given in one call enter together, so the largest legal batch 
 HANDLER_LIMIT_BYTES: Final = 4 * 1024 * 1024
 """Bytes queued for a peer from which on a handler's next message ends the connection (a channel message is never
 dropped): twice the largest legal batch, so that only a peer that does not read gets there."""
-CROSSING_SECONDS: Final = 10.0
-"""Connections in opposite directions whose Inits are less than this apart were dialled at the same time."""
-PARKED_SECONDS: Final = 2.0
-"""Of two connections dialled at the same time, the loser waits so long in case the winner dies: the other side may have
-chosen otherwise. CLN does, by keeping the newest."""
 LOGGED_FEATURE_BYTES: Final = 64
 """Of a peer's features in the log, the lowest bits: all that have names but a few."""
 MAX_WARNING_TEXT: Final = 400
@@ -169,19 +167,9 @@ class PeerManager:
         self._seat: Final = Seat(given)
         self._agenda: Final = Agenda(self._seat)
         self._ticks: Final = Ticks()
+        self._roster: Final = Roster(self.our_node_id, self._agenda)
         self._observed = False
-        self._peers: dict[SocketDescriptor, Entry] = {}
-        self._by_node_id: dict[bytes, Entry] = {}
-        """Connected peers only."""
-        self._parked: dict[bytes, Entry] = {}
-        """Losers of a crossing, and connections whose successor is just being judged."""
-        self._widowed: list[Entry] = []
-        """Those of them whose winner has died."""
-        self._shaken: dict[bytes, dict[Entry, None]] = {}
-        """Connections whose three acts are done and whose Init was not accepted, by node id."""
         self._events_dropped = 0
-        self._admitting: Entry | None = None
-        """Whom a handler is being asked about."""
         self._use(message_handler)
         for handler in self._handlers:
             handler.attach(self._agenda.push)
@@ -200,7 +188,7 @@ class PeerManager:
         )
 
     def __repr__(self) -> str:
-        return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._by_node_id)} peers>"
+        return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._roster.connected)} peers>"
 
     # -- connections ---------------------------------------------------------------------------------------------------
 
@@ -245,13 +233,13 @@ class PeerManager:
         remote_address: Address | tuple[str, int] | None,
     ) -> Handshake:
         handshake = Handshake(self._key, self._ephemeral_keys.next(), their_node_id)
-        if descriptor in self._peers:
+        if descriptor in self._roster.by_descriptor:
             raise ValueError("this descriptor is a connection already")
         if isinstance(remote_address, tuple):
             remote_address = descriptor_of(*remote_address)
         handshake = self._seat.driving.seams.handshake(descriptor, handshake)
         send_data = self._seat.driving.seams.send_data(descriptor)
-        self._peers[descriptor] = Entry(
+        self._roster.by_descriptor[descriptor] = Entry(
             descriptor, send_data, Connection(handshake), their_node_id is None, remote_address
         )
         return handshake
@@ -267,7 +255,7 @@ class PeerManager:
         be written: the connection is forgotten already, close the socket. Also for a descriptor that is not known.
         `process_events` has to follow.
         """
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None:
             raise PeerHandleError(reasons.unknown_descriptor())
         if peer.reason is not None:
@@ -290,7 +278,7 @@ class PeerManager:
         Calls `send_data` once at the least, if only to say again whether the peer may be read. Raises PeerHandleError
         for a descriptor that is not known.
         """
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None:
             raise PeerHandleError(reasons.unknown_descriptor())
         peer.awaiting_space = False
@@ -304,7 +292,7 @@ class PeerManager:
 
     def socket_disconnected(self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None) -> None:
         """The socket died by itself, or its end is reported by the driver. An unknown descriptor: nothing happens."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None:
             return
         self._agenda.forget(peer)
@@ -312,7 +300,7 @@ class PeerManager:
             if peer.reason is None:
                 self._decide(peer, self._in_phase(peer, reason))
         finally:
-            del self._peers[descriptor]
+            del self._roster.by_descriptor[descriptor]
 
     def _in_phase(self, peer: Entry, reason: DisconnectReason | None) -> DisconnectReason:
         awaited_act = 0 if peer.node_id else peer.connection.act
@@ -335,9 +323,9 @@ class PeerManager:
                 # All of them first: what an iterator of a handler does meanwhile is the next turn's.
                 for event in list(handler.get_and_clear_pending_msg_events()):
                     self._handle_event(event)
-            while self._widowed or agenda.dirty:
+            while self._roster.orphans or agenda.dirty:
                 # Also of those that have died just now, by an event of a handler: nobody would call again for them.
-                self._replace_the_dead()
+                self._settle()
                 for peer in agenda.take():
                     self._write(peer)
         finally:
@@ -350,10 +338,10 @@ class PeerManager:
         peer is pinged unless a ping is outstanding; if one is, it is ended when nothing at all came since the last
         tick, or when no pong came for 5 ticks. `process_events` has to follow.
         """
-        entries = tuple(self._peers.values())
+        entries = tuple(self._roster.by_descriptor.values())
         self._ticks.keep_only(entries)
         for entry in entries:
-            match self._ticks.look(entry, entry.parked is not None):
+            match self._ticks.look(entry, self._roster.is_parked(entry)):
                 case Due.NOTHING:
                     pass
                 case Due.PING:
@@ -369,15 +357,15 @@ class PeerManager:
 
     def get_peer_node_ids(self) -> list[bytes]:
         """The node ids of the connected peers."""
-        return list(self._by_node_id)
+        return list(self._roster.connected)
 
     def list_peers(self) -> list[PeerDetails]:
         """The connected peers."""
-        return [peer.details for peer in self._by_node_id.values() if peer.details is not None]
+        return [peer.details for peer in self._roster.connected.values() if peer.details is not None]
 
     def peer_by_node_id(self, node_id: bytes) -> PeerDetails | None:
         """A connected peer; None if it is not connected."""
-        peer = self._by_node_id.get(node_id)
+        peer = self._roster.connected.get(node_id)
         return None if peer is None else peer.details
 
     def send_message(self, node_id: bytes, *messages: Message | UnknownMessage) -> None:
@@ -387,7 +375,7 @@ class PeerManager:
         not connected, and `QueueFull` if SEND_LIMIT_BYTES already wait for it.
         """
         encoded = [message.encode() for message in messages]
-        peer = self._by_node_id.get(node_id)
+        peer = self._roster.connected.get(node_id)
         if peer is None:
             raise PeerHandleError(reasons.not_connected())
         if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:
@@ -399,7 +387,7 @@ class PeerManager:
 
         False if the peer is not connected (any more).
         """
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None or peer.details is None or peer.reason is not None:
             return False
         self._agenda.queue(peer, encoded)
@@ -410,7 +398,7 @@ class PeerManager:
     ) -> bool:
         """Queues a ping whose pong will be reported with `token`. False if the peer is not connected, or if
         MAX_PINGS of ours wait for their pongs."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None or peer.details is None or peer.reason is not None:
             return False
         return self._queue_ping(peer, num_pong_bytes, ignored, token)
@@ -418,23 +406,23 @@ class PeerManager:
     def forget_ping(self, descriptor: SocketDescriptor, token: Any) -> bool:
         """Does not wait any more for the pong of the oldest ping with this token: should it come, it answers none.
         False if no such ping is outstanding."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         return peer is not None and peer.connection.forget_ping(token)
 
     def over_budget(self, descriptor: SocketDescriptor) -> bool:
         """Whether a peer is not read from because it has not read what it asked for. False for an unknown
         descriptor."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         return peer is not None and peer.connection.over_budget
 
     def queued_bytes(self, descriptor: SocketDescriptor) -> int:
         """Bytes that wait to be written to a peer; 0 for an unknown descriptor."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         return 0 if peer is None else peer.connection.owed_bytes
 
     def connection_counts(self, descriptor: SocketDescriptor) -> tuple[int, int, int, int] | None:
         """Messages received and sent, bytes received and sent (encrypted), of one connection; None if unknown."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None:
             return None
         connection = peer.connection
@@ -447,7 +435,7 @@ class PeerManager:
 
     def traffic(self, descriptor: SocketDescriptor) -> tuple[Tally, Tally] | None:
         """Messages by type, received and sent, of one connection: the live counters, not a copy. None if unknown."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         return None if peer is None else (peer.connection.received, peer.connection.sent)
 
     def protects(self, node_id: bytes) -> bool:
@@ -460,20 +448,18 @@ class PeerManager:
 
         What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
         """
-        shaken = self._shaken.get(node_id, {})
-        for peer in (self._parked.get(node_id), *shaken, self._by_node_id.get(node_id), self._admitting):
-            if peer is not None and peer.node_id == node_id:
-                self._end_on_request(peer, reasons.requested(reason))
+        for peer in self._roster.of_node(node_id):
+            self._end_on_request(peer, reasons.requested(reason))
 
     def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
         """Ends every connection, also those that have not finished their handshake."""
         why = reasons.requested(reason)
-        for peer in list(self._peers.values()):
+        for peer in list(self._roster.by_descriptor.values()):
             self._end_on_request(peer, why)
 
     def disconnect(self, descriptor: SocketDescriptor, reason: DisconnectReason | str | None = None) -> None:
         """Ends one connection; the peer hears a warning if its Init came. Unknown descriptor: nothing happens."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is not None:
             self._end_on_request(peer, reasons.requested(reason))
 
@@ -496,7 +482,7 @@ class PeerManager:
 
         A peer for which SEND_LIMIT_BYTES wait does not get it, and nobody is told.
         """
-        for peer in self._by_node_id.values():
+        for peer in self._roster.connected.values():
             if peer.connection.owed_bytes < SEND_LIMIT_BYTES:
                 self._agenda.queue(peer, (encoded,))
 
@@ -521,7 +507,7 @@ class PeerManager:
         """
         if self._seat.taken:
             raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
-        if self._peers:
+        if self._roster.by_descriptor:
             raise RuntimeError("this PeerManager has connections that somebody else drives")
         seams = seams or Seams()
         given = self._seat.given
@@ -557,7 +543,7 @@ class PeerManager:
 
     def release(self) -> None:
         """Ends `drive`. Connections that are left are forgotten; their handlers hear of it."""
-        for descriptor in list(self._peers):
+        for descriptor in list(self._roster.by_descriptor):
             self.socket_disconnected(descriptor, reasons.requested("the driver has gone"))
         self._seat.driving.seams.end(self)
         self._use(self._given_handler)
@@ -592,7 +578,7 @@ class PeerManager:
 
     def continue_reading(self, descriptor: SocketDescriptor) -> None:
         """Goes on with what an earlier turn left over. `process_events` has to follow. Unknown: nothing."""
-        peer = self._peers.get(descriptor)
+        peer = self._roster.by_descriptor.get(descriptor)
         if peer is None or peer.reason is not None or not peer.unread:
             return
         with self._agenda:
@@ -605,11 +591,11 @@ class PeerManager:
         The one call that an observer may make from `message_received`: the message after it is not read then.
         `process_events` has to follow. Unknown descriptor, or one whose Init has not come: nothing happens.
         """
-        self._hold(self._peers.get(descriptor), Hold.BY_DRIVER, held)
+        self._hold(self._roster.by_descriptor.get(descriptor), Hold.BY_DRIVER, held)
 
     def end_throttle(self, descriptor: SocketDescriptor) -> None:
         """Goes on reading a peer that was throttled. `process_events` has to follow. Unknown: nothing happens."""
-        self._hold(self._peers.get(descriptor), Hold.THROTTLED, False)
+        self._hold(self._roster.by_descriptor.get(descriptor), Hold.THROTTLED, False)
 
     def _hold(self, peer: Entry | None, why: int, held: bool) -> None:
         if peer is not None and peer.init is not None and bool(peer.held & why) != held:
@@ -681,11 +667,9 @@ class PeerManager:
             return False
         if node_id == self.our_node_id:
             raise self._give_up(peer, DisconnectCode.ACT_THREE_FAILED, "its node id is our own")
-        peer.node_id = node_id
-        if self._seat.driving.duplicates == "oldest" and node_id in self._by_node_id:
-            # As LDK, before an Init: with one, the other side would let the old connection go for this one.
+        self._roster.proven(peer, node_id)
+        if self._roster.refuses_early(node_id, self._seat.driving.duplicates):
             raise self._give_up(peer, DisconnectCode.DUPLICATE, reasons.duplicate().message)
-        self._shaken.setdefault(node_id, {})[peer] = None
         init = self._greeting.our_init(self._init_features(peer), peer.address, peer.inbound)
         connection.queue(init.encode())
         self._agenda.mark(peer)
@@ -694,7 +678,7 @@ class PeerManager:
 
     def _give_up(self, peer: Entry, code: DisconnectCode, words: str) -> PeerHandleError:
         """Forgets a connection to which nothing is to be said any more."""
-        del self._peers[peer.descriptor]
+        del self._roster.by_descriptor[peer.descriptor]
         self._agenda.forget(peer)
         reason = reasons.fault(code, words)
         self._decide(peer, reason)
@@ -786,102 +770,66 @@ class PeerManager:
         if refusal is not None:
             self._end(peer, refusal)
             return
-        self._not_shaken(peer)
+        self._roster.init_accepted(peer)
         self._admit(peer, init, features)
 
-    def _not_shaken(self, peer: Entry) -> None:
-        """Its Init was accepted, or it ends."""
-        same = self._shaken.get(peer.node_id)
-        if same is not None and peer in same:
-            del same[peer]
-            if not same:
-                del self._shaken[peer.node_id]
-
     def _admit(self, peer: Entry, init: Init, features: Features) -> None:
-        """One connection a node: the newcomer is connected, parked or ended, and so is the one that is there.
-
-        Same direction: the newest stays. Opposite directions at about the same time: the one that the smaller node id
-        dialled, so that both ends choose the same one. Otherwise the newest: the old one may be dead.
-        """
-        other = self._by_node_id.get(peer.node_id)
-        if other is None:
-            self._connected(peer, init, features)
-            return
-        if self._seat.driving.duplicates == "oldest":
-            self._end(peer, reasons.duplicate())
-            return
-        crossing = peer.inbound != other.inbound and self._seat.driving.clock() - other.init_at < CROSSING_SECONDS
-        ours_is_smaller = self.our_node_id < peer.node_id
-        if crossing and peer.inbound == ours_is_smaller:
-            self._park(peer, features)
-            return
-        self._demote(other)
-        if not self._connected(peer, init, features):
-            # Its end shall not leave us with none.
-            self._widowed.append(other)
-            self._agenda.mark(other)
-        elif not crossing:
-            self._end(other, reasons.duplicate())
+        """The newcomer is connected, parked or ended, and so is the one that is there."""
+        roster, driving = self._roster, self._seat.driving
+        verdict = roster.judge(peer, driving.duplicates, driving.clock())
+        match verdict:
+            case Verdict.TAKE:
+                self._connected(peer, init, features)
+            case Verdict.REFUSE:
+                self._end(peer, reasons.duplicate())
+            case Verdict.PARK:
+                self._park(peer)
+            case Verdict.REPLACE | Verdict.REPLACE_AND_PARK:
+                other = roster.connected[peer.node_id]
+                self._demote(other)
+                if not self._connected(peer, init, features):
+                    # Its end shall not leave us with none.
+                    roster.orphan(other)
+                elif verdict is Verdict.REPLACE:
+                    self._end(other, reasons.duplicate())
 
     def _demote(self, peer: Entry) -> None:
         """From connected to parked: it may yet be the one that the other side keeps."""
-        if peer.details is None:
-            return
-        features, peer.details = peer.details.features, None
-        del self._by_node_id[peer.node_id]
+        self._roster.demote(peer)
         peer.connection.pings.clear()
         self._seat.driving.observer.peer_demoted(peer.descriptor, reasons.duplicate())
         for handler in self._handlers:
             handler.peer_disconnected(peer.node_id)
-        self._park(peer, features)
+        self._park(peer)
 
-    def _park(self, peer: Entry, features: Features) -> None:
+    def _park(self, peer: Entry) -> None:
         """The other side may choose otherwise, and end the one that we keep: then this one is needed."""
-        earlier = self._parked.get(peer.node_id)
+        earlier = self._roster.parked.get(peer.node_id)
         if earlier is not None:
             self._end(earlier, reasons.duplicate())
-        self._parked[peer.node_id] = peer
-        peer.parked = features
-        # Whatever else held it belonged to the session that it has lost.
-        peer.held = Hold.PARKED
+        self._roster.park(peer)
         self._agenda.mark(peer)
         self._seat.driving.observer.peer_parked(peer.descriptor)
 
-    def _widow(self, node_id: bytes, reason: DisconnectReason) -> None:
-        """The connection for which another one was parked has ended."""
-        peer = self._parked.get(node_id)
-        if peer is None:
-            return
-        if reason.by is Side.US and reason.code not in (DisconnectCode.PING_TIMEOUT, DisconnectCode.DUPLICATE):
-            self._end(peer, reason)  # we want nothing of this node
-        else:
-            self._widowed.append(peer)
-            self._agenda.mark(peer)
-
-    def _replace_the_dead(self) -> None:
+    def _settle(self) -> None:
         """Parked connections whose winner has died take its place, unless there is another one by now."""
-        widowed, self._widowed = self._widowed, []
-        for peer in widowed:
-            if peer.reason is not None or peer.init is None or peer.parked is None:
-                continue
-            if peer.node_id in self._by_node_id:
+        for peer, free in self._roster.settle():
+            if not free or peer.init is None:
                 self._end(peer, reasons.duplicate())
                 continue
-            del self._parked[peer.node_id]
-            features, peer.parked = peer.parked, None
-            peer.held &= ~Hold.PARKED
-            self._connected(peer, peer.init, features)
+            self._roster.unpark(peer)
+            self._connected(peer, peer.init, init_features(peer.init))
             self._agenda.mark(peer)
 
     def _connected(self, peer: Entry, init: Init, features: Features) -> bool:
         """Tells the handlers and the observer. False if a handler refuses the peer; its end is decided then."""
         accepted: list[BaseMessageHandler] = []
         for handler in self._handlers:
-            self._admitting = peer
+            self._roster.admitting = peer
             try:
                 answer = handler.peer_connected(peer.node_id, init, peer.inbound)
             finally:
-                self._admitting = None
+                self._roster.admitting = None
             action: ErrorAction | None = None
             if answer is False:
                 action = DisconnectPeer(reason="refused by a handler")
@@ -897,11 +845,10 @@ class PeerManager:
             if action is not None:
                 self._act(peer, action, refused=True)
             return False
-        peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
-        peer.init_at = self._seat.driving.clock()
-        self._by_node_id[peer.node_id] = peer
+        details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
+        self._roster.connect(peer, details, self._seat.driving.clock())
         self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=_cut_hex(features))
-        self._seat.driving.observer.peer_connected(peer.descriptor, peer.details)
+        self._seat.driving.observer.peer_connected(peer.descriptor, details)
         return True
 
     # -- routing -------------------------------------------------------------------------------------------------------
@@ -1043,7 +990,7 @@ class PeerManager:
     # -- what handlers want --------------------------------------------------------------------------------------------
 
     def _handle_event(self, event: MessageSendEvent) -> None:
-        peer = self._by_node_id.get(event.node_id)
+        peer = self._roster.connected.get(event.node_id)
         if peer is None:
             self._events_dropped += 1
             self._log(
@@ -1122,7 +1069,7 @@ class PeerManager:
         Whether the descriptor has heard anything."""
         connection, descriptor = peer.connection, peer.descriptor
         told = False
-        if self._peers.get(descriptor) is not peer:
+        if self._roster.by_descriptor.get(descriptor) is not peer:
             return True
         while True:
             while not peer.awaiting_space:
@@ -1193,22 +1140,20 @@ class PeerManager:
     def _decide(self, peer: Entry, reason: DisconnectReason) -> None:
         """The end is decided, whoever caused it: everyone hears of it, once."""
         peer.reason = reason
-        self._not_shaken(peer)
         level = Level.INFO if peer.init is not None else Level.DEBUG
         self._log(level, "ended", peer, code=reason.code, by=reason.by, text=reason.message)
         connected = peer.details is not None
-        if self._by_node_id.get(peer.node_id) is peer:
-            del self._by_node_id[peer.node_id]
-        if self._parked.get(peer.node_id) is peer:
-            del self._parked[peer.node_id]
+        self._roster.leave(peer)
         self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)
         if connected:
             for handler in self._handlers:
                 handler.peer_disconnected(peer.node_id)
-            self._widow(peer.node_id, reason)
+            bereaved = self._roster.bereave(peer.node_id, reason)
+            if bereaved is not None:
+                self._end(bereaved, reason)
 
     def _forget_and_disconnect(self, peer: Entry) -> None:
-        self._peers.pop(peer.descriptor, None)
+        self._roster.by_descriptor.pop(peer.descriptor, None)
         self._agenda.finish(peer)
         peer.descriptor.disconnect_socket()
 

@@ -14,7 +14,6 @@ from triolight.address import Address
 from triolight.batch import Batch
 from triolight.connection import Connection
 from triolight.errors import DisconnectReason
-from triolight.features import Features
 from triolight.logger import Level, Logger, Record, wanted_level
 from triolight.manager.seams import PeerDetails, Seat, SocketDescriptor
 from triolight.messages import Init
@@ -47,7 +46,6 @@ class Entry:
         "init_at",
         "last_words",
         "node_id",
-        "parked",
         "reading",
         "reason",
         "received",
@@ -76,8 +74,6 @@ class Entry:
         """The roster's: set while the peer is connected, its Init accepted, and the handlers know it."""
         self.init_at = 0.0
         """The roster's: when it was connected."""
-        self.parked: Features | None = None
-        """The roster's: its features, while it waits in case the connection that was kept instead dies."""
         self.init: Init | None = None
         """The reading's: the peer's, set when it was decoded, accepted or not."""
         self.unread = False
