@@ -42,6 +42,7 @@ from triolight.address import IPv4Address
 from triolight.connection import OUTPUT_PAUSE_BYTES
 from triolight.handlers import BaseMessageHandler
 from triolight.keys import verify
+from triolight.manager.acting import HANDLER_LIMIT_BYTES
 from triolight.messages import (
     ALL_CHANNELS,
     BOLT,
@@ -56,7 +57,7 @@ from triolight.messages import (
     UnknownMessage,
     Warning,
 )
-from triolight.peer_manager import HANDLER_LIMIT_BYTES, SEND_LIMIT_BYTES
+from triolight.peer_manager import SEND_LIMIT_BYTES
 
 
 class Descriptor(SocketDescriptor):
@@ -400,10 +401,11 @@ def test_a_handler_that_forgot_its_parents_init_works() -> None:
         def __init__(self) -> None:
             pass
 
-    a = node(1, custom=Forgetful())
+    forgetful = Forgetful()
+    a = node(1, custom=forgetful)
     b = node(2)
     link = connect(a, b)
-    a.manager._handler.custom_handler.push(SendMessages(identity(2), Note(payload=b"x")))
+    forgetful.push(SendMessages(identity(2), Note(payload=b"x")))
     link.run()
     assert b.seen.messages == [Note(payload=b"x")]
 

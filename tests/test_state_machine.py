@@ -40,8 +40,9 @@ from triolight import (
 )
 from triolight.connection import BATCH_BYTES, LARGEST_PONG, OUTPUT_PAUSE_BYTES
 from triolight.handlers import BaseMessageHandler, HandlerResult
+from triolight.manager.ending import MAX_WARNING_TEXT
 from triolight.messages import ALL_CHANNELS, Error, Init, Message, Ping, Warning
-from triolight.peer_manager import MAX_WARNING_TEXT, SEND_LIMIT_BYTES, PeerDetails
+from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails
 from triolight.testing import strategies
 from triolight.text import printable
 
@@ -484,6 +485,20 @@ class Peers(RuleBasedStateMachine):
             assert not any(end.state == "demoted" for end in self.ends_of(number)), "neither parked nor ended"
 
     @invariant()
+    def everybody_stands_in_one_place(self) -> None:
+        for node in self.nodes.values():
+            roster = node.manager._roster
+            places = [
+                *roster.connected.values(),
+                *roster.parked.values(),
+                *(entry for same in roster.awaiting_init.values() for entry in same),
+            ]
+            assert len(set(places)) == len(places), "in two places at once"
+            assert set(places) <= set(roster.by_descriptor.values()), "gone, and still somewhere"
+            assert not any(entry.reason is not None for entry in places), "ended, and still somewhere"
+            assert not roster.orphans or node.manager._agenda.waits, "nobody will look after it"
+
+    @invariant()
     def queues_are_bounded(self) -> None:
         for number, node in self.nodes.items():
             for end in self.ends_of(number):
@@ -530,80 +545,80 @@ SURE = settings(RANDOM, max_examples=100, derandomize=True, database=None, phase
 
 MUTANTS: dict[str, tuple[str, str, str]] = {
     "messages are read after the end": (
-        "peer_manager",
-        "                if peer.reason is not None:\n                    break\n        except",
+        "manager/reading",
+        "                if entry.reason is not None:\n                    break\n        except",
         "        except",
     ),
     "what was left over is read after the end": (
         "peer_manager",
-        "if peer is None or peer.reason is not None or not peer.unread:",
-        "if peer is None or not peer.unread:",
+        "if entry is None or entry.reason is not None or not entry.unread:",
+        "if entry is None or not entry.unread:",
     ),
     "what comes after the end is read": (
         "peer_manager",
-        "        if peer.reason is not None:\n            return True\n",
+        "        if entry.reason is not None:\n            return True\n",
         "",
     ),
     "nobody hears of an end": (
-        "peer_manager",
-        "self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)",
-        "pass",
+        "manager/ending",
+        "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n",
+        "",
     ),
     "each end is told twice": (
-        "peer_manager",
-        "        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)",
+        "manager/ending",
+        "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n",
         (
-            "        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)\n"
-            "        self._seat.driving.observer.peer_ended(peer.descriptor, reason, peer.init)\n"
+            "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n"
+            "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n"
         ),
     ),
     "one handler alone hears of an end": (
-        "peer_manager",
-        "if connected:\n            for handler in self._handlers:",
-        "if connected:\n            for handler in self._handlers[:1]:",
+        "manager/ending",
+        "            self._handlers.disconnected(entry.node_id)\n            along",
+        (
+            "            for handler in self._handlers.all[:1]:\n"
+            "                handler.peer_disconnected(entry.node_id)\n"
+            "            along"
+        ),
     ),
     "no handler hears of an end": (
-        "peer_manager",
-        "if connected:\n            for handler in self._handlers:",
-        "if connected:\n            for handler in ():",
+        "manager/ending",
+        "            self._handlers.disconnected(entry.node_id)\n            along",
+        "            along",
     ),
     "the older of two is not ended": (
-        "peer_manager",
-        "elif verdict is Verdict.REPLACE:\n                    self._end(other, reasons.duplicate())",
+        "manager/joining",
+        "elif verdict is Verdict.REPLACE:\n                    self._ending.end(other, reasons.duplicate())",
         "elif verdict is Verdict.REPLACE:\n                    pass",
     ),
     "two connections of one node for a handler": (
-        "peer_manager",
-        (
-            "        for handler in self._handlers:\n"
-            "            handler.peer_disconnected(peer.node_id)\n"
-            "        self._park"
-        ),
+        "manager/joining",
+        "        self._handlers.disconnected(entry.node_id)\n        self._park",
         "        self._park",
     ),
     "send_message has no limit": (
         "peer_manager",
-        "        if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:\n            raise",
+        "        if entry.connection.owed_bytes >= SEND_LIMIT_BYTES:\n            raise",
         "        if False:\n            raise",
     ),
     "reading never stops for answers": (
-        "peer_manager",
-        "if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:",
-        "if peer.held:",
+        "manager/reading",
+        "if connection.caused_bytes > OUTPUT_PAUSE_BYTES or entry.held:",
+        "if entry.held:",
     ),
     "the last word is empty": (
-        "peer_manager",
-        "last = _warning(reason.message)\n        elif",
-        'last = _warning("")\n        elif',
+        "manager/ending",
+        "last = warning(reason.message)\n        elif",
+        'last = warning("")\n        elif',
     ),
     "there is no last word": (
-        "peer_manager",
+        "manager/ending",
         "            connection.queue(last)\n",
         "            pass\n",
     ),
     "two are parked": (
-        "peer_manager",
-        "        if earlier is not None:\n            self._end(earlier, reasons.duplicate())\n",
+        "manager/joining",
+        "        if earlier is not None:\n            self._ending.end(earlier, reasons.duplicate())\n",
         "",
     ),
     "who is parked stays for ever": (
@@ -632,13 +647,13 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
         "        pass\n",
     ),
     "a refused newcomer leaves none": (
-        "peer_manager",
+        "manager/joining",
         "                    roster.orphan(other)\n",
         "                    pass\n",
     ),
     "reading does not resume": (
-        "peer_manager",
-        "        elif peer.reading != peer.may_read:",
+        "manager/writing",
+        "        elif entry.reading != entry.may_read:",
         "        elif False:",
     ),
 }
@@ -683,6 +698,7 @@ def follow(peers: Peers, course: tuple[Step, ...]) -> None:
 INVARIANTS: Final[tuple[Step, ...]] = (
     Peers.everybody_knows_who_is_connected,
     Peers.who_waits_has_somebody_to_wait_for,
+    Peers.everybody_stands_in_one_place,
     Peers.queues_are_bounded,
     Peers.every_end_is_told_once,
 )

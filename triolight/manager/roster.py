@@ -95,18 +95,18 @@ class Roster:
 
     __slots__ = (
         "_agenda",
-        "_our_node_id",
         "admitting",
         "awaiting_init",
         "by_descriptor",
         "connected",
         "orphans",
+        "our_node_id",
         "parked",
     )
 
     def __init__(self, our_node_id: bytes, agenda: Agenda) -> None:
         self._agenda: Final = agenda
-        self._our_node_id: Final = our_node_id
+        self.our_node_id: Final = our_node_id
         self.by_descriptor: Final[dict[SocketDescriptor, Entry]] = {}
         self.connected: Final[dict[bytes, Entry]] = {}
         """By node id."""
@@ -140,6 +140,14 @@ class Roster:
         found = (self.parked.get(node_id), *awaiting, self.connected.get(node_id), self.admitting)
         return tuple(one for one in found if one is not None and one.node_id == node_id)
 
+    def register(self, entry: Entry) -> None:
+        """A connection that nobody has proven to be."""
+        self.by_descriptor[entry.descriptor] = entry
+
+    def forget(self, entry: Entry) -> None:
+        """Its socket is gone, or about to be."""
+        self.by_descriptor.pop(entry.descriptor, None)
+
     def proven(self, entry: Entry, node_id: bytes) -> None:
         """Its handshake is done: it is this node's, and its Init is awaited."""
         entry.node_id = node_id
@@ -162,7 +170,7 @@ class Roster:
         """What becomes of a newcomer whose Init fits."""
         other = self.connected.get(entry.node_id)
         held = None if other is None else (other.inbound, now - other.init_at)
-        return judge(rule, self._our_node_id, entry.node_id, entry.inbound, held)
+        return judge(rule, self.our_node_id, entry.node_id, entry.inbound, held)
 
     def connect(self, entry: Entry, details: PeerDetails, now: float) -> None:
         """Every handler has accepted it: it is the one of its node."""
