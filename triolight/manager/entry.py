@@ -22,7 +22,7 @@ from triolight.tally import Tally
 
 
 class Hold:
-    """Why reading is held back, one bit each of `Entry.held`."""
+    """Why reading is held back, one bit each of `Entry.held`: set by calls of the driver, the roster, the acting."""
 
     BY_DRIVER: Final = 1
     PARKED: Final = 2
@@ -79,7 +79,7 @@ class Entry:
         self.unread = False
         """The reading's: it stopped in the middle of what came."""
         self.held = 0
-        """Why reading is held back, bits of `Hold`."""
+        """Why reading is held back: bits of `Hold`, each set by whom it is named after."""
         self.batch: Batch | None = None
         """The routing's: the commitment_signed messages that a start_batch announced, until all are here."""
         self.last_words = ""
@@ -89,7 +89,7 @@ class Entry:
         self.awaiting_space = False
         """The writing's: the descriptor took less than it was given; nothing is written until it has room."""
         self.reading = True
-        """The writing's: what the descriptor was told last."""
+        """The writing's, and `read_event`'s: what the driver was told last."""
 
     @property
     def may_read(self) -> bool:
@@ -117,7 +117,7 @@ class Agenda:
         self.depth = 0
         """How many calls of the manager are under way, one from inside another. Above 0 the driver is not woken."""
         self.work = 0
-        """Work units since the start."""
+        """Work units since the start: reading counts messages and acts, routing what a message has besides."""
 
     def __enter__(self) -> None:
         self.depth += 1
