@@ -152,6 +152,29 @@ def test_a_third_connection_replaces_both() -> None:
     assert handler.connected - handler.disconnected == 1
 
 
+def test_who_is_ended_while_it_makes_room_waits_for_nobody() -> None:
+    class Ends(Chan):
+        def peer_disconnected(self, node_id: bytes) -> None:
+            super().peer_disconnected(node_id)
+            larger.manager.disconnect_all_peers("all of you")
+
+    handler = Ends()
+    larger, smaller = node(LARGER, chan=handler), node(SMALLER)
+    seen = Parking()
+    larger.manager.release()
+    larger.manager.drive(seen, lambda: None, lambda: 0.0)
+    first = connect(larger, smaller)
+    second = wire(smaller, larger)
+    second.run()
+    first.run()
+    assert seen.parked == []
+    assert [reason.message for reason in seen.ended] == ["all of you"] * 2
+    assert first.at_a.ended
+    assert second.at_b.ended
+    assert larger.manager._roster.parked == {}
+    assert handler.connected == handler.disconnected
+
+
 def test_only_one_is_parked() -> None:
     larger, smaller, kept, later, _ = crossed()
     fourth = wire(larger, smaller)

@@ -593,8 +593,8 @@ MUTANTS: dict[str, tuple[str, str, str]] = {
     ),
     "two connections of one node for a handler": (
         "manager/joining",
-        "        self._handlers.disconnected(entry.node_id)\n        self._park",
-        "        self._park",
+        "        self._handlers.disconnected(entry.node_id)\n",
+        "",
     ),
     "send_message has no limit": (
         "peer_manager",

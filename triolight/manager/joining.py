@@ -109,7 +109,8 @@ class Joining:
         entry.connection.pings.clear()
         self._seat.driving.observer.peer_demoted(entry.descriptor, reasons.duplicate())
         self._handlers.disconnected(entry.node_id)
-        self._park(entry)
+        if entry.reason is None:  # a handler may have had it ended, from inside of this call
+            self._park(entry)
 
     def _park(self, entry: Entry) -> None:
         """The other side may choose otherwise, and end the one that we keep: then this one is needed."""
