@@ -182,7 +182,7 @@ def test_nothing_is_held_for_a_handler_that_takes_no_batches() -> None:
     a, b, link = linked(ChannelMessageHandler())
     a.manager.send_message(identity(2), start(20), *(commitment(number, htlcs=966) for number in range(19)))
     link.run()
-    peer = b.manager._by_node_id[identity(1)]
+    peer = b.manager._roster.connected[identity(1)]
     assert peer.batch is not None
     assert len(peer.batch.encoded) == 1
     b.manager.abandon_handlers()

@@ -9,22 +9,32 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import Note, identity, join, make_manager, until
+from tests.support import MESSAGES, ListLogger, Note, identity, join, make_manager, secret, until
 from tests.test_peer_manager import Chan, Node, Recorder, Wire, connect, node, wire
 from triolight import (
     ConnectError,
+    CustomMessageHandler,
     DisconnectCode,
     DisconnectReason,
+    Features,
+    MessageHandler,
+    OnionMessageHandler,
     PeerHandleError,
     PeerManager,
     PeerNursery,
+    RoutingMessageHandler,
     Side,
     SocketDescriptor,
     open_peer_nursery,
 )
 from triolight.handlers import ChannelMessageHandler
-from triolight.messages import ALL_CHANNELS, Error, Warning
-from triolight.peer_manager import CROSSING_SECONDS
+from triolight.manager.ending import Ending
+from triolight.manager.entry import Entry
+from triolight.manager.joining import Joining
+from triolight.manager.reading import Reading
+from triolight.manager.roster import CROSSING_SECONDS
+from triolight.manager.writing import Writing
+from triolight.messages import ALL_CHANNELS, Error, Init, Warning
 
 SMALLER, LARGER = sorted((1, 2), key=identity)
 
@@ -43,7 +53,9 @@ def crossed() -> tuple[Node, Node, Wire, Wire, Chan]:
     handler = Chan()
     larger, smaller = node(LARGER, chan=handler), node(SMALLER)
     seen = Parking()
-    larger.manager._observer = larger.seen = seen
+    larger.manager.release()
+    larger.manager.drive(seen, lambda: None, lambda: 0.0)
+    larger.seen = seen
     kept = connect(smaller, larger)
     later = wire(larger, smaller)
     later.run()
@@ -57,7 +69,7 @@ def test_the_loser_of_a_crossing_is_parked_unread() -> None:
     assert larger.seen.parked == [later.at_a]
     assert not any(one.ended for one in (kept.at_a, kept.at_b, later.at_a, later.at_b))
     assert (handler.connected, handler.disconnected) == (1, 0)
-    assert not larger.manager._peers[later.at_a].may_read
+    assert larger.manager.read_event(later.at_a, b"") is True, "it is not to be read from"
     assert larger.manager.get_peer_node_ids() == [identity(SMALLER)]
     # Ticks end it, with its words.
     larger.manager.timer_tick_occurred()
@@ -140,6 +152,29 @@ def test_a_third_connection_replaces_both() -> None:
     assert handler.connected - handler.disconnected == 1
 
 
+def test_who_is_ended_while_it_makes_room_waits_for_nobody() -> None:
+    class Ends(Chan):
+        def peer_disconnected(self, node_id: bytes) -> None:
+            super().peer_disconnected(node_id)
+            larger.manager.disconnect_all_peers("all of you")
+
+    handler = Ends()
+    larger, smaller = node(LARGER, chan=handler), node(SMALLER)
+    seen = Parking()
+    larger.manager.release()
+    larger.manager.drive(seen, lambda: None, lambda: 0.0)
+    first = connect(larger, smaller)
+    second = wire(smaller, larger)
+    second.run()
+    first.run()
+    assert seen.parked == []
+    assert [reason.message for reason in seen.ended] == ["all of you"] * 2
+    assert first.at_a.ended
+    assert second.at_b.ended
+    assert larger.manager._roster.parked == {}
+    assert handler.connected == handler.disconnected
+
+
 def test_only_one_is_parked() -> None:
     larger, smaller, kept, later, _ = crossed()
     fourth = wire(larger, smaller)
@@ -203,7 +238,8 @@ def test_the_loser_of_a_crossing_that_was_connected_comes_back_when_the_winner_d
     larger.manager.process_events()
     assert larger.manager.get_peer_node_ids() == [identity(SMALLER)]
     assert (handler.connected, handler.disconnected) == (3, 2)
-    assert larger.manager._by_node_id[identity(SMALLER)].descriptor is first.at_a
+    assert [details.inbound for details in larger.manager.list_peers()] == [False]
+    assert larger.manager.send_encoded(first.at_a, [])
 
 
 def test_oldest_is_a_rule_too() -> None:
@@ -246,75 +282,108 @@ def test_oldest_when_both_are_shaken_before_either_has_its_init() -> None:
 # Other implementations' rules, and chance
 
 
-class Rival(PeerManager):
-    """A PeerManager with another implementation's rule, judged when the handshake is done or after Init."""
+class Joins(Joining):
+    """Takes whoever comes, beside whoever is there."""
 
-    def others(self, peer: Any) -> list[Any]:
-        return [
-            one
-            for one in self._peers.values()
-            if one is not peer and one.node_id == peer.node_id and one.reason is None
-        ]
+    __slots__ = ()
 
-    def close(self, peer: Any) -> PeerHandleError:
-        return self._give_up(peer, DisconnectCode.DUPLICATE, "closed without a word, before Init")
-
-    def drop(self, other: Any) -> None:
-        reason = DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "dropped without a word")
-        self._end(other, reason, say=None)
-        self._forget_and_disconnect(other)
+    def join(self, entry: Entry, init: Init, features: Features) -> None:
+        self.connect(entry, init, features)
 
 
-class Lnd(Rival):
+class Reads(Reading):
+    """Judges, if it does, when the handshake is done."""
+
+    __slots__ = ()
+
+    def advance(self, entry: Entry) -> bool:
+        if not super().advance(entry):
+            return False
+        self.judge(entry, [one for one in self._roster.by_descriptor.values() if one is not entry and same(one, entry)])
+        return True
+
+    def judge(self, entry: Entry, others: list[Entry]) -> None:
+        pass
+
+    def close(self, entry: Entry) -> PeerHandleError:
+        return self._ending.give_up(entry, DisconnectCode.DUPLICATE, "closed without a word, before Init")
+
+
+def same(one: Entry, entry: Entry) -> bool:
+    return one.node_id == entry.node_id and one.reason is None
+
+
+def drop(ending: Ending, other: Entry) -> None:
+    ending.end(other, DisconnectReason(DisconnectCode.DUPLICATE, Side.US, "dropped without a word"), None)
+    ending.close(other)
+
+
+class LndReads(Reads):
+    __slots__ = ()
+
+    def judge(self, entry: Entry, others: list[Entry]) -> None:
+        for other in others:
+            if other.inbound != entry.inbound:
+                raise self.close(entry)
+            drop(self._ending, other)
+
+
+class LdkReads(Reads):
+    __slots__ = ()
+
+    def judge(self, entry: Entry, others: list[Entry]) -> None:
+        if others:
+            raise self.close(entry)
+
+
+class ClnJoins(Joins):
+    __slots__ = ()
+
+    def join(self, entry: Entry, init: Init, features: Features) -> None:
+        other = self._roster.connected.get(entry.node_id)
+        if other is not None:
+            drop(self._ending, other)
+        super().join(entry, init, features)
+
+
+class Greedy(PeerManager):
+    """A PeerManager with another implementation's rule, judged when the handshake is done or after Init. As it stands:
+    keeps them all."""
+
+    reads: type[Reads] = Reads
+    joins: type[Joins] = Joins
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        seat, agenda, roster, ending = self._seat, self._agenda, self._roster, self._ending
+        joining = self.joins(seat, agenda, self._log, roster, self._routing.handlers, ending, self._acting)
+        reading = self.reads(seat, agenda, roster, self._routing, self._greeting, ending, joining)
+        self._joining = joining  # type: ignore[misc]
+        self._reading = reading  # type: ignore[misc]
+        self._writing = Writing(seat, agenda, roster, ending, reading)  # type: ignore[misc]
+
+
+class Lnd(Greedy):
     """In one direction the newest; across directions its older one; judged after act three."""
 
-    def _advance(self, peer: Any) -> bool:
-        if not super()._advance(peer):
-            return False
-        for other in self.others(peer):
-            if other.inbound != peer.inbound:
-                raise self.close(peer)
-            self.drop(other)
-        return True
-
-    def _admit(self, peer: Any, init: Any, features: Any) -> None:
-        self._connected(peer, init, features)
+    reads = LndReads
 
 
-class Ldk(Rival):
+class Ldk(Greedy):
     """Its older one, judged before Init."""
 
-    def _advance(self, peer: Any) -> bool:
-        if not super()._advance(peer):
-            return False
-        if self.others(peer):
-            raise self.close(peer)
-        return True
-
-    def _admit(self, peer: Any, init: Any, features: Any) -> None:
-        self._connected(peer, init, features)
+    reads = LdkReads
 
 
-class Cln(Rival):
+class Cln(Greedy):
     """The newest, judged after Init."""
 
-    def _admit(self, peer: Any, init: Any, features: Any) -> None:
-        other = self._by_node_id.get(peer.node_id)
-        if other is not None:
-            self.drop(other)
-        self._connected(peer, init, features)
+    joins = ClnJoins
 
 
 def rival(rule: type[PeerManager], number: int, chan: ChannelMessageHandler) -> PeerManager:
-    ours = make_manager(number, chan=chan)
-    return rule(ours._handler, bytes([number]) * 32, bytes([number, 7]) * 16, ours.logger, messages=ours.messages)
-
-
-class Greedy(Rival):
-    """Keeps them all."""
-
-    def _admit(self, peer: Any, init: Any, features: Any) -> None:
-        self._connected(peer, init, features)
+    handlers = MessageHandler(chan, RoutingMessageHandler(), OnionMessageHandler(), CustomMessageHandler())
+    return rule(handlers, secret(number), bytes([number, 7]) * 16, ListLogger(), messages=MESSAGES)
 
 
 async def dials(near: PeerNursery, far: PeerNursery, random_: random.Random, seconds: float, times: int) -> None:
@@ -348,7 +417,7 @@ async def test_never_none_and_never_two(
             assert list(far.peers) == [identity(numbers[0])], seed
             rtt = await near.peers[identity(numbers[1])].ping()
             assert rtt >= 0
-            assert len(near_manager._peers) == len(far_manager._peers) == 1, seed
+            assert len(near_manager._roster.by_descriptor) == len(far_manager._roster.by_descriptor) == 1, seed
             assert [one.connected - one.disconnected for one in handlers] == [1, 1], seed
         assert [one.connected - one.disconnected for one in handlers] == [0, 0], seed
 
@@ -368,4 +437,6 @@ async def test_a_dial_that_is_parked_returns_the_survivor_at_once(autojump_clock
         assert kept.reason is None
         assert again.reason is None
         assert await kept.ping() >= 0
-        await until(lambda: len(larger.manager._peers) == len(smaller.manager._peers) == 1)
+        await until(
+            lambda: len(larger.manager._roster.by_descriptor) == len(smaller.manager._roster.by_descriptor) == 1
+        )

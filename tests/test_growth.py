@@ -74,12 +74,25 @@ def counted(count: Count) -> Iterator[None]:
 def watch(manager: PeerManager) -> Count:
     """Puts counting dicts in the place of the manager's, which hold nothing yet."""
     count = Count()
-    for name, value in vars(manager).items():
+    for part, name, value in list(fields(manager)):
         if type(value) is dict and not value:
             found = CountingDict()
             found.count = count
-            setattr(manager, name, found)
+            setattr(part, name, found)
     return count
+
+
+def fields(manager: PeerManager) -> Iterator[tuple[object, str, object]]:
+    """What the manager and each of its parts hold: whose, by which name, what."""
+    parts: list[object] = [manager]
+    for part in parts:  # grows
+        names = (*getattr(part, "__dict__", {}), *getattr(type(part), "__slots__", ()))
+        for name in names:
+            value = getattr(part, name)
+            yield part, name, value
+            ours = type(value).__module__.startswith("triolight.manager")
+            if ours and not any(value is one for one in parts):
+                parts.append(value)
 
 
 class Talker(ChannelMessageHandler):
@@ -97,10 +110,15 @@ class Hub:
         self.node = node(1, chan=self.talker)
         self.manager = self.node.manager
         self.count = watch(self.manager)
+        before = {(id(part), name): _size(value) for part, name, value in fields(self.manager)}
         self.links = [connect(node(number), self.node) for number in range(2, 2 + size)]
-        grown = {name: value for name, value in vars(self.manager).items() if _size(value) >= size}
+        grown = {
+            name: value
+            for part, name, value in fields(self.manager)
+            if _size(value) - before.get((id(part), name), 0) >= size
+        }
         assert all(type(value) is CountingDict for value in grown.values()), grown.keys()
-        assert len(grown) >= 2  # by descriptor, and by node id
+        assert {"by_descriptor", "connected"} <= set(grown)
 
     def operations(self, deed: Deed) -> int:
         """What the hub does for it, once what it needs is prepared."""

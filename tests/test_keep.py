@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import identity, join, make_manager, open_pair, secret, until
+from tests.support import identity, join, make_manager, open_pair, until
 from triolight import (
     DisconnectCode,
     KeepState,
@@ -434,20 +434,16 @@ async def test_nothing_is_kept_after_the_block(autojump_clock: trio.testing.Mock
 # -- our own address ---------------------------------------------------------------------------------------------------
 
 
-class Tells(PeerManager):
-    """Tells everyone the same address, whatever it sees."""
-
-    told: bytes | None = None
-
-    def _our_init(self, peer: Any) -> Init:
-        return super()._our_init(peer).replace(tlvs=InitTlvs(remote_addr=self.told))
-
-
 def teller(number: int, told: bytes | None) -> PeerManager:
+    """Tells everyone the same address, whatever it sees."""
     manager = make_manager(number)
-    made = Tells(manager._handler, secret(number), bytes([100 + number]) * 32, manager.logger)
-    made.told = told
-    return made
+    ours = manager._greeting.our_init
+
+    def our_init(*arguments: Any) -> Init:
+        return ours(*arguments).replace(tlvs=InitTlvs(remote_addr=told))
+
+    manager._greeting.our_init = our_init  # type: ignore[assignment,method-assign]
+    return manager
 
 
 OURS = write_address(IPv4Address("8.8.4.4", 50_000))

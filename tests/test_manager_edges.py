@@ -216,7 +216,7 @@ def test_empty_pongs_that_are_not_read_are_bounded() -> None:
         a.manager.send_ping(link.at_a)
         a.manager.forget_ping(link.at_a, None)
     link.run()
-    owed = b.manager._peers[link.at_b].connection
+    owed = b.manager._roster.by_descriptor[link.at_b].connection
     assert owed.over_budget
     assert len(owed._queue) <= OUTPUT_PAUSE_BYTES // ENTRY_BYTES + 1
     link.at_b.room = 10**9
@@ -252,7 +252,7 @@ def test_a_pong_of_a_wrong_length_does_not_stop_the_ticks_pings() -> None:
         link.at_b.take()  # it is not heard
         a.manager.send_message(identity(2), Pong(ignored=b"wrong"))
         link.run()
-    assert len(b.manager._peers[link.at_b].connection.pings) == 1
+    assert len(b.manager._roster.by_descriptor[link.at_b].connection.pings) == 1
     sent = b.manager.traffic(link.at_b)[1][Ping.type]  # type: ignore[index]
     assert sent[0] == 100
 
@@ -277,7 +277,7 @@ def test_an_empty_first_message_raises_as_every_other_does(first: bytes) -> None
     link.feed("b", link.at_a.take())
     b.manager.process_events()
     link.feed("a", link.at_b.take())
-    peer = a.manager._peers[link.at_a].connection
+    peer = a.manager._roster.by_descriptor[link.at_a].connection
     peer._queue.clear()
     peer.queue(first)
     a.manager.process_events()
@@ -300,14 +300,14 @@ def test_who_waits_for_its_init_is_ended_by_node_id_too() -> None:
     b.manager.disconnect_by_node_id(identity(1))
     assert not b.seen.ended, "nobody has proven yet to be that node"
     link.feed("b", link.at_a.take()[:66])
-    assert b.manager._shaken == {identity(1): {b.manager._peers[link.at_b]: None}}
+    assert b.manager._roster.awaiting_init == {identity(1): {b.manager._roster.by_descriptor[link.at_b]: None}}
     b.manager.disconnect_by_node_id(identity(1))
     b.manager.process_events()
     assert link.at_b.ended
-    assert b.manager._shaken == {}
+    assert b.manager._roster.awaiting_init == {}
     # Nor is anything left of those that get through.
     connect(a, b)
-    assert b.manager._shaken == {}
+    assert b.manager._roster.awaiting_init == {}
 
 
 def test_our_own_node_id_is_nobody_to_connect_to() -> None:

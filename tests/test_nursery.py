@@ -36,6 +36,7 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.connection import MAX_PINGS
+from triolight.manager.routing import Routes
 from triolight.messages import Init, Message, Ping, Pong, UnknownMessage, Warning
 
 
@@ -372,7 +373,9 @@ async def test_keepalive_ends_a_silent_peer(autojump_clock: trio.testing.MockClo
 async def test_keepalive_ends_a_chatty_peer_that_never_answers(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair() as pair:
         # The far manager forgets how to answer.
-        pair.far.manager._routes[Ping.type] = (Ping.decode, lambda peer, message: None, 65_535)
+        routing = pair.far.manager._routing
+        forgets = (Ping.decode, lambda source, message: None, 65_535, False, False)
+        routing.routes = Routes({**routing.routes.by_type, Ping.type: forgets})
 
         async def chat() -> None:
             with pytest.raises(PeerClosed):

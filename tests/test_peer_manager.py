@@ -42,6 +42,7 @@ from triolight.address import IPv4Address
 from triolight.connection import OUTPUT_PAUSE_BYTES
 from triolight.handlers import BaseMessageHandler
 from triolight.keys import verify
+from triolight.manager.acting import HANDLER_LIMIT_BYTES
 from triolight.messages import (
     ALL_CHANNELS,
     BOLT,
@@ -56,7 +57,7 @@ from triolight.messages import (
     UnknownMessage,
     Warning,
 )
-from triolight.peer_manager import HANDLER_LIMIT_BYTES, SEND_LIMIT_BYTES
+from triolight.peer_manager import SEND_LIMIT_BYTES
 
 
 class Descriptor(SocketDescriptor):
@@ -400,10 +401,11 @@ def test_a_handler_that_forgot_its_parents_init_works() -> None:
         def __init__(self) -> None:
             pass
 
-    a = node(1, custom=Forgetful())
+    forgetful = Forgetful()
+    a = node(1, custom=forgetful)
     b = node(2)
     link = connect(a, b)
-    a.manager._handler.custom_handler.push(SendMessages(identity(2), Note(payload=b"x")))
+    forgetful.push(SendMessages(identity(2), Note(payload=b"x")))
     link.run()
     assert b.seen.messages == [Note(payload=b"x")]
 
@@ -462,10 +464,7 @@ def test_a_flood_of_pings_costs_a_bounded_amount() -> None:
     a, b = node(1), node(2)
     link = connect(a, b)
     link.at_b.room = 0
-    for _ in range(20_000):
-        a.manager._peers[link.at_a].connection.queue(Ping(num_pong_bytes=65_531).encode())
-    a.manager.process_events()
-    a.manager._mark(a.manager._peers[link.at_a])
+    assert a.manager.send_encoded(link.at_a, [Ping(num_pong_bytes=65_531).encode()] * 20_000)
     a.manager.process_events()
     flood = link.at_a.take()
     assert len(flood) > 700_000
@@ -649,7 +648,7 @@ def test_non_init_first_raises_and_tells_no_handler() -> None:
     b.manager.read_event(link.at_b, link.at_a.take())
     b.manager.process_events()
     # Our own manager would not do it: a ping in place of its Init.
-    a.manager._our_init = lambda peer: Ping()  # type: ignore[assignment,method-assign,return-value]
+    a.manager._greeting.our_init = lambda *_: Ping()  # type: ignore[assignment,method-assign]
     a.manager.read_event(link.at_a, link.at_b.take())
     a.manager.process_events()
     with pytest.raises(PeerHandleError, match="NOT_INIT_FIRST"):
@@ -846,9 +845,8 @@ def test_release_ends_what_is_left() -> None:
 
 
 def test_node_announcement_is_signed_and_grows() -> None:
-    a, b = node(1), node(2)
     times = [1000.0, 1000.0, 500.0]
-    a.manager._unix_time = lambda: times.pop(0)  # type: ignore[misc]
+    a, b = node(1, unix_time=lambda: times.pop(0)), node(2)
     link = connect(a, b)
     addresses = [("example.org", 9735), ("8.8.8.8", 9735)]
     stamps = []

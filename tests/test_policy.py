@@ -362,8 +362,8 @@ async def test_the_duplicate_rule_is_the_policys(autojump_clock: trio.testing.Mo
         assert other.peers.keys() == {identity(1)}
     manager = make_manager(1, duplicates="oldest")
     async with open_peer_nursery(manager), trio.open_nursery():
-        assert manager._duplicates == "oldest"
-    assert manager._duplicates == "oldest"
+        assert manager._seat.driving.duplicates == "oldest"
+    assert manager._seat.driving.duplicates == "oldest"
 
 
 async def test_dials_that_the_policy_refuses(autojump_clock: trio.testing.MockClock) -> None:
@@ -486,11 +486,11 @@ async def test_a_throttled_peer_that_has_gone_does_not_linger(autojump_clock: tr
 async def test_without_a_driver_there_is_no_allowance() -> None:
     manager = make_manager(1)
     assert isinstance(manager, PeerManager)
-    assert manager._allowance is None
+    assert manager._seat.driving.allowance is None
     async with open_peer_nursery(manager) as peers:
-        assert manager._allowance == Allowance()
+        assert manager._seat.driving.allowance == Allowance()
         await until(lambda: not peers.peers)
-    assert manager._allowance is None
+    assert manager._seat.driving.allowance is None
 
 
 async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.MockClock) -> None:

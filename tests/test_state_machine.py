@@ -6,9 +6,13 @@ The machine itself is tested with faults: each of MUTANTS is a manager with one 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import sys
 import types
 from collections.abc import Callable
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -17,6 +21,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+import triolight
 from tests.support import MESSAGES, ListLogger, Note, Order, identity, secret
 from triolight import (
     ChannelMessageHandler,
@@ -35,8 +40,9 @@ from triolight import (
 )
 from triolight.connection import BATCH_BYTES, LARGEST_PONG, OUTPUT_PAUSE_BYTES
 from triolight.handlers import BaseMessageHandler, HandlerResult
+from triolight.manager.ending import MAX_WARNING_TEXT
 from triolight.messages import ALL_CHANNELS, Error, Init, Message, Ping, Warning
-from triolight.peer_manager import MAX_WARNING_TEXT, SEND_LIMIT_BYTES, PeerDetails
+from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails
 from triolight.testing import strategies
 from triolight.text import printable
 
@@ -479,6 +485,20 @@ class Peers(RuleBasedStateMachine):
             assert not any(end.state == "demoted" for end in self.ends_of(number)), "neither parked nor ended"
 
     @invariant()
+    def everybody_stands_in_one_place(self) -> None:
+        for node in self.nodes.values():
+            roster = node.manager._roster
+            places = [
+                *roster.connected.values(),
+                *roster.parked.values(),
+                *(entry for same in roster.awaiting_init.values() for entry in same),
+            ]
+            assert len(set(places)) == len(places), "in two places at once"
+            assert set(places) <= set(roster.by_descriptor.values()), "gone, and still somewhere"
+            assert not any(entry.reason is not None for entry in places), "ended, and still somewhere"
+            assert not roster.orphans or node.manager._agenda.waits, "nobody will look after it"
+
+    @invariant()
     def queues_are_bounded(self) -> None:
         for number, node in self.nodes.items():
             for end in self.ends_of(number):
@@ -520,89 +540,124 @@ TestPeers = Peers.TestCase
 
 # -- the machine itself ------------------------------------------------------------------------------------------------
 
-SURE = settings(RANDOM, max_examples=100, derandomize=True, database=None, phases=[Phase.generate])
+SURE = settings(RANDOM, max_examples=1000, derandomize=True, database=None, phases=[Phase.generate])
 """The same examples each time, as many as it takes."""
 
-MUTANTS: dict[str, tuple[tuple[str, str], ...]] = {
+MUTANTS: dict[str, tuple[str, str, str]] = {
     "messages are read after the end": (
-        ("                if peer.reason is not None:\n                    break\n        except", "        except"),
+        "manager/reading",
+        "                if entry.reason is not None:\n                    break\n        except",
+        "        except",
     ),
     "what was left over is read after the end": (
-        ("if peer is None or peer.reason is not None or not peer.unread:", "if peer is None or not peer.unread:"),
+        "peer_manager",
+        "if entry is None or entry.reason is not None or not entry.unread:",
+        "if entry is None or not entry.unread:",
     ),
     "what comes after the end is read": (
-        (
-            "        if peer.reason is not None:\n            return True\n        peer.connection.feed",
-            "        peer.connection.feed",
-        ),
+        "peer_manager",
+        "        if entry.reason is not None:\n            return True\n",
+        "",
     ),
-    "nobody hears of an end": (("self._observer.peer_ended(peer.descriptor, reason, peer.init)", "pass"),),
+    "nobody hears of an end": (
+        "manager/ending",
+        "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n",
+        "",
+    ),
     "each end is told twice": (
+        "manager/ending",
+        "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n",
         (
-            "        self._observer.peer_ended(peer.descriptor, reason, peer.init)",
-            "        self._observer.peer_ended(peer.descriptor, reason, peer.init)\n" * 2,
+            "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n"
+            "        self._seat.driving.observer.peer_ended(entry.descriptor, reason, entry.init)\n"
         ),
     ),
     "one handler alone hears of an end": (
+        "manager/ending",
+        "            self._handlers.disconnected(entry.node_id)\n            along",
         (
-            "if connected:\n            for handler in self._handlers:",
-            "if connected:\n            for handler in self._handlers[:1]:",
+            "            for handler in self._handlers.all[:1]:\n"
+            "                handler.peer_disconnected(entry.node_id)\n"
+            "            along"
         ),
     ),
     "no handler hears of an end": (
-        ("if connected:\n            for handler in self._handlers:", "if connected:\n            for handler in ():"),
+        "manager/ending",
+        "            self._handlers.disconnected(entry.node_id)\n            along",
+        "            along",
     ),
     "the older of two is not ended": (
-        (
-            "elif not crossing:\n            self._end(other, reasons.duplicate())",
-            "elif not crossing:\n            pass",
-        ),
+        "manager/joining",
+        "elif verdict is Verdict.REPLACE:\n                    self._ending.end(other, reasons.duplicate())",
+        "elif verdict is Verdict.REPLACE:\n                    pass",
     ),
     "two connections of one node for a handler": (
-        (
-            "        for handler in self._handlers:\n"
-            "            handler.peer_disconnected(peer.node_id)\n"
-            "        self._park",
-            "        self._park",
-        ),
+        "manager/joining",
+        "        self._handlers.disconnected(entry.node_id)\n",
+        "",
     ),
     "send_message has no limit": (
-        (
-            "        if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:\n            raise",
-            "        if False:\n            raise",
-        ),
+        "peer_manager",
+        "        if entry.connection.owed_bytes >= SEND_LIMIT_BYTES:\n            raise",
+        "        if False:\n            raise",
     ),
     "reading never stops for answers": (
-        ("if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:", "if peer.held:"),
+        "manager/reading",
+        "if connection.caused_bytes > OUTPUT_PAUSE_BYTES or entry.held:",
+        "if entry.held:",
     ),
-    "the last word is empty": (("last = _warning(reason.message)\n        elif", 'last = _warning("")\n        elif'),),
-    "there is no last word": (("            connection.queue(last)\n", "            pass\n"),),
-    "two are parked": (("        if earlier is not None:\n            self._end(earlier, reasons.duplicate())\n", ""),),
+    "the last word is empty": (
+        "manager/ending",
+        "last = warning(reason.message)\n        elif",
+        'last = warning("")\n        elif',
+    ),
+    "there is no last word": (
+        "manager/ending",
+        "            connection.queue(last)\n",
+        "            pass\n",
+    ),
+    "two are parked": (
+        "manager/joining",
+        "        if earlier is not None:\n            self._ending.end(earlier, reasons.duplicate())\n",
+        "",
+    ),
     "who is parked stays for ever": (
-        (
-            "            if peer.parked is not None:\n"
-            "                self._end(peer, reasons.duplicate())\n"
-            "                continue\n",
-            "            if peer.parked is not None:\n                continue\n",
-        ),
+        "manager/ticks",
+        "        if parked:\n            return reasons.duplicate()",
+        "        if parked:\n            return Due.NOTHING",
     ),
     "last words wait for ever": (
-        ("if peer.ticks > 1:\n                    self._forget_and_disconnect(peer)", "pass"),
+        "manager/ticks",
+        "return Due.CLOSE if count.ticks > 1 else Due.NOTHING",
+        "return Due.NOTHING",
     ),
-    "a silent peer is kept": (("elif not received or peer.awaiting", "elif peer.awaiting"),),
+    "a silent peer is kept": (
+        "manager/ticks",
+        "if not received or count.awaiting_pong >",
+        "if count.awaiting_pong >",
+    ),
     "an unfinished handshake is kept": (
-        (
-            "            if peer.details is None:\n                if peer.ticks > 1:",
-            "            if peer.details is None:\n                if False:",
-        ),
+        "manager/ticks",
+        "return reasons.two_ticks(bool(entry.node_id)) if count.ticks > 1 else Due.NOTHING",
+        "return Due.NOTHING",
     ),
     "who was parked does not follow": (
-        ("            self._widowed.append(peer)\n            self._mark(peer)", "            pass"),
+        "manager/roster",
+        "        self.orphan(entry)\n",
+        "        pass\n",
     ),
-    "a refused newcomer leaves none": (("            self._widowed.append(other)\n", ""),),
-    "reading does not resume": (("        elif peer.reading != peer.may_read:", "        elif False:"),),
+    "a refused newcomer leaves none": (
+        "manager/joining",
+        "                    roster.orphan(other)\n",
+        "                    pass\n",
+    ),
+    "reading does not resume": (
+        "manager/writing",
+        "        elif entry.reading != entry.may_read:",
+        "        elif False:",
+    ),
 }
-"""What is wrong with the manager, and in which lines of its source."""
+"""What is wrong: in which file of ours, in place of which lines, which ones."""
 
 Step: TypeAlias = Callable[[Peers], object]
 
@@ -616,6 +671,12 @@ SETTLE: Final[Step] = lambda peers: peers.settle(0)  # noqa: E731
 END_AT_2: Final[Step] = lambda peers: peers.disconnect((2, 1))  # noqa: E731
 CROSS: Final[Step] = lambda peers: peers.meet((2, 1))  # noqa: E731
 
+
+def kept(peers: Peers) -> int:
+    """Which connection is a peer's at both of its ends."""
+    return next(at for at, link in enumerate(peers.links) if {end.state for end in link} == {"connected"})
+
+
 COURSES: dict[str, tuple[Step, ...]] = {
     "what was left over is read after the end": (
         send("answer", stalled="far"),
@@ -626,7 +687,9 @@ COURSES: dict[str, tuple[Step, ...]] = {
     "what comes after the end is read": (send("answer", stalled="far"), END_AT_2, TO_2),
     "reading never stops for answers": (send("ping", stalled="far"), SETTLE),
     "who is parked stays for ever": (CROSS, lambda peers: peers.tick(2)),
+    "who was parked does not follow": (CROSS, lambda peers: peers.break_off(kept(peers)), SETTLE),
     "reading does not resume": (send("large"), SETTLE),
+    "a silent peer is kept": (lambda peers: peers.stall(0, 1, 0), lambda peers: peers.a_minute(2)),
 }
 """How to get there, where chance takes long: from one connection, that 1 has dialled to 2."""
 
@@ -642,28 +705,63 @@ def follow(peers: Peers, course: tuple[Step, ...]) -> None:
 INVARIANTS: Final[tuple[Step, ...]] = (
     Peers.everybody_knows_who_is_connected,
     Peers.who_waits_has_somebody_to_wait_for,
+    Peers.everybody_stands_in_one_place,
     Peers.queues_are_bounded,
     Peers.every_end_is_told_once,
 )
 
 
-def mutant(monkeypatch: pytest.MonkeyPatch, changes: tuple[tuple[str, str], ...]) -> type[PeerManager]:
-    """A PeerManager with other lines, from a module of its own."""
-    source = Path(peer_manager.__file__).read_text(encoding="utf-8")
-    for find, put in changes:
-        assert source.count(find) == 1, f"the manager's source has changed; find another place for this: {find}"
-        source = source.replace(find, put)
-    module = types.ModuleType("triolight.mutant")
-    monkeypatch.setitem(sys.modules, module.__name__, module)  # dataclasses look there
-    exec(compile(source, "mutant", "exec"), module.__dict__)
-    found: type[PeerManager] = module.__dict__["PeerManager"]
+PACKAGE: Final = Path(peer_manager.__file__).parent
+PARTS: Final = ("peer_manager", "manager", *(f"manager.{one.stem}" for one in PACKAGE.glob("manager/[!_]*.py")))
+
+
+class Changed(SourceFileLoader):
+    """Loads a file of ours, with other lines in place of some of it."""
+
+    change: tuple[str, str] | None = None
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        source = Path(self.path).read_text(encoding="utf-8")
+        if self.change is not None:
+            find, put = self.change
+            assert source.count(find) == 1, f"{self.path} has changed; find another place for this: {find}"
+            source = source.replace(find, put)
+        return compile(source, self.path, "exec")
+
+
+def mutant(monkeypatch: pytest.MonkeyPatch, file: str, find: str, put: str) -> type[PeerManager]:
+    """A PeerManager with other lines, from modules of its own: all that it is made of is loaded anew."""
+    wanted = f"triolight.{file.replace('/', '.')}"
+
+    class Finder(MetaPathFinder):
+        def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+            name = fullname.removeprefix("triolight.")
+            if name not in PARTS:
+                return None
+            at = PACKAGE / ("manager/__init__.py" if name == "manager" else f"{name.replace('.', '/')}.py")
+            loader = Changed(fullname, str(at))
+            if fullname == wanted:
+                loader.change = find, put
+            return spec_from_file_location(fullname, at, loader=loader)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+        for name in PARTS:
+            patch.delitem(sys.modules, f"triolight.{name}")
+        for name in ("manager", "peer_manager"):  # loading puts the new ones there
+            patch.setattr(triolight, name, getattr(triolight, name))
+        found: type[PeerManager] = importlib.import_module("triolight.peer_manager").PeerManager
+        # It is another one, all through; and nothing is left of it when this test is over.
+        assert wanted in sys.modules
+    assert found is not PeerManager
+    assert sys.modules["triolight.peer_manager"] is triolight.peer_manager is peer_manager
     return found
 
 
 @pytest.mark.parametrize("fault", MUTANTS)
 def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Faulty(Peers):
-        manager = mutant(monkeypatch, MUTANTS[fault])
+        manager = mutant(monkeypatch, *MUTANTS[fault])
 
     with pytest.raises((AssertionError, BaseExceptionGroup)):
         if fault in COURSES:
@@ -675,3 +773,10 @@ def test_the_machine_finds(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("fault", COURSES)
 def test_without_the_fault_nothing_is_found(fault: str) -> None:
     follow(Peers(), COURSES[fault])
+
+
+@pytest.mark.parametrize(("find", "why"), [("nowhere to be found", "has changed"), ("self", "has changed")])
+def test_a_fault_without_a_place_of_its_own_is_none(find: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AssertionError, match=why):
+        mutant(monkeypatch, "peer_manager", find, "pass")
+    assert triolight.peer_manager is peer_manager

@@ -731,7 +731,7 @@ def test_a_registry_that_lacks_messages_is_refused(tape: Path) -> None:
 
 
 def test_a_manager_that_does_something_else_is_found_out(tape: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("triolight.peer_manager.MAX_WARNING_TEXT", 10)
+    monkeypatch.setattr("triolight.manager.ending.MAX_WARNING_TEXT", 10)
     with pytest.raises(TapeMismatch, match=r"on the tape .* now ") as caught:
         played(tape)
     line = json.loads(tape.read_text().splitlines()[caught.value.line - 1])
@@ -898,7 +898,7 @@ def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest
         found = run(cli, ["replay", str(broken)])
         assert found.exit_code == 2
         assert found.stderr.startswith(f"{broken}:1: ")
-    monkeypatch.setattr("triolight.peer_manager.MAX_WARNING_TEXT", 10)
+    monkeypatch.setattr("triolight.manager.ending.MAX_WARNING_TEXT", 10)
     found = run(cli, ["replay", str(tape)])
     assert found.exit_code == 1
     assert "different: " in found.stderr

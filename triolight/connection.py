@@ -110,6 +110,11 @@ class Connection:
         """The act that is awaited, 0 once the handshake is done."""
         return 0 if self._handshake is None else self._handshake.act
 
+    @property
+    def dialled(self) -> bytes | None:
+        """Whom we have dialled, until that is proven."""
+        return None if self._handshake is None else self._handshake.their_node_id
+
     def feed(self, data: bytes) -> None:
         """Bytes of the stream, in pieces of any size."""
         self.bytes_received += len(data)

@@ -11,326 +11,42 @@ Nothing here costs O(peers) for one message or one event.
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 from triolight import reasons
-from triolight.address import (
-    Address,
-    DnsAddress,
-    IPv4Address,
-    IPv6Address,
-    descriptor_of,
-    is_public,
-    unmapped,
-    write_address,
-)
-from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
-from triolight.connection import (
-    LARGEST_PONG,
-    MAX_PINGS,
-    OUTPUT_PAUSE_BYTES,
-    Connection,
-    OutstandingPing,
-    ProtocolFault,
-    RefuseFeatures,
-    check_init,
-    decode_init,
-)
-from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, PeerHandleError, QueueFull, Side
-from triolight.features import Features
-from triolight.gossip import NOTHING, refuse_zlib, sign_announcement
-from triolight.handlers import (
-    BaseMessageHandler,
-    ChannelMessageHandler,
-    CustomMessageHandler,
-    DisconnectPeer,
-    DisconnectPeerWithWarning,
-    ErrorAction,
-    HandleError,
-    HandlerResult,
-    IgnoreAndLog,
-    IgnoreDuplicateGossip,
-    IgnoreError,
-    MessageHandler,
-    MessageSendEvent,
-    OnionMessageHandler,
-    RoutingMessageHandler,
-    SendErrorMessage,
-    SendWarningMessage,
-    overrides,
-)
+from triolight.address import Address, descriptor_of
+from triolight.connection import MAX_PINGS, Connection, OutstandingPing, RefuseFeatures
+from triolight.errors import DisconnectReason, PeerHandleError, QueueFull
+from triolight.handlers import MessageHandler
 from triolight.keys import SecretKey
-from triolight.logger import Level, Logger, Record, wanted_level
-from triolight.messages import (
-    ALL_CHANNELS,
-    BOLT,
-    Error,
-    Init,
-    Message,
-    NodeAnnouncement,
-    Ping,
-    Pong,
-    QueryChannelRange,
-    QueryShortChannelIds,
-    Registry,
-    ReplyChannelRange,
-    ReplyShortChannelIdsEnd,
-    StartBatch,
-    UnknownMessage,
-    Warning,
-    describe_type,
-    pieces_of,
-)
-from triolight.messages.bolt1 import InitTlvs
-from triolight.noise import EphemeralKeys, Handshake, HandshakeFailed
-from triolight.policy import (
-    COST_OF_PIECE,
-    COST_OF_QUERY,
-    COST_OF_UNKNOWN,
-    COST_OF_WORDS,
-    Account,
-    Allowance,
-    DuplicateRule,
-)
-from triolight.tally import UNKNOWN, Tally, count
-from triolight.text import printable
+from triolight.logger import Level, Logger
+from triolight.manager.acting import Acting
+from triolight.manager.ending import Ending
+from triolight.manager.entry import Agenda, Entry, Hold, Log
+from triolight.manager.greeting import Greeting
+from triolight.manager.joining import Joining
+from triolight.manager.reading import Reading
+from triolight.manager.roster import PARKED_SECONDS as PARKED_SECONDS
+from triolight.manager.roster import Roster
+from triolight.manager.routing import Handlers, Routing
+from triolight.manager.seams import UNDRIVEN, Driving, Seat, Setup
+from triolight.manager.seams import PeerDetails as PeerDetails
+from triolight.manager.seams import PeerObserver as PeerObserver
+from triolight.manager.seams import Seams as Seams
+from triolight.manager.seams import SocketDescriptor as SocketDescriptor
+from triolight.manager.ticks import KEEPALIVE_IGNORED as KEEPALIVE_IGNORED
+from triolight.manager.ticks import Due, Ticks
+from triolight.manager.writing import Writing
+from triolight.messages import BOLT, Message, NodeAnnouncement, Ping, Registry, UnknownMessage
+from triolight.noise import EphemeralKeys, Handshake
+from triolight.policy import Allowance, DuplicateRule
+from triolight.tally import Tally
 
 SEND_LIMIT_BYTES: Final = 256 * 1024
 """Bytes queued for a peer from which on `send_message` refuses more: as much as a link of 1 MB/s takes in a quarter of
 a second. Messages given in one call enter together, so the largest legal batch (1.8 MB) does when it comes first."""
-HANDLER_LIMIT_BYTES: Final = 4 * 1024 * 1024
-"""Bytes queued for a peer from which on a handler's next message ends the connection (a channel message is never
-dropped): twice the largest legal batch, so that only a peer that does not read gets there."""
-KEEPALIVE_IGNORED: Final = 64
-"""Zero bytes in a keepalive ping, as LDK sends it."""
-MAX_AWAITING_PONG_TICKS: Final = 4
-"""Ticks that a peer which talks, but sends no pong, is given. LDK multiplies by the number of connections, so that
-strangers lengthen everyone's deadline; here they do not."""
-CROSSING_SECONDS: Final = 10.0
-"""Connections in opposite directions whose Inits are less than this apart were dialled at the same time."""
-PARKED_SECONDS: Final = 2.0
-"""Of two connections dialled at the same time, the loser waits so long in case the winner dies: the other side may have
-chosen otherwise. CLN does, by keeping the newest."""
-MAX_ANNOUNCED_ADDRESSES: Final = 100
-"""Of a node_announcement of ours; LDK's limit."""
-LOGGED_FEATURE_BYTES: Final = 64
-"""Of a peer's features in the log, the lowest bits: all that have names but a few."""
-MAX_WARNING_TEXT: Final = 400
-"""Characters of a warning's words."""
-PIECES_PER_WORK: Final = 16
-"""Items of lists, and unknown records, that cost as much as a message: half a microsecond each."""
-
-
-class SocketDescriptor(ABC):
-    """One connection's socket, as the PeerManager sees it. One descriptor, one connection.
-
-    Two descriptors are equal if they are the same connection; an equal one may be used again only after the old one is
-    gone. Neither method may call back into the PeerManager.
-    """
-
-    @abstractmethod
-    def send_data(self, data: bytes, resume_read: bool) -> int:
-        """Takes bytes to write: how many it took, from 0 to len(data).
-
-        After a short answer, `write_buffer_space_avail` has to follow once there is room. `resume_read` says whether
-        `read_event` may be called (True) or must not be for now (False); empty `data` only says that.
-        """
-
-    @abstractmethod
-    def disconnect_socket(self) -> None:
-        """Ends the connection. What `send_data` took is still written first. The descriptor is forgotten.
-
-        Again it does nothing, and `send_data` after it raises nothing.
-        """
-
-    @abstractmethod
-    def __eq__(self, other: object) -> bool: ...
-
-    @abstractmethod
-    def __hash__(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class PeerDetails:
-    """A connected peer (Inits exchanged and accepted)."""
-
-    node_id: bytes
-    address: Address | None
-    """What the driver gave as `remote_address`."""
-    features: Features
-    """Both bitfields of its Init."""
-    init: Init
-    inbound: bool
-
-
-class PeerObserver:
-    """What a driver can watch: called from inside the manager, must not call back into it, except for
-    `hold_reading`. Defaults do nothing."""
-
-    def handshake_done(self, descriptor: SocketDescriptor, node_id: bytes) -> None:
-        """The three acts are done; the Inits are on their way."""
-
-    def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
-        """Init was accepted, by us and by every handler."""
-
-    def peer_parked(self, descriptor: SocketDescriptor) -> None:
-        """Another connection with this node was dialled at the same time, and stays. This one waits, unread, in case
-        that one dies: end it after PARKED_SECONDS. `peer_connected` or `peer_ended` will follow."""
-
-    def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
-        """A connected peer's connection gives way to another one, as its end would: the handlers have been told, or
-        are about to be. `peer_parked` or `peer_ended` follows; if the other one dies at once, `peer_connected`."""
-
-    def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
-        """Exactly once for each connection: the decision that it ends. Its last words may still have to be written,
-        and `disconnect_socket` follows then. `init` is the peer's, if one came."""
-
-    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
-        """A message after Init, before its handler sees it. `size` is its bytes."""
-
-    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
-        """The peer's Init fits ours; neither handlers nor a connection with the same node know of it yet. A reason
-        refuses it."""
-        return None
-
-    def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
-        """The peer has overdrawn the allowance and is not read from: call `end_throttle` after so many seconds."""
-
-    def pong_received(self, descriptor: SocketDescriptor, ping: OutstandingPing | None, now: float) -> None:
-        """A pong, and the ping that it answers; None: it answers none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What else a manager's behaviour follows from, besides what it is told and what it asks."""
-
-    our_node_id: bytes
-    networks: tuple[bytes, ...]
-    messages: Registry
-    handler: MessageHandler
-    refuse_features: RefuseFeatures
-    duplicates: DuplicateRule
-    turn_work: int | None
-    allowance: Allowance | None
-    secrets: Callable[[], tuple[bytes, bytes, int]]
-    """Node secret, `ephemeral_random_data`, and how many keys were made from it so far."""
-
-
-class Seams:
-    """Everything that a manager asks while it is driven, at the place where it asks. As it stands: nothing between.
-
-    What a tape (``triolight.tape``) puts in between is called in place of what it was given.
-    """
-
-    def begin(self, manager: PeerManager, setup: Setup) -> None:
-        """The manager is driven from here on; it has no connection."""
-
-    def end(self, manager: PeerManager) -> None:
-        """The last call of `drive`'s counterpart: no connection is left."""
-
-    def handlers(self, handler: MessageHandler) -> MessageHandler:
-        return handler
-
-    def observer(self, observer: PeerObserver) -> PeerObserver:
-        return observer
-
-    def clock(self, clock: Callable[[], float]) -> Callable[[], float]:
-        return clock
-
-    def handshake(self, descriptor: SocketDescriptor, handshake: Handshake) -> Handshake:
-        """A new connection's; its opener and sealer come from it."""
-        return handshake
-
-    def send_data(self, descriptor: SocketDescriptor) -> Callable[[bytes, bool], int]:
-        return descriptor.send_data
-
-
-_HELD_BY_DRIVER: Final = 1
-_HELD_PARKED: Final = 2
-_HELD_THROTTLED: Final = 4
-
-
-class _Peer:
-    """What the manager knows of one connection."""
-
-    __slots__ = (
-        "account",
-        "address",
-        "awaiting_pong_ticks",
-        "awaiting_space",
-        "batch",
-        "connection",
-        "descriptor",
-        "details",
-        "held",
-        "inbound",
-        "init",
-        "init_at",
-        "last_words",
-        "node_id",
-        "parked",
-        "reading",
-        "reason",
-        "received_since_tick",
-        "send_data",
-        "shown_id",
-        "ticks",
-        "unread",
-    )
-
-    def __init__(
-        self,
-        descriptor: SocketDescriptor,
-        send_data: Callable[[bytes, bool], int],
-        connection: Connection,
-        inbound: bool,
-        address: Address | None,
-    ) -> None:
-        self.descriptor = descriptor
-        self.send_data = send_data
-        self.connection = connection
-        self.inbound = inbound
-        self.address = address
-        self.node_id = b""
-        """Proven by the handshake; empty until then."""
-        self.shown_id: bytes | None = None
-        """For the log: whom we dialled, or who proved it."""
-        self.init: Init | None = None
-        """The peer's, set when it was decoded, accepted or not."""
-        self.details: PeerDetails | None = None
-        """Set when Init was accepted: the peer is connected, and the handlers know it."""
-        self.init_at = 0.0
-        self.reason: DisconnectReason | None = None
-        """Set when it was decided that the connection ends."""
-        self.last_words = ""
-        """The text of its last warning or error: why it then goes, if it goes."""
-        self.parked: Features | None = None
-        """Its features, while it waits in case the connection that was kept instead dies."""
-        self.awaiting_space = False
-        """The descriptor took less than it was given; nothing is written until it has room."""
-        self.unread = False
-        """Reading stopped in the middle of what came."""
-        self.held = 0
-        """Why reading is held back, one bit each: _HELD_BY_DRIVER, _HELD_PARKED, _HELD_THROTTLED."""
-        self.account: Final = Account()
-        self.reading = True
-        """What the descriptor was told last."""
-        self.batch: Batch | None = None
-        """The commitment_signed messages that a start_batch announced, until all are here."""
-        self.ticks = 0
-        self.awaiting_pong_ticks = 0
-        self.received_since_tick = False
-
-    @property
-    def may_read(self) -> bool:
-        return not (self.unread or self.held or self.reason is not None or self.connection.over_budget)
-
-
-_Route = tuple[Callable[[bytes], Message], Callable[[_Peer, Any], None], int]
-"""A type's decoder and handler, and the bytes up to which a message of it cannot hold many pieces."""
 
 
 class PeerManager:
@@ -371,72 +87,36 @@ class PeerManager:
             raise ValueError(f"ephemeral_random_data has 32 bytes, not {len(ephemeral_random_data)}")
         if ephemeral_random_data == bytes(32) or ephemeral_random_data == our_node_secret:
             raise ValueError("ephemeral_random_data must be fresh randomness: it is all zero or the node secret")
-        self._networks: Final = tuple(networks)
-        if any(len(chain) != 32 for chain in self._networks):
-            raise ValueError("a chain hash has 32 bytes")
         self._key: Final = SecretKey(our_node_secret)
+        self._greeting: Final = Greeting(self._key, tuple(networks), refuse_features, unix_time)
         self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)
         self._secrets: Final = lambda: (our_node_secret, ephemeral_random_data, self._ephemeral_keys.used)
-        self._logger: Final = logger
-        self._log_level = wanted_level(logger)
-        self._traces = self._log_level <= Level.TRACE
-        self._messages: Final = messages
-        self._given_clock: Final = clock
-        self._clock: Callable[[], float] = clock or time.monotonic
-        self._unix_time: Final = unix_time
-        self._last_announcement = 0
-        self._on_work = on_work
-        self._refuse: Final[RefuseFeatures] = refuse_features
-        self._duplicates: DuplicateRule = duplicates
         self._given_handler: Final = message_handler
-        self._seams = Seams()
-        self._observer = PeerObserver()
-        self._observed = False
-        self._turn_work: int | None = None
-        self._allowance: Allowance | None = None
-        self._given_duplicates: Final = duplicates
-        self._driven = False
-        self._peers: dict[SocketDescriptor, _Peer] = {}
-        self._by_node_id: dict[bytes, _Peer] = {}
-        """Connected peers only."""
-        self._parked: dict[bytes, _Peer] = {}
-        """Losers of a crossing, and connections whose successor is just being judged."""
-        self._widowed: list[_Peer] = []
-        """Those of them whose winner has died."""
-        self._shaken: dict[bytes, dict[_Peer, None]] = {}
-        """Connections whose three acts are done and whose Init was not accepted, by node id."""
-        self._events_dropped = 0
-        self._news = False
-        """Whether a handler has pushed an event since they were taken."""
-        self._admitting: _Peer | None = None
-        """Whom a handler is being asked about."""
-        self._dirty: dict[_Peer, None] = {}
-        """Peers with something to write, to tell, or to end, in the order it came."""
-        self._unfinished: dict[_Peer, None] = {}
-        """Peers whose turn ended before their input did."""
-        self._work = 0
-        self._inside = 0
-        self._use(message_handler)
-        for handler in self._handlers:
-            handler.attach(self._handler_has_work)
-
-    def _use(self, handler: MessageHandler) -> None:
-        """These handlers are asked from now on."""
-        self._handler = handler
-        self._handlers: tuple[BaseMessageHandler, ...] = handler.all
-        # LDK takes what channels say first.
-        channels_first = (handler.chan_handler, *handler.all)
-        self._told_in_order: tuple[BaseMessageHandler, ...] = tuple({id(one): one for one in channels_first}.values())
-        self._routes: dict[int, _Route] = self._make_routes()
-        chan = handler.chan_handler
-        self._message_received: Callable[[bytes], None] | None = (
-            chan.message_received if overrides(chan, ChannelMessageHandler, "message_received") else None
+        self._given_clock: Final = clock
+        given = replace(UNDRIVEN, clock=clock or UNDRIVEN.clock, on_work=on_work, duplicates=duplicates)
+        self._seat: Final = Seat(given)
+        self._log: Final = Log(logger)
+        self._agenda: Final = Agenda(self._seat)
+        self._roster: Final = Roster(self.our_node_id, self._agenda)
+        handlers = Handlers()
+        told = self._seat, self._agenda, self._log, self._roster, handlers
+        self._ending: Final = Ending(*told)
+        self._acting: Final = Acting(*told, self._ending)
+        self._routing: Final = Routing[Entry](
+            messages, handlers, self._acting, control=self._acting.control, traces=self._log.level <= Level.TRACE
         )
+        self._joining: Final = Joining(*told, self._ending, self._acting)
+        self._reading: Final = Reading(
+            self._seat, self._agenda, self._roster, self._routing, self._greeting, self._ending, self._joining
+        )
+        self._writing: Final = Writing(self._seat, self._agenda, self._roster, self._ending, self._reading)
+        self._ticks: Final = Ticks()
+        self._routing.use(message_handler)
+        for handler in handlers.all:
+            handler.attach(self._agenda.push)
 
     def __repr__(self) -> str:
-        return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._by_node_id)} peers>"
-
-    # -- connections ---------------------------------------------------------------------------------------------------
+        return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._roster.connected)} peers>"
 
     @property
     def our_node_id(self) -> bytes:
@@ -445,11 +125,11 @@ class PeerManager:
 
     @property
     def messages(self) -> Registry:
-        return self._messages
+        return self._routing.messages
 
     @property
     def logger(self) -> Logger:
-        return self._logger
+        return self._log.logger
 
     def new_outbound_connection(
         self,
@@ -463,9 +143,7 @@ class PeerManager:
         """
         if their_node_id == self.our_node_id:
             raise ValueError("that is our own node id")
-        handshake = self._register(descriptor, their_node_id, remote_address)
-        self._peers[descriptor].shown_id = their_node_id
-        return handshake.act_one()
+        return self._register(descriptor, their_node_id, remote_address).act_one()
 
     def new_inbound_connection(
         self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
@@ -480,15 +158,15 @@ class PeerManager:
         remote_address: Address | tuple[str, int] | None,
     ) -> Handshake:
         handshake = Handshake(self._key, self._ephemeral_keys.next(), their_node_id)
-        if descriptor in self._peers:
+        if descriptor in self._roster.by_descriptor:
             raise ValueError("this descriptor is a connection already")
         if isinstance(remote_address, tuple):
             remote_address = descriptor_of(*remote_address)
-        handshake = self._seams.handshake(descriptor, handshake)
-        send_data = self._seams.send_data(descriptor)
-        self._peers[descriptor] = _Peer(
-            descriptor, send_data, Connection(handshake), their_node_id is None, remote_address
-        )
+        seams = self._seat.driving.seams
+        handshake = seams.handshake(descriptor, handshake)
+        send_data = seams.send_data(descriptor)
+        connection = Connection(handshake)
+        self._roster.register(Entry(descriptor, send_data, connection, their_node_id is None, remote_address))
         return handshake
 
     def read_event(self, descriptor: SocketDescriptor, data: bytes) -> bool:
@@ -502,19 +180,20 @@ class PeerManager:
         be written: the connection is forgotten already, close the socket. Also for a descriptor that is not known.
         `process_events` has to follow.
         """
-        peer = self._peers.get(descriptor)
-        if peer is None:
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is None:
             raise PeerHandleError(reasons.unknown_descriptor())
-        if peer.reason is not None:
+        if entry.reason is not None:
             return True
-        peer.connection.feed(bytes(data))
-        self._inside += 1
+        agenda = self._agenda
+        entry.connection.feed(bytes(data))
+        agenda.depth += 1
         try:
-            self._read(peer)
+            self._reading.read(entry)
         finally:
-            self._inside -= 1
-        if not peer.may_read:
-            peer.reading = False
+            agenda.depth -= 1
+        if not entry.may_read:
+            entry.reading = False
             return True
         return False
 
@@ -524,38 +203,20 @@ class PeerManager:
         Calls `send_data` once at the least, if only to say again whether the peer may be read. Raises PeerHandleError
         for a descriptor that is not known.
         """
-        peer = self._peers.get(descriptor)
-        if peer is None:
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is None:
             raise PeerHandleError(reasons.unknown_descriptor())
-        peer.awaiting_space = False
-        self._inside += 1
-        try:
-            if not self._write(peer) and peer.reason is None:
-                peer.reading = peer.may_read
-                peer.send_data(b"", peer.reading)
-        finally:
-            self._inside -= 1
-        if (self._dirty or self._news) and not self._inside and self._on_work is not None:
+        with self._agenda:
+            self._writing.make_room(entry)
+        if self._agenda.waits:
             # What was read may have been heard by a handler, and what that says is for others.
-            self._on_work()
+            self._agenda.wake()
 
     def socket_disconnected(self, descriptor: SocketDescriptor, reason: DisconnectReason | None = None) -> None:
         """The socket died by itself, or its end is reported by the driver. An unknown descriptor: nothing happens."""
-        peer = self._peers.get(descriptor)
-        if peer is None:
-            return
-        self._dirty.pop(peer, None)
-        self._unfinished.pop(peer, None)
-        try:
-            if peer.reason is None:
-                self._decide(peer, self._in_phase(peer, reason))
-        finally:
-            del self._peers[descriptor]
-
-    def _in_phase(self, peer: _Peer, reason: DisconnectReason | None) -> DisconnectReason:
-        awaited_act = 0 if peer.node_id else peer.connection.act
-        why = reason or reasons.closed_by_peer()
-        return reasons.in_phase(why, awaited_act, peer.init is not None, peer.last_words)
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is not None:
+            self._ending.lost(entry, reason)
 
     def process_events(self) -> None:
         """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end.
@@ -563,23 +224,22 @@ class PeerManager:
         From inside another call of the manager, as a handler may make it, it does nothing: whoever made that call is
         about to call it.
         """
-        if self._inside:
+        agenda, roster, write = self._agenda, self._roster, self._writing.write
+        if agenda.depth:
             return
-        self._inside += 1
+        agenda.depth += 1
         try:
-            self._news = False
-            for handler in self._told_in_order:
-                # All of them first: what an iterator of a handler does meanwhile is the next turn's.
-                for event in list(handler.get_and_clear_pending_msg_events()):
-                    self._handle_event(event)
-            while self._widowed or self._dirty:
+            agenda.pushed = False
+            for event in self._routing.handlers.pending_events():
+                self._acting.do(event)
+            while roster.orphans or agenda.dirty:
                 # Also of those that have died just now, by an event of a handler: nobody would call again for them.
-                self._replace_the_dead()
-                dirty, self._dirty = self._dirty, {}
-                for peer in dirty:
-                    self._write(peer)
+                if roster.orphans:
+                    self._joining.settle()
+                for entry in agenda.take():
+                    write(entry)
         finally:
-            self._inside -= 1
+            agenda.depth -= 1
 
     def timer_tick_occurred(self) -> None:
         """LDK's keepalive, for drivers without clocks of their own: call it every 10 seconds or so.
@@ -588,45 +248,33 @@ class PeerManager:
         peer is pinged unless a ping is outstanding; if one is, it is ended when nothing at all came since the last
         tick, or when no pong came for 5 ticks. `process_events` has to follow.
         """
-        for peer in list(self._peers.values()):
-            peer.ticks += 1
-            if peer.reason is not None:
-                # Its last words are not taken: that cannot wait for ever.
-                if peer.ticks > 1:
-                    self._forget_and_disconnect(peer)
-                continue
-            if peer.parked is not None:
-                self._end(peer, reasons.duplicate())
-                continue
-            if peer.details is None:
-                if peer.ticks > 1:
-                    self._end(peer, reasons.two_ticks(bool(peer.node_id)))
-                continue
-            received, peer.received_since_tick = peer.received_since_tick, False
-            if peer.awaiting_pong_ticks == 0:
-                peer.awaiting_pong_ticks = 1
-                # Any pong is life; one of a wrong length must not leave its ping behind for ever.
-                peer.connection.forget_ping(None)
-                self._queue_ping(peer, 0, bytes(KEEPALIVE_IGNORED), None)
-            elif not received or peer.awaiting_pong_ticks > MAX_AWAITING_PONG_TICKS:
-                self._end(peer, reasons.no_pong_by_tick(received))
-            else:
-                peer.awaiting_pong_ticks += 1
-
-    # -- asking and sending --------------------------------------------------------------------------------------------
+        entries = tuple(self._roster.by_descriptor.values())
+        self._ticks.keep_only(entries)
+        for entry in entries:
+            match self._ticks.look(entry, self._roster.is_parked(entry)):
+                case Due.NOTHING:
+                    pass
+                case Due.PING:
+                    # Any pong is life; one of a wrong length must not leave its ping behind for ever.
+                    entry.connection.forget_ping(None)
+                    self._ping(entry, 0, bytes(KEEPALIVE_IGNORED), None)
+                case Due.CLOSE:
+                    self._ending.close(entry)
+                case DisconnectReason() as reason:
+                    self._ending.end(entry, reason)
 
     def get_peer_node_ids(self) -> list[bytes]:
         """The node ids of the connected peers."""
-        return list(self._by_node_id)
+        return list(self._roster.connected)
 
     def list_peers(self) -> list[PeerDetails]:
         """The connected peers."""
-        return [peer.details for peer in self._by_node_id.values() if peer.details is not None]
+        return [entry.details for entry in self._roster.connected.values() if entry.details is not None]
 
     def peer_by_node_id(self, node_id: bytes) -> PeerDetails | None:
         """A connected peer; None if it is not connected."""
-        peer = self._by_node_id.get(node_id)
-        return None if peer is None else peer.details
+        entry = self._roster.connected.get(node_id)
+        return None if entry is None else entry.details
 
     def send_message(self, node_id: bytes, *messages: Message | UnknownMessage) -> None:
         """Queues messages in a row: nothing comes between them on the wire.
@@ -635,22 +283,22 @@ class PeerManager:
         not connected, and `QueueFull` if SEND_LIMIT_BYTES already wait for it.
         """
         encoded = [message.encode() for message in messages]
-        peer = self._by_node_id.get(node_id)
-        if peer is None:
+        entry = self._roster.connected.get(node_id)
+        if entry is None:
             raise PeerHandleError(reasons.not_connected())
-        if peer.connection.owed_bytes >= SEND_LIMIT_BYTES:
-            raise QueueFull(f"{peer.connection.owed_bytes} bytes wait to be written to this peer")
-        self._queue_all(peer, encoded)
+        if entry.connection.owed_bytes >= SEND_LIMIT_BYTES:
+            raise QueueFull(f"{entry.connection.owed_bytes} bytes wait to be written to this peer")
+        self._agenda.queue(entry, encoded)
 
     def send_encoded(self, descriptor: SocketDescriptor, encoded: Iterable[bytes]) -> bool:
         """Queues messages that are encoded already, whatever waits: for a driver that counts the bytes itself.
 
         False if the peer is not connected (any more).
         """
-        peer = self._peers.get(descriptor)
-        if peer is None or peer.details is None or peer.reason is not None:
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is None or entry.details is None or entry.reason is not None:
             return False
-        self._queue_all(peer, encoded)
+        self._agenda.queue(entry, encoded)
         return True
 
     def send_ping(
@@ -658,34 +306,34 @@ class PeerManager:
     ) -> bool:
         """Queues a ping whose pong will be reported with `token`. False if the peer is not connected, or if
         MAX_PINGS of ours wait for their pongs."""
-        peer = self._peers.get(descriptor)
-        if peer is None or peer.details is None or peer.reason is not None:
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is None or entry.details is None or entry.reason is not None:
             return False
-        return self._queue_ping(peer, num_pong_bytes, ignored, token)
+        return self._ping(entry, num_pong_bytes, ignored, token)
 
     def forget_ping(self, descriptor: SocketDescriptor, token: Any) -> bool:
         """Does not wait any more for the pong of the oldest ping with this token: should it come, it answers none.
         False if no such ping is outstanding."""
-        peer = self._peers.get(descriptor)
-        return peer is not None and peer.connection.forget_ping(token)
+        entry = self._roster.by_descriptor.get(descriptor)
+        return entry is not None and entry.connection.forget_ping(token)
 
     def over_budget(self, descriptor: SocketDescriptor) -> bool:
         """Whether a peer is not read from because it has not read what it asked for. False for an unknown
         descriptor."""
-        peer = self._peers.get(descriptor)
-        return peer is not None and peer.connection.over_budget
+        entry = self._roster.by_descriptor.get(descriptor)
+        return entry is not None and entry.connection.over_budget
 
     def queued_bytes(self, descriptor: SocketDescriptor) -> int:
         """Bytes that wait to be written to a peer; 0 for an unknown descriptor."""
-        peer = self._peers.get(descriptor)
-        return 0 if peer is None else peer.connection.owed_bytes
+        entry = self._roster.by_descriptor.get(descriptor)
+        return 0 if entry is None else entry.connection.owed_bytes
 
     def connection_counts(self, descriptor: SocketDescriptor) -> tuple[int, int, int, int] | None:
         """Messages received and sent, bytes received and sent (encrypted), of one connection; None if unknown."""
-        peer = self._peers.get(descriptor)
-        if peer is None:
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is None:
             return None
-        connection = peer.connection
+        connection = entry.connection
         return (
             connection.messages_received,
             connection.messages_sent,
@@ -695,12 +343,12 @@ class PeerManager:
 
     def traffic(self, descriptor: SocketDescriptor) -> tuple[Tally, Tally] | None:
         """Messages by type, received and sent, of one connection: the live counters, not a copy. None if unknown."""
-        peer = self._peers.get(descriptor)
-        return None if peer is None else (peer.connection.received, peer.connection.sent)
+        entry = self._roster.by_descriptor.get(descriptor)
+        return None if entry is None else (entry.connection.received, entry.connection.sent)
 
     def protects(self, node_id: bytes) -> bool:
         """Whether the channel handler protects this node."""
-        return bool(self._handlers) and self._handler.chan_handler.protects(node_id)
+        return self._routing.handlers.protects(node_id)
 
     def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
         """Ends the connection with this node, if there is one, also one that waits for its Init. The peer hears a
@@ -708,22 +356,20 @@ class PeerManager:
 
         What is queued for it is written first, as far as its descriptor takes it at once; the rest is dropped.
         """
-        shaken = self._shaken.get(node_id, {})
-        for peer in (self._parked.get(node_id), *shaken, self._by_node_id.get(node_id), self._admitting):
-            if peer is not None and peer.node_id == node_id:
-                self._end_on_request(peer, reasons.requested(reason))
+        for entry in self._roster.of_node(node_id):
+            self._end_on_request(entry, reasons.requested(reason))
 
     def disconnect_all_peers(self, reason: DisconnectReason | str | None = None) -> None:
         """Ends every connection, also those that have not finished their handshake."""
         why = reasons.requested(reason)
-        for peer in list(self._peers.values()):
-            self._end_on_request(peer, why)
+        for entry in list(self._roster.by_descriptor.values()):
+            self._end_on_request(entry, why)
 
     def disconnect(self, descriptor: SocketDescriptor, reason: DisconnectReason | str | None = None) -> None:
         """Ends one connection; the peer hears a warning if its Init came. Unknown descriptor: nothing happens."""
-        peer = self._peers.get(descriptor)
-        if peer is not None:
-            self._end_on_request(peer, reasons.requested(reason))
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is not None:
+            self._end_on_request(entry, reasons.requested(reason))
 
     def broadcast_node_announcement(
         self, rgb: bytes, alias: bytes, addresses: Iterable[Address | tuple[str, int]] = ()
@@ -735,34 +381,7 @@ class PeerManager:
         which SEND_LIMIT_BYTES wait does not get it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a
         port 0, two host names; and for more than MAX_ANNOUNCED_ADDRESSES.
         """
-        if len(alias) > 32:
-            raise ValueError(f"an alias has at most 32 bytes, not {len(alias)}")
-        try:
-            alias.decode()
-        except UnicodeDecodeError as error:
-            raise ValueError(f"an alias is UTF-8: {error}") from None
-        features = Features()
-        for handler in self._handlers:
-            features |= handler.provided_node_features()
-        described = [descriptor_of(*one) if isinstance(one, tuple) else one for one in addresses]
-        if len(described) > MAX_ANNOUNCED_ADDRESSES:
-            raise ValueError(f"{len(described)} addresses; {MAX_ANNOUNCED_ADDRESSES} are the most")
-        if sum(isinstance(one, DnsAddress) for one in described) > 1:
-            raise ValueError("BOLT 7 allows one host name")
-        if any(isinstance(one, IPv4Address | IPv6Address | DnsAddress) and not one.port for one in described):
-            raise ValueError("BOLT 7 allows no port 0")
-        written = sorted((write_address(one) for one in described), key=lambda one: one[0])
-        self._last_announcement = max(int(self._unix_time()), self._last_announcement + 1)
-        unsigned = NodeAnnouncement(
-            signature=bytes(64),
-            features=features.to_bytes(),
-            timestamp=self._last_announcement,
-            node_id=self.our_node_id,
-            rgb_color=rgb,
-            alias=alias.ljust(32, b"\0"),
-            addresses=b"".join(written),
-        )
-        signed = sign_announcement(unsigned, self._key)
+        signed = self._greeting.announcement(self._routing.handlers.node_features, rgb, alias, addresses)
         self.broadcast_encoded(signed.encode())
         return signed
 
@@ -771,11 +390,9 @@ class PeerManager:
 
         A peer for which SEND_LIMIT_BYTES wait does not get it, and nobody is told.
         """
-        for peer in self._by_node_id.values():
-            if peer.connection.owed_bytes < SEND_LIMIT_BYTES:
-                self._queue_all(peer, (encoded,))
-
-    # -- for drivers ---------------------------------------------------------------------------------------------------
+        for entry in self._roster.connected.values():
+            if entry.connection.owed_bytes < SEND_LIMIT_BYTES:
+                self._agenda.queue(entry, (encoded,))
 
     def drive(
         self,
@@ -794,98 +411,82 @@ class PeerManager:
         over is in `unfinished`. A peer that overdraws the `allowance` is not read from until `end_throttle`.
         `duplicates` takes the place of the constructor's. `seams` stand between the manager and what it asks.
         """
-        if self._driven:
+        if self._seat.taken:
             raise RuntimeError("this PeerManager is driven already: one manager, one open block at a time")
-        if self._peers:
+        if self._roster.by_descriptor:
             raise RuntimeError("this PeerManager has connections that somebody else drives")
         seams = seams or Seams()
+        given = self._seat.given
         setup = Setup(
             our_node_id=self.our_node_id,
-            networks=self._networks,
-            messages=self._messages,
+            networks=self._greeting.networks,
+            messages=self._routing.messages,
             handler=self._given_handler,
-            refuse_features=self._refuse,
-            duplicates=duplicates or self._given_duplicates,
+            refuse_features=self._greeting.refuse_features,
+            duplicates=duplicates or given.duplicates,
             turn_work=turn_work,
             allowance=allowance,
             secrets=self._secrets,
         )
         seams.begin(self, setup)
-        self._driven = True
-        self._seams = seams
-        self._use(seams.handlers(self._given_handler))
-        self._observer = seams.observer(observer)
-        self._observed = True
-        self._turn_work = turn_work
-        self._allowance = allowance
-        self._duplicates = setup.duplicates
-        given = self._on_work
 
         def both() -> None:
             on_work()
-            if given is not None:
-                given()
+            if given.on_work is not None:
+                given.on_work()
 
-        self._released_on_work = given
-        self._on_work = both
-        self._clock = seams.clock(self._given_clock or clock)
+        self._routing.use(seams.handlers(self._given_handler))
+        self._seat.driving = Driving(
+            observer=seams.observer(observer),
+            clock=seams.clock(self._given_clock or clock),
+            on_work=both,
+            turn_work=turn_work,
+            allowance=allowance,
+            duplicates=setup.duplicates,
+            seams=seams,
+        )
+        self._listen(True)
 
     def release(self) -> None:
         """Ends `drive`. Connections that are left are forgotten; their handlers hear of it."""
-        for descriptor in list(self._peers):
+        for descriptor in list(self._roster.by_descriptor):
             self.socket_disconnected(descriptor, reasons.requested("the driver has gone"))
-        self._seams.end(self)
-        self._seams = Seams()
-        self._use(self._given_handler)
-        self._driven = False
-        self._observer = PeerObserver()
-        self._observed = False
-        self._turn_work = self._allowance = None
-        self._duplicates = self._given_duplicates
-        self._on_work = self._released_on_work
-        self._clock = self._given_clock or time.monotonic
+        self._seat.driving.seams.end(self)
+        self._routing.use(self._given_handler)
+        self._seat.leave()
+        self._listen(False)
 
     def abandon_handlers(self) -> None:
         """No handler is called again: one of them has raised. Control messages are answered, goodbyes go out."""
-        self._handlers = self._told_in_order = ()
-        self._message_received = None
-        self._routes = {type_: (decode, _nothing, plain) for type_, (decode, _, plain) in self._routes.items()}
-        self._routes |= self._control_routes()
+        self._routing.abandon()
 
     def observe_messages(self, wanted: bool) -> None:
         """Whether the observer's `message_received` is called, as it is from `drive` on. Without, each message costs
         less."""
-        self._observed = wanted
+        self._listen(wanted)
 
     @property
     def work_done(self) -> int:
         """Work units since the start; a difference of two readings is the work between them."""
-        return self._work
+        return self._agenda.work
 
     @property
     def events_dropped(self) -> int:
         """How many events of handlers were for nodes that were not connected (any more)."""
-        return self._events_dropped
+        return self._acting.events_dropped
 
     def unfinished(self) -> list[SocketDescriptor]:
         """Descriptors with input that `turn_work` left over since the last call; see `continue_reading`."""
-        if not self._unfinished:
-            return []
-        found = [peer.descriptor for peer in self._unfinished]
-        self._unfinished.clear()
-        return found
+        return self._agenda.take_unfinished()
 
     def continue_reading(self, descriptor: SocketDescriptor) -> None:
         """Goes on with what an earlier turn left over. `process_events` has to follow. Unknown: nothing."""
-        peer = self._peers.get(descriptor)
-        if peer is None or peer.reason is not None or not peer.unread:
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is None or entry.reason is not None or not entry.unread:
             return
-        self._inside += 1
-        try:
-            self._read(peer)
-        finally:
-            self._inside -= 1
-        self._dirty[peer] = None
+        with self._agenda:
+            self._reading.read(entry)
+        self._agenda.note(entry)
 
     def hold_reading(self, descriptor: SocketDescriptor, held: bool) -> None:
         """Holds back (True) or lets go on (False) the reading of one peer: its messages have no place to go for now.
@@ -893,686 +494,33 @@ class PeerManager:
         The one call that an observer may make from `message_received`: the message after it is not read then.
         `process_events` has to follow. Unknown descriptor, or one whose Init has not come: nothing happens.
         """
-        self._hold(self._peers.get(descriptor), _HELD_BY_DRIVER, held)
+        self._hold(self._roster.by_descriptor.get(descriptor), Hold.BY_DRIVER, held)
 
     def end_throttle(self, descriptor: SocketDescriptor) -> None:
         """Goes on reading a peer that was throttled. `process_events` has to follow. Unknown: nothing happens."""
-        self._hold(self._peers.get(descriptor), _HELD_THROTTLED, False)
+        self._hold(self._roster.by_descriptor.get(descriptor), Hold.THROTTLED, False)
 
-    def _hold(self, peer: _Peer | None, why: int, held: bool) -> None:
-        if peer is not None and peer.init is not None and bool(peer.held & why) != held:
-            peer.held ^= why
-            self._mark(peer)
+    def _listen(self, wanted: bool) -> None:
+        # Apart from `observe_messages`, in whose place a tape may stand.
+        self._routing.listener = self._seat.driving.observer.message_received if wanted else None
 
-    def _charge(self, peer: _Peer, cost: int) -> None:
-        """The peer has caused a cost that its own bytes do not pay for."""
-        allowance = self._allowance
-        if allowance is None:
-            return
-        seconds = peer.account.charge(allowance, cost, self._clock())
-        if seconds is not None and not peer.held & _HELD_THROTTLED:
-            peer.held |= _HELD_THROTTLED
-            self._observer.peer_throttled(peer.descriptor, seconds)
+    def _hold(self, entry: Entry | None, why: int, held: bool) -> None:
+        if entry is not None and entry.init is not None and bool(entry.held & why) != held:
+            entry.held ^= why
+            self._agenda.mark(entry)
 
-    # -- reading -------------------------------------------------------------------------------------------------------
-
-    def _read(self, peer: _Peer) -> None:
-        connection = peer.connection
-        if not connection.established and not self._advance(peer):
-            return
-        peer.unread = False
-        peer.received_since_tick = True
-        limit = None if self._turn_work is None else self._work + self._turn_work
-        next_message = connection.next_message
-        receive = self._receive
-        try:
-            while True:
-                if connection.caused_bytes > OUTPUT_PAUSE_BYTES or peer.held:  # over_budget, without the call
-                    peer.unread = True
-                    break
-                if limit is not None and self._work >= limit:
-                    peer.unread = True
-                    self._unfinished[peer] = None
-                    break
-                data = next_message()
-                if data is None:
-                    break
-                self._work += 1 + (len(data) >> 12)
-                receive(peer, data)
-                if peer.reason is not None:
-                    break
-        except ProtocolFault as fault:
-            if peer.init is None and fault.code is not DisconnectCode.INIT_MALFORMED:
-                # Before its Init nothing may be said: as after any other first message.
-                raise self._give_up(peer, fault.code, fault.words) from None
-            self._fault(peer, fault)
-        finally:
-            if peer.unread and connection.unread_bytes == 0:
-                peer.unread = False
-                self._unfinished.pop(peer, None)
-
-    def _advance(self, peer: _Peer) -> bool:
-        """Goes on with the handshake. True once it is done."""
-        connection = peer.connection
-        self._work += 1
-        before = connection.act
-        try:
-            node_id = connection.advance_handshake()
-        except HandshakeFailed as error:
-            code = (DisconnectCode.ACT_ONE_FAILED, DisconnectCode.ACT_TWO_FAILED, DisconnectCode.ACT_THREE_FAILED)
-            raise self._give_up(peer, code[error.act - 1], str(error)) from None
-        if connection.act != before:
-            # Three acts of public-key work, while a message costs microseconds: count them as what they are.
-            self._work += 16
-            self._mark(peer)
-        if node_id is None:
-            return False
-        if node_id == self.our_node_id:
-            raise self._give_up(peer, DisconnectCode.ACT_THREE_FAILED, "its node id is our own")
-        peer.node_id = peer.shown_id = node_id
-        if self._duplicates == "oldest" and node_id in self._by_node_id:
-            # As LDK, before an Init: with one, the other side would let the old connection go for this one.
-            raise self._give_up(peer, DisconnectCode.DUPLICATE, reasons.duplicate().message)
-        self._shaken.setdefault(node_id, {})[peer] = None
-        connection.queue(self._our_init(peer).encode())
-        self._mark(peer)
-        self._observer.handshake_done(peer.descriptor, node_id)
-        return True
-
-    def _give_up(self, peer: _Peer, code: DisconnectCode, words: str) -> PeerHandleError:
-        """Forgets a connection to which nothing is to be said any more."""
-        del self._peers[peer.descriptor]
-        self._dirty.pop(peer, None)
-        self._unfinished.pop(peer, None)
-        reason = reasons.fault(code, words)
-        self._decide(peer, reason)
-        return PeerHandleError(reason)
-
-    def _our_init(self, peer: _Peer) -> Init:
-        features = Features()
-        for handler in self._handlers:
-            features |= handler.provided_init_features(peer.node_id)
-        address = None if peer.address is None else unmapped(peer.address)
-        # BOLT 1: tell an inbound peer where it comes from; and not if that is a private address.
-        tell = peer.inbound and address is not None and is_public(address)
-        return Init(
-            globalfeatures=features.globalfeatures.to_bytes(),
-            features=features.to_bytes(),
-            tlvs=InitTlvs(
-                networks=self._networks or None,
-                remote_addr=write_address(address) if tell and address is not None else None,
-            ),
-        )
-
-    def _receive(self, peer: _Peer, data: bytes) -> None:
-        if peer.details is None:
-            self._receive_init(peer, data)
-            return
-        type_, size = data[0] << 8 | data[1], len(data)
-        if self._message_received is not None:
-            self._message_received(peer.node_id)
-        route = self._routes.get(type_)
-        tally = peer.connection.received.get(type_)
-        if tally is not None:  # what `count` does, without the call
-            tally[0] += 1
-            tally[1] += size
-        else:
-            count(peer.connection.received, type_ if route is not None else UNKNOWN, size)
-        if route is None:
-            if type_ % 2 == 0:
-                raise ProtocolFault(
-                    DisconnectCode.UNKNOWN_EVEN_MESSAGE, f"message {describe_type(type_)} is even and not known here"
-                )
-            self._charge(peer, COST_OF_UNKNOWN)
-            if self._observed:
-                self._observer.message_received(peer.descriptor, UnknownMessage(type_, data[2:]), size)
-            return
-        decode, handle, plain = route
-        try:
-            message = decode(data)
-        except DecodeError as error:
-            if peer.batch is not None and type_ not in TOLERATED_INSIDE:
-                raise ProtocolFault(DisconnectCode.BATCH_BROKEN, f"inside a batch: {error}") from None
-            self._undecodable(peer, type_, size, error)
-            return
-        if size > plain:
-            pieces = pieces_of(message)
-            self._work += pieces // PIECES_PER_WORK
-            self._charge(peer, pieces * COST_OF_PIECE)
-        if self._traces:
-            level = Level.GOSSIP if message.__gossip__ or message.__query__ else Level.TRACE
-            self._log(level, f"received {message.name}", peer, size=size)
-        if message.__query__:
-            self._charge(peer, COST_OF_QUERY)
-        if self._observed:
-            self._observer.message_received(peer.descriptor, message, size)
-        if peer.batch is not None and type_ not in TOLERATED_INSIDE:
-            self._gather(peer, peer.batch, message, data)
-            return
-        handle(peer, message)
-
-    def _undecodable(self, peer: _Peer, type_: int, size: int, error: DecodeError) -> None:
-        cls = self._messages.get(type_)
-        if cls is not None and cls.__gossip__:
-            # How many pieces it had nobody knows now; two bytes make the smallest.
-            self._work += size // (2 * PIECES_PER_WORK)
-            self._charge(peer, COST_OF_WORDS + size // 2 * COST_OF_PIECE)
-            self._warn(peer, f"unreadable gossip message of type {type_}: {error}")
-        else:
-            raise ProtocolFault(DisconnectCode.MALFORMED_MESSAGE, str(error))
-
-    def _receive_init(self, peer: _Peer, data: bytes) -> None:
-        count(peer.connection.received, Init.type, len(data))
-        try:
-            init = decode_init(data)
-        except ProtocolFault as fault:
-            if fault.code is DisconnectCode.NOT_INIT_FIRST:
-                raise self._give_up(peer, fault.code, fault.words) from None
-            # Its Init has come, such as it was: from now on it may be told what is wrong.
-            raise
-        peer.init = init
-        ours = Features()
-        for handler in self._handlers:
-            ours |= handler.provided_init_features(peer.node_id)
-        features = check_init(init, ours, self._networks, self._refuse)
-        if self._message_received is not None:
-            self._message_received(peer.node_id)
-        refusal = self._observer.may_connect(peer.descriptor, peer.node_id, peer.inbound)
-        if refusal is not None:
-            self._end(peer, refusal)
-            return
-        self._not_shaken(peer)
-        self._admit(peer, init, features)
-
-    def _not_shaken(self, peer: _Peer) -> None:
-        """Its Init was accepted, or it ends."""
-        same = self._shaken.get(peer.node_id)
-        if same is not None and peer in same:
-            del same[peer]
-            if not same:
-                del self._shaken[peer.node_id]
-
-    def _admit(self, peer: _Peer, init: Init, features: Features) -> None:
-        """One connection a node: the newcomer is connected, parked or ended, and so is the one that is there.
-
-        Same direction: the newest stays. Opposite directions at about the same time: the one that the smaller node id
-        dialled, so that both ends choose the same one. Otherwise the newest: the old one may be dead.
-        """
-        other = self._by_node_id.get(peer.node_id)
-        if other is None:
-            self._connected(peer, init, features)
-            return
-        if self._duplicates == "oldest":
-            self._end(peer, reasons.duplicate())
-            return
-        crossing = peer.inbound != other.inbound and self._clock() - other.init_at < CROSSING_SECONDS
-        ours_is_smaller = self.our_node_id < peer.node_id
-        if crossing and peer.inbound == ours_is_smaller:
-            self._park(peer, features)
-            return
-        self._demote(other)
-        if not self._connected(peer, init, features):
-            # Its end shall not leave us with none.
-            self._widowed.append(other)
-            self._mark(other)
-        elif not crossing:
-            self._end(other, reasons.duplicate())
-
-    def _demote(self, peer: _Peer) -> None:
-        """From connected to parked: it may yet be the one that the other side keeps."""
-        if peer.details is None:
-            return
-        features, peer.details = peer.details.features, None
-        del self._by_node_id[peer.node_id]
-        peer.connection.pings.clear()
-        self._observer.peer_demoted(peer.descriptor, reasons.duplicate())
-        for handler in self._handlers:
-            handler.peer_disconnected(peer.node_id)
-        self._park(peer, features)
-
-    def _park(self, peer: _Peer, features: Features) -> None:
-        """The other side may choose otherwise, and end the one that we keep: then this one is needed."""
-        earlier = self._parked.get(peer.node_id)
-        if earlier is not None:
-            self._end(earlier, reasons.duplicate())
-        self._parked[peer.node_id] = peer
-        peer.parked = features
-        # Whatever else held it belonged to the session that it has lost.
-        peer.held = _HELD_PARKED
-        self._mark(peer)
-        self._observer.peer_parked(peer.descriptor)
-
-    def _widow(self, node_id: bytes, reason: DisconnectReason) -> None:
-        """The connection for which another one was parked has ended."""
-        peer = self._parked.get(node_id)
-        if peer is None:
-            return
-        if reason.by is Side.US and reason.code not in (DisconnectCode.PING_TIMEOUT, DisconnectCode.DUPLICATE):
-            self._end(peer, reason)  # we want nothing of this node
-        else:
-            self._widowed.append(peer)
-            self._mark(peer)
-
-    def _replace_the_dead(self) -> None:
-        """Parked connections whose winner has died take its place, unless there is another one by now."""
-        widowed, self._widowed = self._widowed, []
-        for peer in widowed:
-            if peer.reason is not None or peer.init is None or peer.parked is None:
-                continue
-            if peer.node_id in self._by_node_id:
-                self._end(peer, reasons.duplicate())
-                continue
-            del self._parked[peer.node_id]
-            features, peer.parked = peer.parked, None
-            peer.held &= ~_HELD_PARKED
-            self._connected(peer, peer.init, features)
-            self._mark(peer)
-
-    def _connected(self, peer: _Peer, init: Init, features: Features) -> bool:
-        """Tells the handlers and the observer. False if a handler refuses the peer; its end is decided then."""
-        accepted: list[BaseMessageHandler] = []
-        for handler in self._handlers:
-            self._admitting = peer
-            try:
-                answer = handler.peer_connected(peer.node_id, init, peer.inbound)
-            finally:
-                self._admitting = None
-            action: ErrorAction | None = None
-            if answer is False:
-                action = DisconnectPeer(reason="refused by a handler")
-            elif answer is not True:
-                action = answer
-            if action is None:
-                accepted.append(handler)
-                if peer.reason is None:
-                    continue
-            # It was refused, or somebody has ended it meanwhile, from inside of this call.
-            for earlier in accepted:
-                earlier.peer_disconnected(peer.node_id)
-            if action is not None:
-                self._act(peer, action, refused=True)
-            return False
-        peer.details = PeerDetails(peer.node_id, peer.address, features, init, peer.inbound)
-        peer.init_at = self._clock()
-        peer.ticks = 0
-        self._by_node_id[peer.node_id] = peer
-        self._log(Level.INFO, "connected", peer, inbound=peer.inbound, features=_cut_hex(features))
-        self._observer.peer_connected(peer.descriptor, peer.details)
-        return True
-
-    # -- routing -------------------------------------------------------------------------------------------------------
-
-    def _control_routes(self) -> dict[int, _Route]:
-        return {
-            cls.type: (cls.__decode__, handle, cls.__plain__)
-            for cls, handle in (
-                (Init, self._on_second_init),
-                (Error, self._on_error),
-                (Warning, self._on_warning),
-                (Ping, self._on_ping),
-                (Pong, self._on_pong),
-            )
-        }
-
-    def _make_routes(self) -> dict[int, _Route]:
-        """Type number to decoder and handler, looked up once. A method that was not overridden is not called."""
-        chan, route = self._handler.chan_handler, self._handler.route_handler
-        onion, custom = self._handler.onion_handler, self._handler.custom_handler
-        control = self._control_routes()
-        routes: dict[int, _Route] = {}
-        for cls in self._messages:
-            if cls.type in control:
-                routes[cls.type] = (cls.__decode__, control[cls.type][1], cls.__plain__)
-                continue
-            method = f"handle_{cls.name}"
-            calls: list[Callable[[bytes, Any], HandlerResult]] = []
-            known = False
-            for handler, base in (
-                (chan, ChannelMessageHandler),
-                (route, RoutingMessageHandler),
-                (onion, OnionMessageHandler),
-            ):
-                if cls in BOLT and hasattr(base, method):
-                    known = True
-                    call = getattr(handler, method)
-                    wanted = overrides(handler, base, method) or (base is ChannelMessageHandler and not cls.__gossip__)
-                    # One object in two places is asked once.
-                    if wanted and call not in calls:
-                        calls.append(call)
-            if not known and overrides(custom, CustomMessageHandler, "handle_custom_message"):
-                calls.append(custom.handle_custom_message)
-            routes[cls.type] = (cls.__decode__, self._route(calls), cls.__plain__)
-        for cls in (QueryShortChannelIds, ReplyChannelRange):
-            if cls.type in routes:
-                decode, handle, plain = routes[cls.type]
-                routes[cls.type] = (_refusing_zlib(decode), handle, plain)
-        for cls, answer in self._minimal_answers().items():
-            if cls in self._messages and not overrides(route, RoutingMessageHandler, f"handle_{cls.name}"):
-                decode, _, plain = routes[cls.type]
-                routes[cls.type] = (decode, answer, plain)
-        if StartBatch in self._messages:
-            routes[StartBatch.type] = (StartBatch.__decode__, self._on_start_batch, StartBatch.__plain__)
-        return routes
-
-    def _route(self, calls: list[Callable[[bytes, Any], HandlerResult]]) -> Callable[[_Peer, Any], None]:
-        if not calls:
-            return _nothing
-        act = self._act
-        if len(calls) == 1:
-            (only,) = calls
-
-            def handle_once(peer: _Peer, message: Any) -> None:
-                action = only(peer.node_id, message)
-                if action is not None:
-                    act(peer, action)
-
-            return handle_once
-
-        def handle(peer: _Peer, message: Any) -> None:
-            for call in calls:
-                action = call(peer.node_id, message)
-                if action is not None:
-                    act(peer, action)
-
-        return handle
-
-    def _minimal_answers(self) -> dict[type[Message], Callable[[_Peer, Any], None]]:
-        """For a routing handler that offers gossip_queries and does not answer: LND waits for the first such peer."""
-
-        def offered(peer: _Peer) -> bool:
-            return self._handler.route_handler.provided_init_features(peer.node_id).offers("gossip_queries")
-
-        def no_channels(peer: _Peer, query: QueryChannelRange) -> None:
-            if offered(peer):
-                answer = ReplyChannelRange(
-                    chain_hash=query.chain_hash,
-                    first_blocknum=query.first_blocknum,
-                    number_of_blocks=query.number_of_blocks,
-                    sync_complete=1,
-                    encoded_short_ids=NOTHING,
-                )
-                self._send_for_handler(peer, (answer,))
-
-        def no_information(peer: _Peer, query: QueryShortChannelIds) -> None:
-            if offered(peer):
-                answer = ReplyShortChannelIdsEnd(chain_hash=query.chain_hash, full_information=0)
-                self._send_for_handler(peer, (answer,))
-
-        return {QueryChannelRange: no_channels, QueryShortChannelIds: no_information}
-
-    def _on_start_batch(self, peer: _Peer, message: StartBatch) -> None:
-        why = fault_of(message)
-        if why is None:
-            takes = overrides(self._handler.chan_handler, ChannelMessageHandler, "handle_commitment_signed_batch")
-            protected = takes and self.protects(peer.node_id)
-            peer.batch = Batch(message, message.batch_size if takes else 1, protected)
-        elif message.batch_size < MIN_BATCH:
-            self._warn(peer, why)
-        else:
-            self._log(Level.DEBUG, "a start_batch is ignored", peer, text=why)
-
-    def _gather(self, peer: _Peer, batch: Batch, message: Message, data: bytes) -> None:
-        """A message while a batch is coming in: a part of it, or the end of the connection."""
-        if not batch.add(message, data):
-            return
-        peer.batch = None
-        if self._handlers:
-            action = self._handler.chan_handler.handle_commitment_signed_batch(
-                peer.node_id, batch.channel_id, batch.messages()
-            )
-            if action is not None:
-                self._act(peer, action)
-
-    def _on_second_init(self, peer: _Peer, message: Init) -> None:
-        raise ProtocolFault(DisconnectCode.SECOND_INIT, "a second Init")
-
-    def _on_error(self, peer: _Peer, message: Error) -> None:
-        self._charge(peer, COST_OF_WORDS)
-        words = peer.last_words = printable(message.data)
-        self._log(Level.WARN, "the peer sent an error", peer, channel_id=message.channel_id.hex(), text=words)
-        if self._handlers:
-            self._handler.chan_handler.handle_error(peer.node_id, message)
-        if message.channel_id == ALL_CHANNELS and peer.reason is None:
-            # It has said its last word, and needs none of ours.
-            self._end(peer, reasons.peer_error(words), say=None)
-
-    def _on_warning(self, peer: _Peer, message: Warning) -> None:
-        self._charge(peer, COST_OF_WORDS)
-        words = peer.last_words = printable(message.data)
-        self._log(Level.INFO, "the peer sent a warning", peer, channel_id=message.channel_id.hex(), text=words)
-
-    def _on_ping(self, peer: _Peer, message: Ping) -> None:
-        if message.num_pong_bytes <= LARGEST_PONG:
-            self._charge(peer, message.num_pong_bytes)
-            peer.connection.queue_pong(message.num_pong_bytes)
-            self._dirty[peer] = None
-
-    def _on_pong(self, peer: _Peer, message: Pong) -> None:
-        peer.awaiting_pong_ticks = 0
-        ping = peer.connection.pong_received(len(message.ignored))
-        self._observer.pong_received(peer.descriptor, ping, self._clock())
-
-    # -- what handlers want --------------------------------------------------------------------------------------------
-
-    def _handler_has_work(self) -> None:
-        self._news = True
-        if not self._inside and self._on_work is not None:
-            self._on_work()
-
-    def _handle_event(self, event: MessageSendEvent) -> None:
-        peer = self._by_node_id.get(event.node_id)
-        if peer is None:
-            self._events_dropped += 1
-            self._log(
-                Level.DEBUG, "an event for a node that is not connected was dropped", None, node_id=event.node_id.hex()
-            )
-            return
-        if isinstance(event, HandleError):
-            self._act(peer, event.action)
-        else:
-            self._send_for_handler(peer, event.messages, event.caused)
-
-    def _send_for_handler(self, peer: _Peer, messages: Iterable[Message | UnknownMessage], caused: bool = True) -> None:
-        """A handler's messages are never dropped alone: if they cannot go out, the connection ends."""
-        try:
-            encoded = [message.encode() for message in messages]
-        except ValueError as error:
-            self._end(peer, reasons.message_too_long(error))
-            return
-        if peer.connection.owed_bytes >= HANDLER_LIMIT_BYTES:
-            self._end(peer, reasons.queue_full(peer.connection.owed_bytes))
-            return
-        self._queue_all(peer, encoded, caused)
-
-    def _act(self, peer: _Peer, action: ErrorAction | bool, refused: bool = False) -> None:
-        """Does what a handler returned."""
-        if peer.reason is not None or isinstance(action, bool):
-            return
-        match action:
-            case DisconnectPeer(message=message, reason=words):
-                reason = reasons.by_handler(message.data if message else words, refused)
-                if message is None:
-                    self._end(peer, reason)
-                else:
-                    self._end(peer, reason, say=message)
-            case DisconnectPeerWithWarning(message=message):
-                self._end(peer, reasons.by_handler(message.data, refused), say=message)
-            case SendErrorMessage(message=message):
-                self._log(Level.DEBUG, "a handler sends an error", peer, text=printable(message.data))
-                self._say(peer, message, refused)
-            case SendWarningMessage(message=message, level=level):
-                self._log(level, "a handler sends a warning", peer, text=printable(message.data))
-                self._say(peer, message, refused)
-            case IgnoreError(reason=words):
-                self._log(Level.DEBUG, "a handler ignores an error", peer, text=printable(words))
-            case IgnoreAndLog(level=level, reason=words):
-                self._log(level, "a handler ignores an error", peer, text=printable(words))
-            case IgnoreDuplicateGossip():
-                pass
-        if refused and peer.reason is None:
-            self._end(peer, reasons.by_handler("refused by a handler", refused))
-
-    def _say(self, peer: _Peer, message: Error | Warning, refused: bool) -> None:
-        if refused:
-            # Whatever it said, a handler that answers peer_connected with an action has refused: these are its words.
-            self._end(peer, reasons.by_handler(message.data, refused), say=message)
-        else:
-            self._send_for_handler(peer, (message,))
-
-    # -- writing -------------------------------------------------------------------------------------------------------
-
-    def _mark(self, peer: _Peer) -> None:
-        """This peer has to be looked at when events are processed: soon, if nobody is about to."""
-        self._dirty[peer] = None
-        if not self._inside and self._on_work is not None:
-            self._on_work()
-
-    def _queue_all(self, peer: _Peer, encoded: Iterable[bytes], caused: bool = False) -> None:
-        for message in encoded:
-            peer.connection.queue(message, caused)
-        self._mark(peer)
-
-    def _queue_ping(self, peer: _Peer, num_pong_bytes: int, ignored: bytes, token: Any) -> bool:
-        connection = peer.connection
+    def _ping(self, entry: Entry, num_pong_bytes: int, ignored: bytes, token: Any) -> bool:
+        connection = entry.connection
         if len(connection.pings) >= MAX_PINGS:
             return False
         encoded = Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
-        connection.pings.append(OutstandingPing(num_pong_bytes, self._clock(), token))
-        self._queue_all(peer, (encoded,))
+        connection.pings.append(OutstandingPing(num_pong_bytes, self._seat.driving.clock(), token))
+        self._agenda.queue(entry, (encoded,))
         return True
 
-    def _warn(self, peer: _Peer, words: str) -> None:
-        self._log(Level.DEBUG, "we send a warning", peer, text=words)
-        self._queue_all(peer, (_warning(words),), caused=True)
-
-    def _write(self, peer: _Peer) -> bool:
-        """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room.
-        Whether the descriptor has heard anything."""
-        connection, descriptor = peer.connection, peer.descriptor
-        told = False
-        if self._peers.get(descriptor) is not peer:
-            return True
-        while True:
-            while not peer.awaiting_space:
-                data = connection.output()
-                if not data:
-                    break
-                peer.reading = peer.may_read
-                taken = peer.send_data(data, peer.reading)
-                told = True
-                connection.took(taken)
-                peer.awaiting_space = taken < len(data)
-            if not peer.unread or peer.held or peer.reason is not None or connection.over_budget:
-                break
-            if self._turn_work is not None:
-                self._unfinished[peer] = None
-                break
-            self._read(peer)
-        if peer.reason is not None:
-            if not peer.awaiting_space:
-                self._forget_and_disconnect(peer)
-        elif peer.reading != peer.may_read:
-            peer.reading = peer.may_read
-            peer.send_data(b"", peer.reading)
-            told = True
-        return told
-
-    # -- ending --------------------------------------------------------------------------------------------------------
-
-    def _fault(self, peer: _Peer, fault: ProtocolFault) -> None:
-        self._end(peer, reasons.fault(fault.code, fault.words))
-
-    def _end(
-        self,
-        peer: _Peer,
-        reason: DisconnectReason,
-        *,
-        say: Error | Warning | Literal["the reason"] | None = "the reason",
-    ) -> None:
-        """Decides that a connection ends: `say` is the last word, by default a warning with the reason's own words.
-
-        Before the peer's Init has come nothing may be said.
-        """
-        if peer.reason is not None:
-            return
-        last = None
-        if say == "the reason":
-            last = _warning(reason.message)
-        elif say is not None:
-            try:
-                last = say.encode()
-            except ValueError as error:
-                reason = reasons.message_too_long(error)
-                last = _warning(reason.message)
-        connection = peer.connection
-        connection.drop_queue()
-        if last is not None and (peer.init is not None or reason.code is DisconnectCode.INIT_MALFORMED):
-            connection.queue(last)
-        peer.ticks = 0
-        self._decide(peer, reason)
-        self._mark(peer)
-
-    def _end_on_request(self, peer: _Peer, reason: DisconnectReason) -> None:
+    def _end_on_request(self, entry: Entry, reason: DisconnectReason) -> None:
         """The application ends a connection: what it has queued goes out first, as far as the socket takes it now."""
-        if peer.reason is None and peer.details is not None and not self._inside:
-            self._inside += 1
-            try:
-                self._write(peer)
-            finally:
-                self._inside -= 1
-        self._end(peer, reason)
-
-    def _decide(self, peer: _Peer, reason: DisconnectReason) -> None:
-        """The end is decided, whoever caused it: everyone hears of it, once."""
-        peer.reason = reason
-        self._not_shaken(peer)
-        level = Level.INFO if peer.init is not None else Level.DEBUG
-        self._log(level, "ended", peer, code=reason.code, by=reason.by, text=reason.message)
-        connected = peer.details is not None
-        if self._by_node_id.get(peer.node_id) is peer:
-            del self._by_node_id[peer.node_id]
-        if self._parked.get(peer.node_id) is peer:
-            del self._parked[peer.node_id]
-        self._observer.peer_ended(peer.descriptor, reason, peer.init)
-        if connected:
-            for handler in self._handlers:
-                handler.peer_disconnected(peer.node_id)
-            self._widow(peer.node_id, reason)
-
-    def _forget_and_disconnect(self, peer: _Peer) -> None:
-        self._peers.pop(peer.descriptor, None)
-        self._unfinished.pop(peer, None)
-        peer.descriptor.disconnect_socket()
-
-    # -- log -----------------------------------------------------------------------------------------------------------
-
-    def _log(self, level: Level, message: str, peer: _Peer | None, **fields: Any) -> None:
-        if level >= self._log_level:
-            self._logger.log(Record(level, message, "peer_manager", peer.shown_id if peer else None, fields))
-
-
-def _nothing(peer: _Peer, message: Any) -> None:
-    pass
-
-
-def _cut_hex(features: Features) -> str:
-    """For the log: a peer may set half a million bits."""
-    shown = features.to_bytes()
-    return (
-        shown.hex() if len(shown) <= LOGGED_FEATURE_BYTES else f"{shown[-LOGGED_FEATURE_BYTES:].hex()} and higher ones"
-    )
-
-
-def _refusing_zlib(decode: Callable[[bytes], Message]) -> Callable[[bytes], Message]:
-    def check(data: bytes) -> Message:
-        message = decode(data)
-        if isinstance(message, QueryShortChannelIds | ReplyChannelRange):
-            refuse_zlib(message)
-        return message
-
-    return check
-
-
-def _warning(words: str) -> bytes:
-    # The words are printable already; what we say of our own is ASCII, but a handler's reason may be anything.
-    return Warning(data=words[:MAX_WARNING_TEXT].encode("ascii", "backslashreplace")).encode()
+        if entry.reason is None and entry.details is not None and not self._agenda.depth:
+            with self._agenda:
+                self._writing.write(entry)
+        self._ending.end(entry, reason)

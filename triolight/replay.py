@@ -267,8 +267,8 @@ class _Manager(PeerManager):
     """Has a node id without having its secret."""
 
     def __init__(self, our_node_id: bytes, *arguments: Any, **named: Any) -> None:
+        self._our_node_id: Final = our_node_id  # first: the parts of the manager ask for it
         super().__init__(*arguments, **named)
-        self._our_node_id: Final = our_node_id
 
     @property
     def our_node_id(self) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from io import FileIO
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from triolight.address import Address, descriptor_of, write_address
@@ -43,16 +43,9 @@ from triolight.handlers import (
     overrides,
 )
 from triolight.logger import Level, Record
+from triolight.manager.seams import Driven, PeerDetails, PeerObserver, Seams, Setup, SocketDescriptor
 from triolight.messages import Error, Init, Message, UnknownMessage, Warning
 from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
-from triolight.peer_manager import (
-    PeerDetails,
-    PeerManager,
-    PeerObserver,
-    Seams,
-    Setup,
-    SocketDescriptor,
-)
 from triolight.text import printable
 
 FORMAT: Final = 1
@@ -157,7 +150,7 @@ class Tape(Seams):
 
     # -- its life ------------------------------------------------------------------------------------------------------
 
-    def begin(self, manager: PeerManager, setup: Setup) -> None:
+    def begin(self, manager: Driven, setup: Setup) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.fchmod(handle, 0o600)  # the umask takes away what we have asked for: the owner's own right to read
         self._file = FileIO(handle, "wb")
@@ -173,7 +166,7 @@ class Tape(Seams):
             # Beside the method, where whoever calls it finds it first: the shell, a handler, the application.
             vars(manager)[name] = self._recorder(manager, name)
 
-    def end(self, manager: PeerManager) -> None:
+    def end(self, manager: Driven) -> None:
         for name in CALLS:
             vars(manager).pop(name, None)
         self._stop("the block was left")
@@ -230,7 +223,7 @@ class Tape(Seams):
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
-    def _recorder(self, manager: PeerManager, name: str) -> Callable[..., Any]:
+    def _recorder(self, manager: Driven, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(manager, name)
         describe: Callable[..., dict[str, Json]] = getattr(self, f"_{name}", _no_fields)
 
@@ -601,7 +594,7 @@ def _describe_handlers(handler: MessageHandler) -> dict[str, Json]:
             continue
         known = {cls: name for name, cls in PLACES.items()}
         bases = [known[cls] for cls in type(one).__mro__ if cls in known]
-        plain: type[Any] = type("Plain", tuple(PLACES[name] for name in bases), {})
+        plain = cast("type[BaseMessageHandler]", type("Plain", tuple(PLACES[name] for name in bases), {}))
         names = {name for name in dir(plain) if not name.startswith("_")} - {"attach", "push"}
         own = {name for name in names if overrides(one, plain, name)}
         described[place] = {"bases": bases, "overrides": sorted(own | {EVENTS})}
