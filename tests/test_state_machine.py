@@ -692,7 +692,6 @@ COURSES: dict[str, tuple[Step, ...]] = {
     "a silent peer is kept": (lambda peers: peers.stall(0, 1, 0), lambda peers: peers.a_minute(2)),
     "last words wait for ever": (lambda peers: peers.stall(0, 1, 0), END_AT_2, lambda peers: peers.a_minute(2)),
     "two are parked": (CROSS, lambda peers: peers.meet((1, 2))),
-    "who was parked does not follow": (CROSS, lambda peers: peers.break_off(1)),
     "a refused newcomer leaves none": (lambda peers: peers.refuse_next(2), lambda peers: peers.meet((1, 2))),
 }
 """How to get there, where chance takes long: from one connection, that 1 has dialled to 2."""
