@@ -16,7 +16,8 @@ from tests.golden.listening import from_text, listen, to_text, without_noise
 from tests.golden.make import KINDS, TAPES, WORLDS, names, read
 from tests.support import MESSAGES
 from triolight import DisconnectCode, Tape
-from triolight.tape import CALLS, Kind
+from triolight.tape.calls import CALLS
+from triolight.tape.tape import Kind
 
 NEVER_ON_A_TAPE = {
     "ADDRESS_REFUSED",
@@ -57,7 +58,7 @@ def test_both_kinds_of_a_golden_tape_tell_the_same(name: str, tmp_path: Path) ->
 
 def test_golden_tapes_hold_every_call_and_every_reason() -> None:
     records = [json.loads(line) for name in names() for line in read(name, "messages").splitlines()]
-    assert {one["call"] for one in records if "call" in one} == CALLS
+    assert {one["call"] for one in records if "call" in one} == {*CALLS}
     ends = {one["reason"]["code"] for one in records if "ended" in one}
     assert ends == {*DisconnectCode} - NEVER_ON_A_TAPE - TOO_LARGE_FOR_A_TAPE
 

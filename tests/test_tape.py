@@ -67,7 +67,8 @@ from triolight.messages import (
     UpdateAddHtlc,
     Warning,
 )
-from triolight.tape import CALLS, Kind
+from triolight.tape.calls import CALLS
+from triolight.tape.tape import Kind
 from triolight.testing import Conditions, Deed, SimulatedNetwork, run_seeded, scripted_peer, seeds, strategies
 
 KINDS: tuple[Kind, ...] = ("messages", "with_secrets")
@@ -103,7 +104,7 @@ def test_every_call_that_changes_a_manager_is_on_the_tape() -> None:
         "work_done",
     }
     public = {name for name, _ in inspect.getmembers(PeerManager) if not name.startswith("_")}
-    assert public == asks | CALLS
+    assert public == asks | {*CALLS}
 
 
 class Talkative(ChannelMessageHandler):

@@ -57,10 +57,6 @@ if TYPE_CHECKING:
     from triolight.policy import Population as Population
     from triolight.proxy import Proxy as Proxy
     from triolight.reasons import ConnectError as ConnectError
-    from triolight.replay import Happening as Happening
-    from triolight.replay import Replay as Replay
-    from triolight.replay import TapeError as TapeError
-    from triolight.replay import TapeMismatch as TapeMismatch
     from triolight.shell.inboxes import Inbox as Inbox
     from triolight.shell.keep import KeepState as KeepState
     from triolight.shell.keep import KeptPeer as KeptPeer
@@ -70,7 +66,11 @@ if TYPE_CHECKING:
     from triolight.shell.peer import Peer as Peer
     from triolight.shell.statistics import PeersStatistics as PeersStatistics
     from triolight.shell.statistics import PeerStatistics as PeerStatistics
-    from triolight.tape import Tape as Tape
+    from triolight.tape.replay import Happening as Happening
+    from triolight.tape.replay import Replay as Replay
+    from triolight.tape.replay import TapeError as TapeError
+    from triolight.tape.replay import TapeMismatch as TapeMismatch
+    from triolight.tape.tape import Tape as Tape
     from triolight.ways import Way as Way
 
 __all__ = [
@@ -200,7 +200,7 @@ _HOMES = {
             "Population",
         ),
         "proxy": ("Proxy",),
-        "replay": (
+        "tape.replay": (
             "Happening",
             "Replay",
             "TapeError",
@@ -222,7 +222,7 @@ _HOMES = {
             "PeerStatistics",
             "PeersStatistics",
         ),
-        "tape": ("Tape",),
+        "tape.tape": ("Tape",),
         "ways": ("Way",),
     }.items()
     for name in names

@@ -16,8 +16,8 @@ from triolight.as_json import to_json
 from triolight.cli_messages import MESSAGES, tree
 from triolight.errors import DecodeError
 from triolight.messages import Message, Registry, UnknownMessage, message
-from triolight.replay import Happening, Replay, TapeError, TapeMismatch
-from triolight.tape import PRIVATE
+from triolight.tape.replay import Happening, Replay, TapeError, TapeMismatch
+from triolight.tape.tape import PRIVATE
 from triolight.text import printable
 
 DIFFERENT: Final = 1

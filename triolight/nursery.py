@@ -55,7 +55,7 @@ from triolight.shell.reports import Reports
 from triolight.shell.statistics import PeersStatistics, Totals
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
-from triolight.tape import Tape
+from triolight.tape.tape import Tape
 from triolight.ways import Dial, ProxyWay, Way, way_of
 
 M = TypeVar("M", bound=Message | UnknownMessage)
@@ -557,7 +557,7 @@ class _OpenPeerNursery:
             TURN_WORK,
             policy.allowance,
             policy.duplicates,
-            self._tape,
+            None if self._tape is None else self._tape.seams,
         )
         try:
             manager.observe_messages(False)

@@ -73,7 +73,13 @@ class Hand:
         self.now = 0.0
         self._far_keys = 0
         manager.drive(
-            observer or PeerObserver(), lambda: None, lambda: self.now, turn_work, allowance, duplicates, tape
+            observer or PeerObserver(),
+            lambda: None,
+            lambda: self.now,
+            turn_work,
+            allowance,
+            duplicates,
+            tape.seams,
         )
 
     def __enter__(self) -> Self:

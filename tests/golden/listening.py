@@ -27,11 +27,12 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
-from triolight import DisconnectReason, Happening, Replay, SocketDescriptor, TapeMismatch, replay
+from triolight import DisconnectReason, Happening, Replay, SocketDescriptor, TapeMismatch
 from triolight.connection import OutstandingPing
 from triolight.messages import Init, Registry
 from triolight.peer_manager import PeerDetails
-from triolight.tape import EVENTS
+from triolight.tape import replay
+from triolight.tape.values import EVENTS
 
 RETURNS: Final = ("forget_ping", "read_event", "send_encoded", "send_ping")
 """Calls whose answer tells a driver something that is not on the tape."""
@@ -156,9 +157,9 @@ def listen(path: Path, messages: Registry) -> tuple[list[Happening], Lines]:
             of = told.get("of")
             notes.call(name if of is None else f"{name} {of}", lambda: super(Listening, self)._perform(name, told))
 
-        def _new(self, what: replay.What, told: dict[str, Any], node_id: bytes | None) -> replay._Descriptor:
-            descriptor = super()._new(what, told, node_id)
-            vars(descriptor)["disconnect_socket"] = lambda: notes.add(f"{descriptor.number}!closed")
+        def opened(self, told: dict[str, Any], node_id: bytes | None) -> SocketDescriptor:
+            descriptor = super().opened(told, node_id)
+            vars(descriptor)["disconnect_socket"] = lambda: notes.add(f"{told['of']}!closed")
             return descriptor
 
         # -- questions

@@ -21,7 +21,7 @@ from tests.golden import driven, in_trio, worlds
 from tests.golden.listening import listen, to_text
 from tests.support import MESSAGES
 from triolight import Tape
-from triolight.tape import Kind
+from triolight.tape.tape import Kind
 from triolight.testing.determinism import SEED_VARIABLE
 
 HERE: Final = Path(__file__).parent

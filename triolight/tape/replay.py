@@ -16,40 +16,27 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
 
-from triolight.address import Address, read_addresses
-from triolight.errors import (
-    DecodeError,
-    DisconnectCode,
-    DisconnectReason,
-    PeerHandleError,
-    QueueFull,
-    Side,
-    TriolightError,
-)
-from triolight.features import Features
-from triolight.handlers import HandleError, MessageSendEvent
+from triolight.errors import DecodeError, DisconnectReason, PeerHandleError, QueueFull, TriolightError
 from triolight.keys import SecretKey
 from triolight.logger import NullLogger
-from triolight.messages import BOLT, Error, Init, Registry, UnknownMessage, Warning
-from triolight.noise import (
-    ACT_ONE_LENGTH,
-    MAX_LENGTH,
-    OVERHEAD,
-    EphemeralKeys,
-    Fault,
-    Handshake,
-    HandshakeFailed,
-    Opener,
-    PacketFailed,
-    Sealer,
-)
+from triolight.messages import BOLT, Init, Registry
+from triolight.noise import EphemeralKeys, Handshake
 from triolight.peer_manager import PeerDetails, PeerManager, PeerObserver, Seams, SocketDescriptor
 from triolight.policy import Allowance
-from triolight.tape import ACTIONS, EVENTS, FORMAT, PRIVATE, Json, WatchedHandshake, reason_to_json, stand_ins
+from triolight.tape.calls import CALLS, MAX_LINE_BYTES, Fields, words_of
+from triolight.tape.tape import FORMAT, PRIVATE
+from triolight.tape.values import (
+    EVENTS,
+    HandlerRaised,
+    Json,
+    address_from_json,
+    error_from_json,
+    form_of,
+    reason_from_json,
+    reason_to_json,
+)
+from triolight.tape.watched import TapedHandshake, WatchedHandshake, stand_ins
 from triolight.text import printable
-
-MAX_LINE_BYTES: Final = 64 * 1024 * 1024
-"""A line of a tape. The longest are largest batches of messages."""
 
 What: TypeAlias = Literal[
     "accepted", "answer", "call", "connected", "dialled", "ended", "handshake", "received", "sent", "tape"
@@ -103,10 +90,6 @@ MAX_SHOWN: Final = 300
 _NO_SECRET: Final = bytes(31) + b"\1"
 _NO_RANDOM_DATA: Final = b"\1" + bytes(31)
 """In place of what a tape without secrets does not have. Nothing is encrypted then."""
-
-
-class _HandlerRaised(Exception):
-    """In place of whatever a handler raised."""
 
 
 _DAMAGE: Final = (
@@ -313,8 +296,6 @@ class _Player(Seams, PeerObserver):
             self,
         )
 
-    # -- what the manager is told --------------------------------------------------------------------------------------
-
     def play(self, call: _Call) -> None:
         at = call.fields["at"]
         if not math.isfinite(at):
@@ -324,7 +305,7 @@ class _Player(Seams, PeerObserver):
         self._frames.append((call, counts))
         try:
             self._perform(call.name, call.fields)
-        except (PeerHandleError, QueueFull, _HandlerRaised):
+        except (PeerHandleError, QueueFull, HandlerRaised):
             pass  # the caller heard of it, then as now
         finally:
             self._frames.pop()
@@ -332,82 +313,34 @@ class _Player(Seams, PeerObserver):
             if nth > counts.get(key, -1):
                 self.outcome.append({"not_asked": key, "nth": nth})
 
-    def _perform(self, name: str, told: dict[str, Json]) -> None:
-        manager = self.manager
-        match name:
-            case "new_outbound_connection":
-                node_id = bytes.fromhex(told["node_id"])
-                descriptor = self._new("dialled", told, node_id)
-                act_one = manager.new_outbound_connection(node_id, descriptor, _address(told["address"]))
-                if self._key is not None:
-                    self.outcome.append({"out": told["of"], "data": act_one.hex()})
-            case "new_inbound_connection":
-                manager.new_inbound_connection(self._new("accepted", told, None), _address(told["address"]))
-            case "read_event":
-                data = _zeros(told["size"]) if self._key is None else bytes.fromhex(told["data"])
-                manager.read_event(self._descriptor(told), data)
-            case "write_buffer_space_avail":
-                manager.write_buffer_space_avail(self._descriptor(told))
-            case "continue_reading":
-                manager.continue_reading(self._descriptor(told))
-            case "end_throttle":
-                manager.end_throttle(self._descriptor(told))
-            case "hold_reading":
-                manager.hold_reading(self._descriptor(told), told["held"])
-            case "observe_messages":
-                manager.observe_messages(told["wanted"])
-            case "process_events":
-                manager.process_events()
-            case "timer_tick_occurred":
-                manager.timer_tick_occurred()
-            case "socket_disconnected":
-                reason = _reason(told["reason"])
-                descriptor = self._descriptor(told)
-                manager.socket_disconnected(descriptor, reason if isinstance(reason, DisconnectReason) else None)
-                self._descriptors.pop(descriptor.number, None)
-            case _:
-                self._perform_for_application(name, told)
+    def _perform(self, name: str, told: Fields) -> None:
+        call = CALLS.get(name)
+        if call is None:
+            raise ValueError("a PeerManager has no such call")
+        call.play(self, told)
+        if call.wanted:
+            self._happened("call", self._descriptors.get(told.get("of", 0)), words=words_of(name, told))
 
-    def _perform_for_application(self, name: str, told: dict[str, Json]) -> None:
-        manager = self.manager
-        words = name
-        match name:
-            case "send_message":
-                messages = [bytes.fromhex(one) for one in told["messages"]]
-                manager.send_message(bytes.fromhex(told["node_id"]), *map(_as_unknown, messages))
-                words = f"{name}: {len(messages)}"
-            case "send_encoded":
-                messages = [bytes.fromhex(one) for one in told["messages"]]
-                manager.send_encoded(self._descriptor(told), messages)
-                words = f"{name}: {len(messages)}"
-            case "broadcast_encoded":
-                manager.broadcast_encoded(bytes.fromhex(told["message"]))
-            case "send_ping":
-                ignored = bytes.fromhex(told["ignored"])
-                manager.send_ping(self._descriptor(told), told["num_pong_bytes"], ignored, _token(told))
-            case "forget_ping":
-                manager.forget_ping(self._descriptor(told), _token(told))
-            case "disconnect":
-                manager.disconnect(self._descriptor(told), _reason(told["reason"]))
-            case "disconnect_by_node_id":
-                manager.disconnect_by_node_id(bytes.fromhex(told["node_id"]), _reason(told["reason"]))
-            case "disconnect_all_peers":
-                manager.disconnect_all_peers(_reason(told["reason"]))
-            case "abandon_handlers":
-                manager.abandon_handlers()
-            case _:
-                raise ValueError("a PeerManager has no such call")
-        self._happened("call", self._descriptors.get(told.get("of", 0)), words=words)
+    @property
+    def with_secrets(self) -> bool:
+        return self._key is not None
 
-    def _new(self, what: What, told: dict[str, Json], node_id: bytes | None) -> _Descriptor:
+    def opened(self, told: Fields, node_id: bytes | None) -> SocketDescriptor:
         descriptor = self._descriptors[told["of"]] = _Descriptor(told["of"], node_id)
-        self._happened(what, descriptor, words=str(_address(told["address"]) or ""))
+        what: What = "accepted" if node_id is None else "dialled"
+        self._happened(what, descriptor, words=str(address_from_json(told["address"]) or ""))
         return descriptor
 
-    def _descriptor(self, told: dict[str, Json]) -> _Descriptor:
-        """One that the manager has forgotten is as good as one that it never knew."""
+    def descriptor(self, told: Fields) -> SocketDescriptor:
         number = told["of"] or 0
         return self._descriptors.get(number) or _Descriptor(number, None)
+
+    def closed(self, told: Fields) -> None:
+        self._descriptors.pop(told["of"] or 0, None)
+
+    def wrote(self, of: int, data: bytes) -> None:
+        if self._key is not None:
+            self.outcome.append({"out": of, "data": data.hex()})
 
     def _happened(
         self, what: What, descriptor: SocketDescriptor | None = None, message: bytes = b"", words: str = ""
@@ -415,8 +348,6 @@ class _Player(Seams, PeerObserver):
         one = cast("_Descriptor | None", descriptor)
         number, node_id = (one.number, one.node_id) if one is not None else (None, None)
         self.happened.append(Happening(self.now, what, number, node_id, message, words))
-
-    # -- what it asks --------------------------------------------------------------------------------------------------
 
     def _ask(self, key: str, usual: Json = None) -> Json:
         call, counts = self._frames[-1]
@@ -433,38 +364,27 @@ class _Player(Seams, PeerObserver):
         if answer is None:
             return usual
         if "raises" in answer:
-            raise _error(answer["raises"])
+            raise error_from_json(answer["raises"])
         return answer["is"]
 
     def _handler(self, place: str) -> Callable[..., Any]:
         def call(method: str, *arguments: Any) -> Any:
-            key = f"{place}.{method}"
+            key, form = f"{place}.{method}", form_of(method)
             try:
-                answer = self._ask(key)
-            except _HandlerRaised as error:
+                answer = self._ask(key, form.usual)
+            except HandlerRaised as error:
                 self._happened("answer", words=f"{key}: raised {error}")
                 raise
-            if method.startswith("provided_"):
-                if isinstance(answer, dict):
-                    return _untold(cast("dict[str, Json]", answer))
-                return Features.from_bytes(bytes.fromhex(answer or ""))
-            if method != EVENTS:
-                if isinstance(answer, dict):
-                    told = cast("dict[str, Json]", answer)
-                    words = f"a {told['untold']}, which is no answer" if "untold" in told else told["action"]
-                    self._happened("answer", words=f"{key}: {words}")
-                return _action(answer)
-            for event in answer or ():
-                words = "what is no event" if "untold" in event else f"an event for {event['node_id'][:16]}"
-                self._happened("answer", words=f"{place}: {words}")
-            return [_event(event) for event in answer or ()]
+            for words in form.words(answer):
+                self._happened("answer", words=f"{place if method == EVENTS else key}: {words}")
+            return form.from_json(answer)
 
         return call
 
     def handshake(self, descriptor: SocketDescriptor, handshake: Handshake) -> Handshake:
         one = cast("_Descriptor", descriptor)
         if self._key is None:
-            inner: Handshake = _TapedHandshake(one.number, handshake.their_node_id, self._ask)
+            inner: Handshake = TapedHandshake(one.number, handshake.their_node_id, self._ask)
         else:
             inner = Handshake(self._key, self._keys.next(), handshake.their_node_id)
 
@@ -500,12 +420,10 @@ class _Player(Seams, PeerObserver):
         return send
 
     def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
-        return cast("DisconnectReason | None", _reason(self._ask(f"{self._number(descriptor)}.may_connect")))
+        return cast("DisconnectReason | None", reason_from_json(self._ask(f"{self._number(descriptor)}.may_connect")))
 
     def message_received(self, descriptor: SocketDescriptor, message: object, size: int) -> None:
         self._ask(f"{self._number(descriptor)}.message_received")
-
-    # -- what it decides -----------------------------------------------------------------------------------------------
 
     @staticmethod
     def _number(descriptor: SocketDescriptor) -> int:
@@ -520,125 +438,8 @@ class _Player(Seams, PeerObserver):
         self._happened("ended", descriptor, words=str(reason))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The noise, as a tape without secrets has it: its lengths
-
-
-class _TapedHandshake(Handshake):
-    """Acts of zeros; what became of them is on the tape."""
-
-    __slots__ = ("_ask", "_number")
-
-    def __init__(self, number: int, their_node_id: bytes | None, ask: Callable[..., Json]) -> None:
-        self._number = number
-        self._ask = ask
-        self._expects = 1 if their_node_id is None else 2
-        self.their_node_id = their_node_id
-        self.opener = None
-        self.sealer = None
-
-    def act_one(self) -> bytes:
-        return bytes(ACT_ONE_LENGTH)
-
-    def receive(self, data: bytes) -> tuple[bytes, bytes]:
-        unknown: Json = {"took": len(data), "wrote": 0, "act": self.act, "node_id": None}
-        told = self._ask(f"{self._number}.act", unknown)
-        self._expects = told["act"]
-        if told["node_id"] is not None:
-            self.their_node_id = bytes.fromhex(told["node_id"])
-            self.opener = _TapedOpener(self._number, self._ask)
-            self.sealer = _TapedSealer()
-        return _zeros(told["wrote"]), data[told["took"] :]
-
-
-class _TapedOpener(Opener):
-    __slots__ = ("_ask", "_number", "_size")
-
-    def __init__(self, number: int, ask: Callable[..., Json]) -> None:
-        self._number = number
-        self._ask = ask
-        self._size = 0
-
-    @property
-    def buffered(self) -> int:
-        size: int = self._ask(f"{self._number}.buffered", self._size)
-        return size
-
-    def feed(self, data: bytes) -> None:
-        self._size += len(data)
-
-    def next_message(self) -> bytes | None:
-        told = self._ask(f"{self._number}.in")
-        if told is None:
-            return None
-        message = bytes.fromhex(told)
-        self._size -= len(message) + OVERHEAD
-        return message
-
-
-class _TapedSealer(Sealer):
-    __slots__ = ()
-
-    def __init__(self) -> None:
-        pass
-
-    def seal(self, message: bytes) -> bytes:
-        if len(message) > MAX_LENGTH:
-            raise ValueError(f"a message has at most {MAX_LENGTH} bytes, not {len(message)}")
-        return bytes(len(message) + OVERHEAD)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Values
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """In place of the SendMessages or UpdateHtlcs that a handler pushed."""
-
-    node_id: bytes
-    messages: tuple[Any, ...]
-    caused: bool
-
-
-class _Unencodable:
-    """In place of a message that could not be encoded."""
-
-    data = b""
-
-    def __init__(self, words: str) -> None:
-        self._words: Final = words
-
-    def encode(self) -> bytes:
-        raise ValueError(self._words)
-
-
-class _Untold:
-    """In place of what a handler should not have answered: true or not as that was, and of no other use."""
-
-    def __init__(self, kind: str, true: bool) -> None:
-        self._kind: Final = kind
-        self._true: Final = bool(true)
-
-    def __bool__(self) -> bool:
-        return self._true
-
-    def __getattr__(self, name: str) -> Any:
-        raise _HandlerRaised(f"a {self._kind} has no {name}")
-
-    def __getitem__(self, key: object) -> Any:
-        raise _HandlerRaised(f"a {self._kind} is no text")
-
-
 def _nobody_waits() -> None:
     pass
-
-
-def _zeros(size: int) -> bytes:
-    """Something of this length. A damaged tape shall not ask for all our memory."""
-    if not 0 <= size <= MAX_LINE_BYTES:
-        raise ValueError(f"{size} bytes at once")
-    return bytes(size)
 
 
 def _told(error: BaseException) -> str:
@@ -650,75 +451,3 @@ def _shown(outcome: Json) -> str:
         return "nothing"
     text = json.dumps(outcome)
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def _address(told: Json) -> Address | None:
-    return read_addresses(bytes.fromhex(told))[0] if told else None
-
-
-def _token(told: dict[str, Json]) -> object:
-    """A keepalive's is None; whose the others are is not on the tape."""
-    return None if told["keepalive"] else "somebody's"
-
-
-def _untold(told: dict[str, Json]) -> Any:
-    return _Untold(told["untold"], told["true"])
-
-
-def _reason(told: Json) -> DisconnectReason | str | None:
-    if isinstance(told, dict):
-        parts = cast("dict[str, str]", told)
-        if "untold" in parts:
-            return cast("str", _untold(parts))
-        return DisconnectReason(DisconnectCode(parts["code"]), Side(parts["by"]), parts["message"])
-    return cast("str | None", told)
-
-
-def _error(told: dict[str, Json]) -> Exception:
-    if "act" in told:
-        return HandshakeFailed(told["act"], Fault(told["fault"]), told["detail"])
-    if "packet" in told:
-        return PacketFailed(told["packet"])
-    return _HandlerRaised(f"{told['name']}: {told['words']}")
-
-
-def _as_unknown(data: bytes) -> UnknownMessage:
-    """A message that encodes to these bytes, whatever it is."""
-    return UnknownMessage(int.from_bytes(data[:2], "big"), data[2:])
-
-
-def _message(told: Json, read: Callable[[bytes], Any]) -> Any:
-    if isinstance(told, str):
-        return read(bytes.fromhex(told))
-    return _untold(told) if "untold" in told else _Unencodable(told["cannot_be_encoded"])
-
-
-def _words(data: bytes) -> Error | Warning:
-    return Error.decode(data) if data[:2] == Error.type.to_bytes(2, "big") else Warning.decode(data)
-
-
-def _action(told: Json) -> Any:
-    """An ErrorAction, a bool or None."""
-    if not isinstance(told, dict):
-        return told
-    parts = cast("dict[str, Json]", told)
-    if "untold" in parts:
-        return _untold(parts)
-    named = {name: value for name, value in parts.items() if name != "action"}
-    if named.get("message") is not None:
-        named["message"] = _message(named["message"], _words)
-    if "reason" in named:
-        named["reason"] = _reason(named["reason"])
-    if isinstance(named.get("level"), dict):
-        named["level"] = _untold(named["level"])
-    return ACTIONS[parts["action"]](**named)
-
-
-def _event(told: dict[str, Json]) -> MessageSendEvent:
-    if "untold" in told:
-        return cast("MessageSendEvent", _untold(told))
-    node_id = bytes.fromhex(told["node_id"])
-    if "action" in told:
-        return HandleError(node_id, _action(told["action"]))
-    messages = tuple(_message(one, _as_unknown) for one in told["messages"])
-    return cast("MessageSendEvent", _Event(node_id, messages, told["caused"]))
