@@ -31,9 +31,9 @@ from triolight.messages import (
     OnionmsgTlv,
     Ping,
     Pong,
-    Record,
     Registry,
     Structure,
+    Tlv,
     TlvStream,
     TxInitRbf,
     UnknownMessage,
@@ -548,7 +548,7 @@ def test_registries_are_values() -> None:
     assert repr(bigger) == "<Registry of 51 messages>"
     assert set(bigger) - set(BOLT) == {Local}
     assert bigger.get(43001) is Local
-    assert bigger.decoders[18](Ping().encode()) == Ping()
+    assert bigger.decode(Ping().encode()) == Ping()
 
     @message(43001)
     class Other(Message):
@@ -643,8 +643,8 @@ class Inner(Structure):
 
 @tlv_stream
 class CustomTlvs(TlvStream):
-    inner: Annotated[Inner | None, Record(1)] = None
-    many: Annotated[wire.rest[wire.u16] | None, Record(3)] = None
+    inner: Annotated[Inner | None, Tlv(1)] = None
+    many: Annotated[wire.rest[wire.u16] | None, Tlv(3)] = None
 
 
 @message(40001)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from triolight import wire
 from triolight.errors import DecodeError
-from triolight.messages import Record, Structure, TlvStream, structure, tlv_stream
+from triolight.messages import Structure, Tlv, TlvStream, structure, tlv_stream
 from triolight.wire import ShortChannelId, TlvRecord, codec_of
 
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "bolt1_vectors.json").read_text())
@@ -27,16 +27,16 @@ class N1Tlv3(Structure):
 
 @tlv_stream
 class N1(TlvStream):
-    tlv1: Annotated[wire.tu64 | None, Record(1, "amount_msat")] = None
-    tlv2: Annotated[wire.short_channel_id | None, Record(2, "scid")] = None
-    tlv3: Annotated[N1Tlv3 | None, Record(3)] = None
-    tlv4: Annotated[wire.u16 | None, Record(254, "cltv_delta")] = None
+    tlv1: Annotated[wire.tu64 | None, Tlv(1, "amount_msat")] = None
+    tlv2: Annotated[wire.short_channel_id | None, Tlv(2, "scid")] = None
+    tlv3: Annotated[N1Tlv3 | None, Tlv(3)] = None
+    tlv4: Annotated[wire.u16 | None, Tlv(254, "cltv_delta")] = None
 
 
 @tlv_stream
 class N2(TlvStream):
-    tlv1: Annotated[wire.tu64 | None, Record(0, "amount_msat")] = None
-    tlv2: Annotated[wire.tu32 | None, Record(11, "cltv_expiry")] = None
+    tlv1: Annotated[wire.tu64 | None, Tlv(0, "amount_msat")] = None
+    tlv2: Annotated[wire.tu32 | None, Tlv(11, "cltv_expiry")] = None
 
 
 NAMESPACES: dict[str, type[TlvStream]] = {"n1": N1, "n2": N2}
@@ -265,5 +265,5 @@ def test_streams_that_cannot_be_written() -> None:
 
         @tlv_stream
         class Twice(TlvStream):
-            one: Annotated[wire.u16 | None, Record(1)] = None
-            other: Annotated[wire.u16 | None, Record(1)] = None
+            one: Annotated[wire.u16 | None, Tlv(1)] = None
+            other: Annotated[wire.u16 | None, Tlv(1)] = None

@@ -1,7 +1,7 @@
 """BOLT 1's fundamental types: how one value becomes bytes and back. Knows nothing of any message.
 
 A field is declared with an alias of this file, ``num_pong_bytes: wire.u16``: to a type checker an ``int``, to the
-compiler in ``triolight.messages.declare`` an ``int`` that carries its codec. A codec reads in place, from `at` to at
+compiler in ``triolight.messages.compile`` an ``int`` that carries its codec. A codec reads in place, from `at` to at
 most `end` of one bytes object, so offsets in errors are offsets into the message; it never reads past `end`.
 
 Reading raises `DecodeError` (why and where), writing raises `ValueError` (the value is our caller's own).
