@@ -124,7 +124,7 @@ def test_streams_that_must_succeed(case: dict[str, Any]) -> None:
 def test_amounts() -> None:
     bounds = VECTORS["amount_bounds"]
     assert bounds["max_sat_int"] == wire.MAX_SATOSHIS == int(bounds["max_sat"], 16)
-    assert bounds["max_msat_int"] == wire.MAX_MILLISATOSHIS == int(bounds["max_msat"], 16)
+    assert bounds["max_msat_int"] == 1000 * wire.MAX_SATOSHIS == int(bounds["max_msat"], 16)
 
 
 def test_short_channel_id() -> None:
@@ -235,7 +235,11 @@ def test_bytes_that_cannot_be_read(alias: Any, data: str, words: str) -> None:
 def test_records() -> None:
     records = (TlvRecord(1, b"a"), TlvRecord(4, b""), TlvRecord(70000, b"c" * 300))
     data = wire.write_tlv_records(records)
-    assert wire.read_tlv_records(data) == records
+    found: list[TlvRecord] = []
+    wire.walk_tlv_stream(
+        data, 0, len(data), lambda type_, _start, value, stop: found.append(TlvRecord(type_, data[value:stop]))
+    )
+    assert tuple(found) == records
     with pytest.raises(ValueError, match="increase"):
         wire.write_tlv_records([(2, b""), (2, b"")])
 
