@@ -45,7 +45,7 @@ def hang_up(handshake: Handshake) -> str | None:
 
 
 def play(case: dict[str, Any], chunk: int) -> tuple[Handshake, str | None]:
-    """Goes through a case, feeding `chunk` bytes at a time; checks every byte that comes out. Gives the error's name."""
+    """Goes through a case, feeding `chunk` bytes at a time; checks every byte that comes out. Gives its error."""
     initiator = case["role"] == "initiator"
     handshake = Handshake(
         SecretKey(bytes.fromhex(case["ls_priv"])),

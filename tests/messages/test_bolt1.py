@@ -9,13 +9,7 @@ import pytest
 from tests.messages.vectors import BOLT1, plain
 from triolight.connection import init_features
 from triolight.errors import DecodeError
-from triolight.messages import (
-    BOLT,
-    Init,
-    Ping,
-    Pong,
-    UnknownMessage,
-)
+from triolight.messages import BOLT, Init, Ping, Pong, UnknownMessage
 from triolight.wire import TlvRecord
 
 

@@ -8,10 +8,7 @@ import pytest
 
 from tests.messages.vectors import BOLT7, REAL, plain
 from triolight.errors import DecodeError
-from triolight.messages import (
-    BOLT,
-    ChannelUpdate,
-)
+from triolight.messages import BOLT, ChannelUpdate
 
 
 @pytest.mark.parametrize(("kind", "data", "case"), REAL, ids=[f"{kind} {len(data)}" for kind, data, _ in REAL])

@@ -12,14 +12,7 @@ from tests.messages.vectors import BOLT1, FOLDER, MESSAGES, REAL, hexed, records
 from triolight import wire
 from triolight.errors import DecodeError
 from triolight.gossip import decode_timestamps, encode_timestamps
-from triolight.messages import (
-    BOLT,
-    EncryptedDataTlv,
-    Message,
-    OnionMessagePacket,
-    OnionmsgTlv,
-    TlvStream,
-)
+from triolight.messages import BOLT, EncryptedDataTlv, Message, OnionMessagePacket, OnionmsgTlv, TlvStream
 
 
 @pytest.mark.parametrize("case", MESSAGES["valid"], ids=lambda case: case["message"])

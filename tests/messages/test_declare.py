@@ -8,12 +8,7 @@ import pytest
 
 from triolight import wire
 from triolight.errors import DecodeError
-from triolight.messages import (
-    Message,
-    OnionMessagePacket,
-    Ping,
-    message,
-)
+from triolight.messages import Message, OnionMessagePacket, Ping, Structure, message, structure
 
 
 def test_declarations_that_make_no_sense() -> None:
@@ -46,11 +41,21 @@ def test_declarations_that_make_no_sense() -> None:
             second: wire.u16
 
 
-@pytest.mark.parametrize("name", ["type", "name", "message", "self", "encode", "replace", "extension", "_private"])
+NAMES = ["type", "name", "message", "self", "encode", "replace", "extension", "unknown", "_private"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names_that_no_field_can_have(name: str) -> None:
     body = {"__annotations__": {name: wire.u16}}
     with pytest.raises(TypeError, match=rf"Odd\.{name}: no field can be called that"):
         message(40011)(type("Odd", (Message,), body))
+
+
+@pytest.mark.parametrize("name", ["unknown", "extension"])
+def test_what_a_peer_appends_has_its_name_to_itself(name: str) -> None:
+    body = {"__annotations__": {name: wire.u16}}
+    with pytest.raises(TypeError, match=rf"Odd\.{name}: no field can be called that"):
+        structure(type("Odd", (Structure,), body))
 
 
 class Odd(wire.Integer):

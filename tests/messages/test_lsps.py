@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from triolight.messages import (
-    BOLT,
-    LSPS0,
-    UnknownMessage,
-)
+from triolight.messages import BOLT, LSPS0, UnknownMessage
 
 
 def test_lsps0_is_ones_own_to_add() -> None:

@@ -5,12 +5,7 @@ from __future__ import annotations
 import csv
 
 from tests.messages.vectors import FOLDER
-from triolight.messages import (
-    BOLT,
-    OUTSIDE,
-    UnknownMessage,
-    describe_type,
-)
+from triolight.messages import BOLT, OUTSIDE, UnknownMessage, describe_type
 
 
 def test_types_outside_the_bolts_are_those_that_were_seen() -> None:

@@ -8,15 +8,7 @@ import pytest
 
 from tests.messages.vectors import REAL
 from triolight import wire
-from triolight.messages import (
-    BOLT,
-    ChannelUpdate,
-    Message,
-    Ping,
-    Registry,
-    message,
-    opaque,
-)
+from triolight.messages import BOLT, ChannelUpdate, Message, Ping, Registry, message, opaque
 
 
 def test_registries_are_values() -> None:

@@ -7,13 +7,7 @@ import pickle
 import pytest
 
 from triolight.errors import DecodeError
-from triolight.messages import (
-    BOLT,
-    Ping,
-    Pong,
-    UnknownMessage,
-    Warning,
-)
+from triolight.messages import BOLT, Ping, Pong, UnknownMessage, Warning
 from triolight.messages.bolt1 import InitTlvs
 from triolight.messages.bolt2 import ChannelReestablishTlvs
 

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from triolight import wire
-from triolight.messages import (
-    Structure,
-    TlvStream,
-)
+from triolight.messages import Structure, TlvStream
 
 FOLDER = Path(__file__).parent.parent / "vectors"
 BOLT1: dict[str, Any] = json.loads((FOLDER / "bolt1_vectors.json").read_text())

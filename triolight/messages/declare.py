@@ -36,6 +36,8 @@ from triolight.messages.structures import REQUIRED, Field, Message, Structure, T
 
 _FEW_PIECES_BYTES: Final = 64
 """What is longer than its fixed fields by no more than this cannot hold many items or records."""
+_TAKEN: Final = ("self", "message", "extension", "unknown")
+"""What no field is called, whatever it is a field of."""
 
 _S = TypeVar("_S", bound=Structure)
 _T = TypeVar("_T", bound=TlvStream)
@@ -106,7 +108,7 @@ def _fields_of(cls: type[Structure]) -> tuple[Field, ...]:
         hint = hints[name]
         if get_origin(hint) is ClassVar:
             continue
-        if name in ("self", "message") or name.startswith("_") or any(hasattr(base, name) for base in cls.__bases__):
+        if name in _TAKEN or name.startswith("_") or any(hasattr(base, name) for base in cls.__bases__):
             raise TypeError(f"{cls.__name__}.{name}: no field can be called that, it means something else here")
         if fields and fields[-1].tlv_type is None and fields[-1].codec.open_ended:
             raise TypeError(f"{cls.__name__}.{fields[-1].name}: goes on up to the end, so {name} cannot follow it")
