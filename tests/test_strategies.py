@@ -172,10 +172,6 @@ def test_a_graph_hangs_together(graph: GossipGraph) -> None:
     assert len(graph.messages) == len(channels) + len(seen) + len(graph.node_announcements)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What is no message
-
-
 def refusal(data: bytes, registry: Registry = BOLT) -> DecodeError | None:
     """The error of bytes that are refused; None for those that decode, which then give the same bytes again."""
     try:

@@ -126,3 +126,36 @@ def test_custom_messages_with_tlvs_and_structures() -> None:
         thing.replace(items=(Inner(amount_msat=5, note=3),)).encode()  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="items: needs a Inner, not int"):
         thing.replace(items=(3,)).encode()
+
+
+class Fickle(wire.Integer):
+    """A codec that is not of one mind: it refuses a value when it is asked first."""
+
+    def __init__(self) -> None:
+        super().__init__("H")
+        self.asked = 0
+
+    def check(self, value: Any) -> str | None:
+        self.asked += 1
+        return "refused" if self.asked == 1 else None
+
+
+FICKLE = Fickle()
+
+
+@structure
+class HoldsFickle(Structure):
+    number: Annotated[int, FICKLE]
+
+
+@message(40019)
+class SendsFickle(Message):
+    number: Annotated[int, FICKLE]
+
+
+def test_a_codec_that_contradicts_itself_is_a_bug_and_says_so() -> None:
+    """Where the fast path refused and the slow one finds nothing wrong, nobody is told that the peer was at fault."""
+    for cls, data in ((HoldsFickle, b"\0\1"), (SendsFickle, (40019).to_bytes(2, "big") + b"\0\1")):
+        FICKLE.asked = 0
+        with pytest.raises(AssertionError, match="the compiled decoder refused what its fields accept"):
+            cls.decode(data)

@@ -7,9 +7,10 @@ import pickle
 import pytest
 
 from triolight.errors import DecodeError
-from triolight.messages import BOLT, Ping, Pong, UnknownMessage, Warning
+from triolight.messages import BOLT, Init, Ping, Pong, UnknownMessage, Warning, pieces_of
 from triolight.messages.bolt1 import InitTlvs
-from triolight.messages.bolt2 import ChannelReestablishTlvs
+from triolight.messages.bolt2 import ChannelReestablishTlvs, NextFunding
+from triolight.wire import TlvRecord
 
 
 def test_messages_are_values() -> None:
@@ -64,3 +65,17 @@ def test_what_is_shown() -> None:
     assert repr(Ping.__fields__[0]) == "Field('num_pong_bytes', Integer)"
     assert UnknownMessage(5, b"abc").payload == b"abc"
     assert (Ping() == 5) is False
+
+
+def test_a_structure_by_itself_is_all_of_its_bytes() -> None:
+    funding = NextFunding(next_funding_txid=bytes(32), retransmit_flags=1)
+    assert NextFunding.decode(funding.encode()) == funding
+    with pytest.raises(DecodeError, match=r"^next_funding at byte 33: 2 bytes too many"):
+        NextFunding.decode(funding.encode() + b"ab")
+
+
+def test_pieces_are_items_unknown_records_and_what_an_extension_could_hold() -> None:
+    assert pieces_of(Ping(ignored=bytes(60_000))) == 0
+    assert pieces_of(Ping(extension=bytes.fromhex("01010003020000"))) == 3
+    init = Init(tlvs=InitTlvs(networks=(bytes(32), bytes(32)), unknown=(TlvRecord(5, b""), TlvRecord(7, bytes(99)))))
+    assert pieces_of(init) == 4
