@@ -20,7 +20,7 @@ from triolight import (
     open_peer_nursery,
     wire,
 )
-from triolight.messages import BOLT, Message, Record, Registry, Structure, TlvStream, message, structure, tlv_stream
+from triolight.messages import BOLT, Message, Registry, Structure, Tlv, TlvStream, message, structure, tlv_stream
 
 
 @structure
@@ -31,8 +31,8 @@ class Price(Structure):
 
 @tlv_stream
 class QuoteTlvs(TlvStream):
-    price: Annotated[Price | None, Record(1)] = None
-    hops: Annotated[wire.rest[wire.point] | None, Record(3)] = None
+    price: Annotated[Price | None, Tlv(1)] = None
+    hops: Annotated[wire.rest[wire.point] | None, Tlv(3)] = None
 
 
 @message(40003)
@@ -45,7 +45,7 @@ class Quote(Message):
 
 @tlv_stream
 class OldQuoteTlvs(TlvStream):
-    price: Annotated[Price | None, Record(1)] = None
+    price: Annotated[Price | None, Tlv(1)] = None
 
 
 @message(40003)

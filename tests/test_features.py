@@ -95,10 +95,3 @@ def test_what_one_side_requires_and_the_other_does_not_offer() -> None:
 )
 def test_dependencies(bits: list[int], missing: list[tuple[str, str]]) -> None:
     assert Features(bits).missing_dependencies() == missing
-
-
-def test_contexts() -> None:
-    features = Features([1, 17, 23, 49, 4001])
-    assert list(features.only_in(Context.INIT)) == [1, 17, 23, 4001]
-    assert list(features.only_in(Context.INVOICE)) == [1, 17, 49, 4001]
-    assert list(features.only_in(Context.CHANNEL_TYPE)) == [1, 23, 4001]

@@ -60,8 +60,9 @@ def floors_of(page: str) -> list[str]:
 FLOORS = floors_of(DESIGN)
 """A file imports only from floors above it in this list, which stands in the design and nowhere else."""
 WITHOUT_TRIO = FLOORS[: FLOORS.index("descriptor")]
-INSIDE_MESSAGES = ("declare", "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
-"""Those of the BOLTs import the first one and not each other; `__init__` imports them all."""
+MESSAGES_ARE_MADE_BY = ("structures", "compile", "declare", "registry")
+INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
+"""Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
 MAY_START_TASKS = ("nursery", "testing", "cli", "cli_top")
 """The commands of `cli` are programs, and use what programs use; so do tests, and what they are written with."""
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
@@ -121,7 +122,8 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
             assert top == "cli", f"{floor} imports {name} from the front of the house, which stands on all floors"
     if top == "messages" and path.stem in INSIDE_MESSAGES:
         neighbours = {name.split(".")[2] for name in used if name.startswith("triolight.messages.")}
-        assert neighbours <= ({"declare"} if path.stem != "declare" else set())
+        before = MESSAGES_ARE_MADE_BY[: INSIDE_MESSAGES.index(path.stem)]
+        assert neighbours <= ({*before} if path.stem in MESSAGES_ARE_MADE_BY else {"structures", "declare"})
     tops = {name.split(".")[0] for name in used}
     if floor in WITHOUT_TRIO:
         assert "trio" not in tops

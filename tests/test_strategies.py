@@ -26,8 +26,8 @@ from triolight.messages import (
     OnionMessagePacket,
     OnionmsgTlv,
     Ping,
-    Record,
     Registry,
+    Tlv,
     TlvStream,
     UnknownMessage,
     message,
@@ -90,8 +90,8 @@ def test_what_peers_may_send_is_drawn() -> None:
 class ShortTlvs(TlvStream):
     """No message of the BOLTs that peers exchange has these two types; a custom one may."""
 
-    amount: Annotated[wire.tu32 | None, Record(1)] = None
-    next_hop: Annotated[wire.sciddir_or_pubkey | None, Record(3)] = None
+    amount: Annotated[wire.tu32 | None, Tlv(1)] = None
+    next_hop: Annotated[wire.sciddir_or_pubkey | None, Tlv(3)] = None
 
 
 @message(40105)
@@ -170,10 +170,6 @@ def test_a_graph_hangs_together(graph: GossipGraph) -> None:
         gossip.addresses_of(node)
     assert {one.chain_hash for one in graph.channel_announcements} == {graph.chain_hash}
     assert len(graph.messages) == len(channels) + len(seen) + len(graph.node_announcements)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What is no message
 
 
 def refusal(data: bytes, registry: Registry = BOLT) -> DecodeError | None:

@@ -41,7 +41,7 @@ class NodeAddress:
         if not 0 < self.port <= 0xFFFF:
             raise ValueError(f"no TCP port: {self.port}")
         object.__setattr__(self, "host", self.host.removesuffix("."))
-        if not _is_ip(self.host) and not is_name(self.host):
+        if not is_ip(self.host) and not is_name(self.host):
             raise ValueError(f"not a host: {printable(self.host, 80)!r}")
 
     @classmethod
@@ -59,7 +59,7 @@ class NodeAddress:
             raise ValueError(f"not a node id in {shown!r}: it is 66 hex digits, a compressed point of secp256k1")
         if place.startswith("["):
             host, bracket, rest = place[1:].partition("]")
-            if not bracket or (rest and not rest.startswith(":")) or not _is_ip(host) or ":" not in host:
+            if not bracket or (rest and not rest.startswith(":")) or not is_ip(host) or ":" not in host:
                 raise ValueError(f"not an IPv6 address in brackets in {shown!r}")
             port = rest[1:] if rest else str(DEFAULT_PORT)
         elif place.count(":") > 1:
@@ -77,7 +77,8 @@ class NodeAddress:
         return f"{self.node_id.hex()}@{host}:{self.port}"
 
 
-def _is_ip(host: str) -> bool:
+def is_ip(host: str) -> bool:
+    """Whether a host is an IP address; that of IPv6 may name a zone."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -263,7 +264,7 @@ def descriptor_of(host: str, port: int) -> Address:
     The dot that may end a name is dropped: ``….onion.`` is an onion.
     """
     host = host.removesuffix(".")
-    if _is_ip(host):
+    if is_ip(host):
         ip = ipaddress.ip_address(host)
         return IPv4Address(str(ip), port) if ip.version == 4 else IPv6Address(str(ip), port)
     if is_onion(host):

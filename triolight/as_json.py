@@ -10,15 +10,18 @@ stream is an object of the records that are there; records that nobody knows sta
 appended to a message without TLVs in `extension`. A message of an unknown type is
 `{"message": "unknown", "type": …, "payload": …}`. Whatever decodes comes back byte for byte:
 ``from_json(to_json(m)).encode() == m.encode()``.
+
+What stands in JSON for a kind of codec is a row of one table: how it is written, how it is read, its schema.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
-from triolight.messages import BOLT, Message, Registry, Structure, TlvStream, UnknownMessage
+from triolight.messages import BOLT, Field, Message, Registry, Structure, TlvStream, UnknownMessage
+from triolight.messages.compile import DeclaredCodec
 from triolight.wire import (
     MAX_MESSAGE_LENGTH,
     BigSizeCodec,
@@ -33,8 +36,12 @@ from triolight.wire import (
     TruncatedInteger,
 )
 
+_C = TypeVar("_C", bound=Codec)
+_V = TypeVar("_V")
 Json: TypeAlias = Any
 """What `json.loads` gives."""
+Definitions: TypeAlias = dict[str, Json]
+"""The `$defs` of a schema, by name."""
 
 UNKNOWN: Final = "unknown"
 _HEX: Final = "^([0-9a-f]{2})*$"
@@ -47,7 +54,7 @@ def to_json(message: Message | UnknownMessage) -> dict[str, Json]:
     if isinstance(message, UnknownMessage):
         return {"message": UNKNOWN, "type": message.type, "payload": message.payload.hex()}
     found: dict[str, Json] = {"message": message.name, "type": message.type}
-    found.update(_writer(cast("Any", type(message)))(message))
+    found.update(_object_writer(cast("Any", type(message)))(message))
     return found
 
 
@@ -68,187 +75,8 @@ def from_json(value: Json, registry: Registry = BOLT) -> Message | UnknownMessag
         raise ValueError(f"no message is called {name!r:.80}")
     if type_ is not None and (type_ != cls.type or isinstance(type_, bool)):
         raise ValueError(f"{cls.name}: its type is {cls.type}, not {type_!r:.80}")
-    made: Message = _read_fields(cls, cls.name, members)
+    made: Message = _read_object(cls, cls.name, members)
     return made
-
-
-def _unknown(type_: Json, members: dict[str, Json]) -> UnknownMessage:
-    if not isinstance(type_, int) or isinstance(type_, bool):
-        raise ValueError(f"unknown.type: needs an integer, not {_kind(type_)}")
-    payload = _from_hex("unknown.payload", members.pop("payload", None))
-    if members:
-        raise ValueError(f"unknown: there is no field {next(iter(members))!r:.80}")
-    return UnknownMessage(type_, payload)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Values to JSON
-
-
-def _identity(value: Any) -> Json:
-    return value
-
-
-def _hex(value: bytes) -> Json:
-    return value.hex()
-
-
-def _scid(value: int) -> Json:
-    return str(ShortChannelId(value))
-
-
-def _to_json_of(codec: Codec) -> Callable[[Any], Json]:
-    if isinstance(codec, ShortChannelIdCodec):
-        return _scid
-    if isinstance(codec, Integer | TruncatedInteger | BigSizeCodec | Presence):
-        return _identity
-    if isinstance(codec, Sequence):
-        one = _to_json_of(codec.item)
-        return lambda values: [one(value) for value in values]
-    cls = _class_of(codec)
-    return _hex if cls is None else _writer(cast("Any", cls))
-
-
-def _class_of(codec: Codec) -> type[Structure] | None:
-    """The declared class whose values a codec reads, None for the codecs of `wire`."""
-    return cast("type[Structure] | None", getattr(codec, "cls", None))
-
-
-@cache
-def _writer(cls: Any) -> Callable[[Any], dict[str, Json]]:
-    """The function that makes an object of the values of `cls`, a declared class."""
-    is_stream = issubclass(cls, TlvStream)
-    plain = [
-        (field.name, _to_json_of(field.codec)) for field in cls.__fields__ if field.name not in ("extension", "unknown")
-    ]
-    if is_stream:
-
-        def write_stream(value: Any) -> dict[str, Json]:
-            found: dict[str, Json] = {}
-            for name, convert in plain:
-                one = getattr(value, name)
-                if one is not None and one is not False:
-                    found[name] = convert(one)
-            if value.unknown:
-                found["unknown"] = [{"type": record.type, "value": record.value.hex()} for record in value.unknown]
-            return found
-
-        return write_stream
-
-    may_be_left_out = {
-        field.name
-        for field in cls.__fields__
-        if (inner := _class_of(field.codec)) is not None and issubclass(inner, TlvStream)
-    }
-
-    def write(value: Any) -> dict[str, Json]:
-        found = {name: convert(getattr(value, name)) for name, convert in plain}
-        for name in may_be_left_out:
-            if not found[name]:
-                del found[name]
-        if getattr(value, "extension", b""):
-            found["extension"] = value.extension.hex()
-        return found
-
-    return write
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# JSON to values
-
-
-_KINDS: Final = ((bool, "a boolean"), (int, "an integer"), (float, "a fraction"), (str, "text"), (list, "an array"))
-
-
-def _kind(value: Json) -> str:
-    if value is None:
-        return "null"
-    return next((name for kind, name in _KINDS if isinstance(value, kind)), "an object")
-
-
-def _from_hex(where: str, value: Json) -> bytes:
-    if isinstance(value, str):
-        # bytes.fromhex would skip spaces.
-        if len(value) % 2 == 0 and not value.strip("0123456789abcdefABCDEF"):
-            return bytes.fromhex(value)
-        raise ValueError(f"{where}: {value!r:.40} is not hex")
-    raise ValueError(f"{where}: needs hex, not {_kind(value)}")
-
-
-def _integer(where: str, value: Json) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{where}: needs an integer, not {_kind(value)}")
-    return value
-
-
-def _from_json_of(where: str, codec: Codec, value: Json) -> Any:
-    if isinstance(codec, ShortChannelIdCodec):
-        if not isinstance(value, str):
-            raise ValueError(f"{where}: needs text as 539268x845x1, not {_kind(value)}")
-        try:
-            return ShortChannelId.parse(value)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-    if isinstance(codec, Presence):
-        if not isinstance(value, bool):
-            raise ValueError(f"{where}: needs true or false, not {_kind(value)}")
-        return value
-    if isinstance(codec, Sequence):
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: needs an array, not {_kind(value)}")
-        items = cast("list[Json]", value)  # type: ignore[redundant-cast]
-        return tuple([_from_json_of(f"{where}[{at}]", codec.item, one) for at, one in enumerate(items)])
-    cls = _class_of(codec)
-    if cls is not None:
-        if not isinstance(value, dict):
-            raise ValueError(f"{where}: needs an object, not {_kind(value)}")
-        return _read_fields(cls, where, dict(cast("dict[str, Json]", value)))
-    is_number = isinstance(codec, Integer | TruncatedInteger | BigSizeCodec)
-    found = _integer(where, value) if is_number else _from_hex(where, value)
-    problem = codec.check(found)
-    if problem:
-        raise ValueError(f"{where}: {problem}")
-    return found
-
-
-def _read_fields(cls: type[Structure], where: str, members: dict[str, Json]) -> Any:
-    values: dict[str, Any] = {}
-    for field in cls.__fields__:
-        if field.name not in members:
-            if field.required:
-                raise ValueError(f"{where}.{field.name}: is missing")
-            continue
-        value = members.pop(field.name)
-        path = f"{where}.{field.name}"
-        if field.name == "unknown" and issubclass(cls, TlvStream):
-            values["unknown"] = _unknown_records(path, value)
-        elif field.name == "extension":
-            values["extension"] = _from_hex(path, value)
-        else:
-            values[field.name] = _from_json_of(path, field.codec, value)
-    if members:
-        raise ValueError(f"{where}: there is no field {next(iter(members))!r:.80}")
-    return cls(**values)
-
-
-def _unknown_records(where: str, value: Json) -> tuple[TlvRecord, ...]:
-    if not isinstance(value, list):
-        raise ValueError(f"{where}: needs an array, not {_kind(value)}")
-    records: list[TlvRecord] = []
-    for at, one in enumerate(cast("list[Json]", value)):  # type: ignore[redundant-cast]
-        path = f"{where}[{at}]"
-        if not isinstance(one, dict) or set(cast("dict[str, Json]", one)) != {"type", "value"}:
-            raise ValueError(f"{path}: needs an object of type and value")
-        record = cast("dict[str, Json]", one)
-        type_ = _integer(f"{path}.type", record["type"])
-        if not 0 <= type_ <= _LARGEST_BIGSIZE:
-            raise ValueError(f"{path}.type: {type_} is no TLV type")
-        records.append(TlvRecord(type_, _from_hex(f"{path}.value", record["value"])))
-    return tuple(records)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Schema
 
 
 def json_schema(registry: Registry = BOLT) -> dict[str, Json]:
@@ -256,7 +84,7 @@ def json_schema(registry: Registry = BOLT) -> dict[str, Json]:
 
     It is looser than `from_json`: whether a point is on its curve, and what fits into 65,535 bytes, it does not say.
     """
-    definitions: dict[str, Json] = {}
+    definitions: Definitions = {}
     for cls in registry:
         definitions[cls.name] = _object_schema(
             cls, definitions, {"message": {"const": cls.name}, "type": {"const": cls.type}}
@@ -265,8 +93,8 @@ def json_schema(registry: Registry = BOLT) -> dict[str, Json]:
         "type": "object",
         "properties": {
             "message": {"const": UNKNOWN},
-            "type": {"type": "integer", "minimum": 0, "maximum": 0xFFFF},
-            "payload": {"type": "string", "pattern": _HEX, "maxLength": 2 * (MAX_MESSAGE_LENGTH - 2)},
+            "type": _number(0, 0xFFFF),
+            "payload": _text(_HEX) | {"maxLength": 2 * (MAX_MESSAGE_LENGTH - 2)},
         },
         "required": ["message", "type", "payload"],
         "additionalProperties": False,
@@ -279,29 +107,264 @@ def json_schema(registry: Registry = BOLT) -> dict[str, Json]:
     }
 
 
-def _object_schema(cls: type[Structure], definitions: dict[str, Json], head: dict[str, Json]) -> dict[str, Json]:
+def _unknown(type_: Json, members: dict[str, Json]) -> UnknownMessage:
+    if not isinstance(type_, int) or isinstance(type_, bool):
+        raise ValueError(f"unknown.type: needs an integer, not {_kind(type_)}")
+    payload = _from_hex("unknown.payload", members.pop("payload", None))
+    if members:
+        raise ValueError(f"unknown: there is no field {next(iter(members))!r:.80}")
+    return UnknownMessage(type_, payload)
+
+
+class _Form(NamedTuple):
+    """What stands in JSON for the values of one kind of codec."""
+
+    writer: Callable[[Any], Callable[[Any], Json]]
+    """The function that makes JSON of a codec's values: found once for each field."""
+    read: Callable[[str, Any, Json], Any]
+    """The value, of where it stands, the codec and JSON. ValueError naming the place if it cannot be one."""
+    schema: Callable[[Any, Definitions], Json]
+    """The schema of a codec's values. Declared classes enter theirs into the definitions."""
+
+
+def _row(
+    kind: type[_C],
+    writer: Callable[[_C], Callable[[Any], Json]],
+    read: Callable[[str, _C, Json], Any],
+    schema: Callable[[_C, Definitions], Json],
+) -> tuple[type, _Form]:
+    return kind, _Form(writer, read, schema)
+
+
+@cache
+def _form_of_kind(kind: type[Codec]) -> _Form:
+    return next(_FORMS[one] for one in kind.__mro__ if one in _FORMS)
+
+
+def _form_of(codec: Codec) -> _Form:
+    return _form_of_kind(type(codec))
+
+
+def _form_of_field(field: Field) -> _Form:
+    return _UNKNOWN_RECORDS if field.name == "unknown" else _form_of(field.codec)
+
+
+_KINDS: Final = ((bool, "a boolean"), (int, "an integer"), (float, "a fraction"), (str, "text"), (list, "an array"))
+
+
+def _kind(value: Json) -> str:
+    if value is None:
+        return "null"
+    return next((name for kind, name in _KINDS if isinstance(value, kind)), "an object")
+
+
+def _plainly(codec: Codec) -> Callable[[Any], Json]:
+    return lambda value: value
+
+
+def _number(minimum: int, maximum: int) -> Json:
+    return {"type": "integer", "minimum": minimum, "maximum": maximum}
+
+
+def _text(pattern: str) -> Json:
+    return {"type": "string", "pattern": pattern}
+
+
+def _integer(where: str, value: Json) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{where}: needs an integer, not {_kind(value)}")
+    return value
+
+
+def _read_integer(where: str, codec: Codec, value: Json) -> int:
+    return _checked(where, codec, _integer(where, value))
+
+
+def _checked(where: str, codec: Codec, value: _V) -> _V:
+    problem = codec.check(value)
+    if problem:
+        raise ValueError(f"{where}: {problem}")
+    return value
+
+
+def _scid(value: int) -> Json:
+    return str(ShortChannelId(value))
+
+
+def _read_scid(where: str, codec: ShortChannelIdCodec, value: Json) -> ShortChannelId:
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: needs text as 539268x845x1, not {_kind(value)}")
+    try:
+        return ShortChannelId.parse(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _read_presence(where: str, codec: Presence, value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{where}: needs true or false, not {_kind(value)}")
+    return value
+
+
+def _hex(codec: Codec) -> Callable[[Any], Json]:
+    return bytes.hex
+
+
+def _from_hex(where: str, value: Json) -> bytes:
+    if isinstance(value, str):
+        # bytes.fromhex would skip spaces.
+        if len(value) % 2 == 0 and not value.strip("0123456789abcdefABCDEF"):
+            return bytes.fromhex(value)
+        raise ValueError(f"{where}: {value!r:.40} is not hex")
+    raise ValueError(f"{where}: needs hex, not {_kind(value)}")
+
+
+def _read_hex(where: str, codec: Codec, value: Json) -> bytes:
+    return _checked(where, codec, _from_hex(where, value))
+
+
+def _array_writer(codec: Sequence) -> Callable[[Any], Json]:
+    one = _form_of(codec.item).writer(codec.item)
+    return lambda values: [one(value) for value in values]
+
+
+def _array(where: str, value: Json) -> list[Json]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: needs an array, not {_kind(value)}")
+    return cast("list[Json]", value)  # type: ignore[redundant-cast]
+
+
+def _read_array(where: str, codec: Sequence, value: Json) -> tuple[Any, ...]:
+    read = _form_of(codec.item).read
+    return tuple([read(f"{where}[{at}]", codec.item, one) for at, one in enumerate(_array(where, value))])
+
+
+def _array_schema(codec: Sequence, definitions: Definitions) -> Json:
+    found: dict[str, Json] = {"type": "array", "items": _form_of(codec.item).schema(codec.item, definitions)}
+    if codec.count is not None:
+        found |= {"minItems": codec.count, "maxItems": codec.count}
+    elif codec.prefix:
+        found["maxItems"] = (1 << 8 * codec.prefix) - 1
+    return found
+
+
+def _declared_writer(codec: DeclaredCodec) -> Callable[[Any], Json]:
+    return _object_writer(cast("Any", codec.cls))
+
+
+def _read_declared(where: str, codec: DeclaredCodec, value: Json) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: needs an object, not {_kind(value)}")
+    return _read_object(codec.cls, where, dict(cast("dict[str, Json]", value)))
+
+
+def _declared_schema(codec: DeclaredCodec, definitions: Definitions) -> Json:
+    name = codec.cls.__name__
+    if name not in definitions:
+        definitions[name] = {}  # a structure may hold itself
+        definitions[name] = _object_schema(codec.cls, definitions, {})
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _records_writer(codec: Codec) -> Callable[[Any], Json]:
+    return lambda records: [{"type": record.type, "value": record.value.hex()} for record in records]
+
+
+def _read_records(where: str, codec: Codec, value: Json) -> tuple[TlvRecord, ...]:
+    records: list[TlvRecord] = []
+    for at, one in enumerate(_array(where, value)):
+        path = f"{where}[{at}]"
+        if not isinstance(one, dict) or set(cast("dict[str, Json]", one)) != {"type", "value"}:
+            raise ValueError(f"{path}: needs an object of type and value")
+        record = cast("dict[str, Json]", one)
+        type_ = _integer(f"{path}.type", record["type"])
+        if not 0 <= type_ <= _LARGEST_BIGSIZE:
+            raise ValueError(f"{path}.type: {type_} is no TLV type")
+        records.append(TlvRecord(type_, _from_hex(f"{path}.value", record["value"])))
+    return tuple(records)
+
+
+def _records_schema(codec: Codec, definitions: Definitions) -> Json:
+    return {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"type": _number(0, _LARGEST_BIGSIZE), "value": _text(_HEX)},
+            "required": ["type", "value"],
+            "additionalProperties": False,
+        },
+    }
+
+
+_FORMS: Final[dict[type, _Form]] = dict(
+    (
+        _row(Integer, _plainly, _read_integer, lambda codec, _: _number(codec.minimum, codec.maximum)),
+        _row(TruncatedInteger, _plainly, _read_integer, lambda codec, _: _number(0, codec.maximum)),
+        _row(BigSizeCodec, _plainly, _read_integer, lambda codec, _: _number(0, _LARGEST_BIGSIZE)),
+        _row(ShortChannelIdCodec, lambda codec: _scid, _read_scid, lambda codec, _: _text(_SCID)),
+        _row(Presence, _plainly, _read_presence, lambda codec, _: {"type": "boolean"}),
+        _row(FixedBytes, _hex, _read_hex, lambda codec, _: _text(f"^[0-9a-f]{{{2 * codec.size}}}$")),
+        _row(Sequence, _array_writer, _read_array, _array_schema),
+        _row(DeclaredCodec, _declared_writer, _read_declared, _declared_schema),  # type: ignore[type-abstract]
+        _row(Codec, _hex, _read_hex, lambda codec, _: _text(_HEX)),  # type: ignore[type-abstract]
+    )
+)
+"""A codec without a row of its own goes by that of what it is built upon: at last by `Codec`'s, and is bytes."""
+_UNKNOWN_RECORDS: Final = _Form(_records_writer, _read_records, _records_schema)
+"""Of what stands in a TLV stream's `unknown`."""
+
+
+@cache
+def _object_writer(cls: Any) -> Callable[[Any], dict[str, Json]]:
+    """The function that makes an object of the values of `cls`, a declared class."""
+    members = [
+        (field.name, _form_of_field(field).writer(field.codec), field.tlv_type is not None, _may_be_empty(field))
+        for field in cls.__fields__
+    ]
+
+    def write(value: Any) -> dict[str, Json]:
+        found: dict[str, Json] = {}
+        for name, convert, is_record, may_be_empty in members:
+            one = getattr(value, name)
+            # What is not there is left out: a record, all records of a stream, what nobody appended.
+            if is_record and (one is None or one is False):
+                continue
+            found[name] = convert(one)
+            if may_be_empty and not found[name]:
+                del found[name]
+        return found
+
+    return write
+
+
+def _may_be_empty(field: Field) -> bool:
+    if field.name in ("unknown", "extension"):
+        return True
+    codec = field.codec
+    return field.tlv_type is None and isinstance(codec, DeclaredCodec) and issubclass(codec.cls, TlvStream)
+
+
+def _read_object(cls: type[Structure], where: str, members: dict[str, Json]) -> Any:
+    values: dict[str, Any] = {}
+    for field in cls.__fields__:
+        if field.name not in members:
+            if field.required:
+                raise ValueError(f"{where}.{field.name}: is missing")
+            continue
+        read = _form_of_field(field).read
+        values[field.name] = read(f"{where}.{field.name}", field.codec, members.pop(field.name))
+    if members:
+        raise ValueError(f"{where}: there is no field {next(iter(members))!r:.80}")
+    return cls(**values)
+
+
+def _object_schema(cls: type[Structure], definitions: Definitions, head: dict[str, Json]) -> dict[str, Json]:
     properties: dict[str, Json] = dict(head)
     required = list(head)
     for field in cls.__fields__:
-        if field.name == "unknown" and issubclass(cls, TlvStream):
-            properties["unknown"] = {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "properties": {
-                        "type": {"type": "integer", "minimum": 0, "maximum": _LARGEST_BIGSIZE},
-                        "value": {"type": "string", "pattern": _HEX},
-                    },
-                    "required": ["type", "value"],
-                    "additionalProperties": False,
-                },
-            }
-        elif field.name == "extension":
-            properties["extension"] = {"type": "string", "pattern": _HEX}
-        else:
-            properties[field.name] = _schema_of(field.codec, definitions)
-            if field.required:
-                required.append(field.name)
+        properties[field.name] = _form_of_field(field).schema(field.codec, definitions)
+        if field.required:
+            required.append(field.name)
     found: dict[str, Json] = {"type": "object", "properties": properties, "additionalProperties": False}
     if required:
         found["required"] = required
@@ -309,32 +372,3 @@ def _object_schema(cls: type[Structure], definitions: dict[str, Json], head: dic
     if words:
         found["description"] = " ".join(words.split())
     return found
-
-
-def _schema_of(codec: Codec, definitions: dict[str, Json]) -> dict[str, Json]:
-    if isinstance(codec, ShortChannelIdCodec):
-        return {"type": "string", "pattern": _SCID}
-    if isinstance(codec, Integer):
-        return {"type": "integer", "minimum": codec.minimum, "maximum": codec.maximum}
-    if isinstance(codec, TruncatedInteger):
-        return {"type": "integer", "minimum": 0, "maximum": codec.maximum}
-    if isinstance(codec, BigSizeCodec):
-        return {"type": "integer", "minimum": 0, "maximum": _LARGEST_BIGSIZE}
-    if isinstance(codec, Presence):
-        return {"type": "boolean"}
-    if isinstance(codec, Sequence):
-        found: dict[str, Json] = {"type": "array", "items": _schema_of(codec.item, definitions)}
-        if codec.count is not None:
-            found |= {"minItems": codec.count, "maxItems": codec.count}
-        elif codec.prefix:
-            found["maxItems"] = (1 << 8 * codec.prefix) - 1
-        return found
-    if isinstance(codec, FixedBytes):
-        return {"type": "string", "pattern": f"^[0-9a-f]{{{2 * codec.size}}}$"}
-    cls = _class_of(codec)
-    if cls is None:
-        return {"type": "string", "pattern": _HEX}
-    if cls.__name__ not in definitions:
-        definitions[cls.__name__] = {}  # a structure may hold itself
-        definitions[cls.__name__] = _object_schema(cls, definitions, {})
-    return {"$ref": f"#/$defs/{cls.__name__}"}

@@ -6,16 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import new_class
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import click
 
-from triolight import wire
 from triolight.as_json import to_json
 from triolight.cli_messages import MESSAGES, tree
 from triolight.errors import DecodeError
-from triolight.messages import Message, Registry, UnknownMessage, message
+from triolight.messages import Message, Registry, UnknownMessage, opaque
 from triolight.tape.replay import Happening, Replay, TapeError, TapeMismatch
 from triolight.tape.tape import PRIVATE
 from triolight.text import printable
@@ -87,17 +85,7 @@ def _happenings(tape: Replay) -> Iterator[Happening]:
 
 def _registry(types: Any) -> Registry:
     """Messages that the tape's manager knew and nobody here does are shown as they are."""
-    opaque: list[type[Message]] = []
-    for type_ in types:
-        if MESSAGES.get(type_) is None:
-            cls = cast("type[Message]", new_class(f"Message{int(type_)}", (Message,), exec_body=_only_payload))
-            opaque.append(message(type_)(cls))
-    return MESSAGES | opaque
-
-
-def _only_payload(body: dict[str, Any]) -> None:
-    body["__annotations__"] = {"payload": wire.remainder}
-    body["__module__"] = __name__
+    return MESSAGES | opaque(type_ for type_ in types if MESSAGES.get(type_) is None)
 
 
 def _decoded(data: bytes, registry: Registry) -> Message | UnknownMessage | DecodeError:

@@ -250,15 +250,6 @@ class Features:
                 pending += needed.dependencies
         return missing
 
-    def only_in(self, context: Context) -> Features:
-        """These features without the named ones that have no place in `context`. Bits without a name stay."""
-        made = Features()
-        for feature in BOLT9:
-            if feature.contexts and context not in feature.contexts:
-                made._bits |= 1 << feature.even | 1 << feature.odd
-        made._bits = self._bits & ~made._bits
-        return made
-
 
 def _even_mask(width: int) -> int:
     return int.from_bytes(b"\x55" * (width // 8 + 1), "big")

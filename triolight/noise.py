@@ -17,7 +17,7 @@ from triolight.keys import POINT_LENGTH, SecretKey, is_point
 PROTOCOL_NAME: Final = b"Noise_XK_secp256k1_ChaChaPoly_SHA256"
 PROLOGUE: Final = b"lightning"
 ACT_ONE_LENGTH: Final = 50
-ACT_TWO_LENGTH: Final = 50
+"""Of act two as well."""
 ACT_THREE_LENGTH: Final = 66
 TAG_LENGTH: Final = 16
 HEADER_LENGTH: Final = 2 + TAG_LENGTH
@@ -41,7 +41,6 @@ _LENGTHS: Final = tuple(length.to_bytes(2, "big") for length in range(2048))
 class Fault(Enum):
     """What an act failed on, as BOLT 8's appendix names it."""
 
-    READ_FAILED = auto()
     BAD_VERSION = auto()
     BAD_PUBKEY = auto()
     BAD_CIPHERTEXT = auto()
@@ -56,10 +55,6 @@ class HandshakeFailed(Exception):
         self.act: Final = act
         self.fault: Final = fault
         self.detail: Final = detail
-
-    @property
-    def bolt8_name(self) -> str:
-        return f"ACT{self.act}_{self.fault.name}"
 
 
 class PacketFailed(Exception):
@@ -283,11 +278,6 @@ class Handshake:
             return self._act_three(), rest
         self._open_act_three(act)
         return b"", rest
-
-    def receive_eof(self) -> HandshakeFailed:
-        """The fault of a peer that hangs up in the middle: BOLT 8's ACTn_READ_FAILED."""
-        detail = f"hung up after {len(self._buffer)} bytes"
-        return HandshakeFailed(self._expects, Fault.READ_FAILED, detail)
 
     def _mix_hash(self, data: bytes) -> None:
         self._hash = _sha256(self._hash + data)

@@ -8,7 +8,6 @@ wrong is an OSError in words, as with `trio.open_tcp_stream`.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import trio
 
-from triolight.address import DnsAddress, descriptor_of, is_name, is_number
+from triolight.address import DnsAddress, descriptor_of, is_ip, is_name, is_number
 from triolight.text import place, printable, system_words
 
 ISOLATION_USER: Final = "triolight"
@@ -71,7 +70,7 @@ class Proxy:
     password: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if not _is_ip(self.host) and not _is_name(self.host):
+        if not (is_ip(self.host) and "%" not in self.host) and not _is_name(self.host):
             raise ValueError(f"not a host of a proxy: {printable(self.host, 80)!r}")
         if not 0 < self.port <= 0xFFFF:
             raise ValueError(f"no TCP port of a proxy: {self.port}")
@@ -194,14 +193,6 @@ def _check_host(through: str, host: str, port: int) -> None:
             raise ProxyError(f"{through} was not asked: not a host name: {shown!r}")
     elif "%" in host:
         raise ProxyError(f"{through} was not asked: an address with a zone means nothing elsewhere: {shown!r}")
-
-
-def _is_ip(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return "%" not in host
 
 
 def _is_name(host: str) -> bool:

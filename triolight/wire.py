@@ -1,7 +1,7 @@
 """BOLT 1's fundamental types: how one value becomes bytes and back. Knows nothing of any message.
 
 A field is declared with an alias of this file, ``num_pong_bytes: wire.u16``: to a type checker an ``int``, to the
-compiler in ``triolight.messages.declare`` an ``int`` that carries its codec. A codec reads in place, from `at` to at
+compiler in ``triolight.messages.compile`` an ``int`` that carries its codec. A codec reads in place, from `at` to at
 most `end` of one bytes object, so offsets in errors are offsets into the message; it never reads past `end`.
 
 Reading raises `DecodeError` (why and where), writing raises `ValueError` (the value is our caller's own).
@@ -22,8 +22,6 @@ MAX_MESSAGE_LENGTH: Final = 65535
 """Bytes of a Lightning message, its two type bytes included (BOLT 8)."""
 MAX_SATOSHIS: Final = 21_000_000 * 100_000_000
 """BOLT 1: no amount in satoshis is larger."""
-MAX_MILLISATOSHIS: Final = MAX_SATOSHIS * 1000
-"""BOLT 1: no amount in millisatoshis is larger."""
 
 
 class ShortChannelId(int):
@@ -64,10 +62,6 @@ class ShortChannelId(int):
 
     def __repr__(self) -> str:
         return f"ShortChannelId({self})"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Codecs
 
 
 class Codec(ABC):
@@ -392,8 +386,7 @@ class Sequence(Codec):
         return head + b"".join(written)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The names that declarations use
+# The names that declarations use.
 
 T = TypeVar("T")
 
@@ -464,10 +457,6 @@ def codec_of(hint: Any) -> Codec:
     raise TypeError(f"{hint!r} is not a type of triolight.wire")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# TLV streams
-
-
 class TlvRecord(NamedTuple):
     """A TLV record as it stands on the wire: its type and its value's bytes."""
 
@@ -515,15 +504,6 @@ def refuse_unknown_even(type_: int, start: int) -> None:
 def check_extension(data: bytes, at: int, end: int) -> None:
     """BOLT 1: any message may carry an extension, a TLV stream. DecodeError if these bytes are not a valid one."""
     walk_tlv_stream(data, at, end, lambda type_, start, _value, _stop: refuse_unknown_even(type_, start))
-
-
-def read_tlv_records(data: bytes) -> tuple[TlvRecord, ...]:
-    """The records of a TLV stream, whatever their types. DecodeError if it is not one."""
-    records: list[TlvRecord] = []
-    walk_tlv_stream(
-        data, 0, len(data), lambda type_, _start, value, stop: records.append(TlvRecord(type_, data[value:stop]))
-    )
-    return tuple(records)
 
 
 def write_tlv_records(records: Iterable[tuple[int, bytes]]) -> bytes:

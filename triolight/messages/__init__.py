@@ -94,21 +94,22 @@ from triolight.messages.bolt7 import ReplyChannelRange as ReplyChannelRange
 from triolight.messages.bolt7 import ReplyChannelRangeTlvs as ReplyChannelRangeTlvs
 from triolight.messages.bolt7 import ReplyShortChannelIdsEnd as ReplyShortChannelIdsEnd
 from triolight.messages.bolt7 import Timestamps as Timestamps
-from triolight.messages.declare import Field as Field
-from triolight.messages.declare import Message as Message
-from triolight.messages.declare import Record as Record
-from triolight.messages.declare import Registry as Registry
-from triolight.messages.declare import Structure as Structure
-from triolight.messages.declare import TlvStream as TlvStream
-from triolight.messages.declare import UnknownMessage as UnknownMessage
 from triolight.messages.declare import message as message
-from triolight.messages.declare import pieces_of as pieces_of
 from triolight.messages.declare import structure as structure
 from triolight.messages.declare import tlv_stream as tlv_stream
 from triolight.messages.lsps import LSPS0 as LSPS0
 from triolight.messages.outside import OUTSIDE as OUTSIDE
 from triolight.messages.outside import OutsideType as OutsideType
 from triolight.messages.outside import describe_type as describe_type
+from triolight.messages.registry import Registry as Registry
+from triolight.messages.registry import opaque as opaque
+from triolight.messages.structures import Field as Field
+from triolight.messages.structures import Message as Message
+from triolight.messages.structures import Structure as Structure
+from triolight.messages.structures import Tlv as Tlv
+from triolight.messages.structures import TlvStream as TlvStream
+from triolight.messages.structures import UnknownMessage as UnknownMessage
+from triolight.messages.structures import pieces_of as pieces_of
 
 
 def _declared_in(*modules: ModuleType) -> list[type[Message]]:

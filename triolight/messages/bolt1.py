@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from triolight import wire
-from triolight.messages.declare import Message, Record, TlvStream, message, tlv_stream
+from triolight.messages.declare import message, tlv_stream
+from triolight.messages.structures import Message, Tlv, TlvStream
 
 ALL_CHANNELS: Final = bytes(32)
 """The channel_id that stands for every channel with this node (BOLT 1)."""
@@ -13,8 +14,8 @@ ALL_CHANNELS: Final = bytes(32)
 
 @tlv_stream
 class InitTlvs(TlvStream):
-    networks: Annotated[wire.rest[wire.chain_hash] | None, Record(1, "chains")] = None
-    remote_addr: Annotated[wire.remainder | None, Record(3, "data")] = None
+    networks: Annotated[wire.rest[wire.chain_hash] | None, Tlv(1, "chains")] = None
+    remote_addr: Annotated[wire.remainder | None, Tlv(3, "data")] = None
 
 
 @message(16)

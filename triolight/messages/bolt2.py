@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from triolight import wire
-from triolight.messages.declare import Message, Record, Structure, TlvStream, message, structure, tlv_stream
+from triolight.messages.declare import message, structure, tlv_stream
+from triolight.messages.structures import Message, Structure, Tlv, TlvStream
 
 
 @tlv_stream
 class TxAddInputTlvs(TlvStream):
-    shared_input_txid: Annotated[wire.sha256 | None, Record(0, "funding_txid")] = None
+    shared_input_txid: Annotated[wire.sha256 | None, Tlv(0, "funding_txid")] = None
 
 
 @message(66)
@@ -65,7 +66,7 @@ class Witness(Structure):
 
 @tlv_stream
 class TxSignaturesTlvs(TlvStream):
-    shared_input_signature: Annotated[wire.signature | None, Record(0, "signature")] = None
+    shared_input_signature: Annotated[wire.signature | None, Tlv(0, "signature")] = None
 
 
 @message(71)
@@ -80,8 +81,8 @@ class TxSignatures(Message):
 
 @tlv_stream
 class TxInitRbfTlvs(TlvStream):
-    funding_output_contribution: Annotated[wire.s64 | None, Record(0, "satoshis")] = None
-    require_confirmed_inputs: Annotated[wire.presence, Record(2)] = False
+    funding_output_contribution: Annotated[wire.s64 | None, Tlv(0, "satoshis")] = None
+    require_confirmed_inputs: Annotated[wire.presence, Tlv(2)] = False
 
 
 @message(72)
@@ -96,8 +97,8 @@ class TxInitRbf(Message):
 
 @tlv_stream
 class TxAckRbfTlvs(TlvStream):
-    funding_output_contribution: Annotated[wire.s64 | None, Record(0, "satoshis")] = None
-    require_confirmed_inputs: Annotated[wire.presence, Record(2)] = False
+    funding_output_contribution: Annotated[wire.s64 | None, Tlv(0, "satoshis")] = None
+    require_confirmed_inputs: Annotated[wire.presence, Tlv(2)] = False
 
 
 @message(73)
@@ -118,8 +119,8 @@ class TxAbort(Message):
 
 @tlv_stream
 class OpenChannelTlvs(TlvStream):
-    upfront_shutdown_script: Annotated[wire.remainder | None, Record(0, "shutdown_scriptpubkey")] = None
-    channel_type: Annotated[wire.remainder | None, Record(1, "type")] = None
+    upfront_shutdown_script: Annotated[wire.remainder | None, Tlv(0, "shutdown_scriptpubkey")] = None
+    channel_type: Annotated[wire.remainder | None, Tlv(1, "type")] = None
 
 
 @message(32)
@@ -149,8 +150,8 @@ class OpenChannel(Message):
 
 @tlv_stream
 class AcceptChannelTlvs(TlvStream):
-    upfront_shutdown_script: Annotated[wire.remainder | None, Record(0, "shutdown_scriptpubkey")] = None
-    channel_type: Annotated[wire.remainder | None, Record(1, "type")] = None
+    upfront_shutdown_script: Annotated[wire.remainder | None, Tlv(0, "shutdown_scriptpubkey")] = None
+    channel_type: Annotated[wire.remainder | None, Tlv(1, "type")] = None
 
 
 @message(33)
@@ -194,7 +195,7 @@ class FundingSigned(Message):
 
 @tlv_stream
 class ChannelReadyTlvs(TlvStream):
-    short_channel_id: Annotated[wire.short_channel_id | None, Record(1, "alias")] = None
+    short_channel_id: Annotated[wire.short_channel_id | None, Tlv(1, "alias")] = None
 
 
 @message(36)
@@ -208,9 +209,9 @@ class ChannelReady(Message):
 
 @tlv_stream
 class OpeningTlvs(TlvStream):
-    upfront_shutdown_script: Annotated[wire.remainder | None, Record(0, "shutdown_scriptpubkey")] = None
-    channel_type: Annotated[wire.remainder | None, Record(1, "type")] = None
-    require_confirmed_inputs: Annotated[wire.presence, Record(2)] = False
+    upfront_shutdown_script: Annotated[wire.remainder | None, Tlv(0, "shutdown_scriptpubkey")] = None
+    channel_type: Annotated[wire.remainder | None, Tlv(1, "type")] = None
+    require_confirmed_inputs: Annotated[wire.presence, Tlv(2)] = False
 
 
 @message(64)
@@ -241,9 +242,9 @@ class OpenChannel2(Message):
 
 @tlv_stream
 class AcceptTlvs(TlvStream):
-    upfront_shutdown_script: Annotated[wire.remainder | None, Record(0, "shutdown_scriptpubkey")] = None
-    channel_type: Annotated[wire.remainder | None, Record(1, "type")] = None
-    require_confirmed_inputs: Annotated[wire.presence, Record(2)] = False
+    upfront_shutdown_script: Annotated[wire.remainder | None, Tlv(0, "shutdown_scriptpubkey")] = None
+    channel_type: Annotated[wire.remainder | None, Tlv(1, "type")] = None
+    require_confirmed_inputs: Annotated[wire.presence, Tlv(2)] = False
 
 
 @message(65)
@@ -278,7 +279,7 @@ class Stfu(Message):
 
 @tlv_stream
 class SpliceInitTlvs(TlvStream):
-    require_confirmed_inputs: Annotated[wire.presence, Record(2)] = False
+    require_confirmed_inputs: Annotated[wire.presence, Tlv(2)] = False
 
 
 @message(80)
@@ -295,7 +296,7 @@ class SpliceInit(Message):
 
 @tlv_stream
 class SpliceAckTlvs(TlvStream):
-    require_confirmed_inputs: Annotated[wire.presence, Record(2)] = False
+    require_confirmed_inputs: Annotated[wire.presence, Tlv(2)] = False
 
 
 @message(81)
@@ -326,9 +327,9 @@ class Shutdown(Message):
 
 @tlv_stream
 class ClosingTlvs(TlvStream):
-    closer_output_only: Annotated[wire.signature | None, Record(1, "sig")] = None
-    closee_output_only: Annotated[wire.signature | None, Record(2, "sig")] = None
-    closer_and_closee_outputs: Annotated[wire.signature | None, Record(3, "sig")] = None
+    closer_output_only: Annotated[wire.signature | None, Tlv(1, "sig")] = None
+    closee_output_only: Annotated[wire.signature | None, Tlv(2, "sig")] = None
+    closer_and_closee_outputs: Annotated[wire.signature | None, Tlv(3, "sig")] = None
 
 
 @message(40)
@@ -363,7 +364,7 @@ class FeeRange(Structure):
 
 @tlv_stream
 class ClosingSignedTlvs(TlvStream):
-    fee_range: Annotated[FeeRange | None, Record(1)] = None
+    fee_range: Annotated[FeeRange | None, Tlv(1)] = None
 
 
 @message(39)
@@ -378,7 +379,7 @@ class ClosingSigned(Message):
 
 @tlv_stream
 class UpdateAddHtlcTlvs(TlvStream):
-    blinded_path: Annotated[wire.point | None, Record(0, "path_key")] = None
+    blinded_path: Annotated[wire.point | None, Tlv(0, "path_key")] = None
 
 
 @message(128)
@@ -402,7 +403,7 @@ class AttributionData(Structure):
 
 @tlv_stream
 class UpdateFulfillHtlcTlvs(TlvStream):
-    attribution_data: Annotated[AttributionData | None, Record(1)] = None
+    attribution_data: Annotated[AttributionData | None, Tlv(1)] = None
 
 
 @message(130)
@@ -417,7 +418,7 @@ class UpdateFulfillHtlc(Message):
 
 @tlv_stream
 class UpdateFailHtlcTlvs(TlvStream):
-    attribution_data: Annotated[AttributionData | None, Record(1)] = None
+    attribution_data: Annotated[AttributionData | None, Tlv(1)] = None
 
 
 @message(131)
@@ -442,7 +443,7 @@ class UpdateFailMalformedHtlc(Message):
 
 @tlv_stream
 class StartBatchTlvs(TlvStream):
-    message_type: Annotated[wire.u16 | None, Record(1)] = None
+    message_type: Annotated[wire.u16 | None, Tlv(1)] = None
 
 
 @message(127)
@@ -456,7 +457,7 @@ class StartBatch(Message):
 
 @tlv_stream
 class CommitmentSignedTlvs(TlvStream):
-    funding_txid: Annotated[wire.sha256 | None, Record(1)] = None
+    funding_txid: Annotated[wire.sha256 | None, Tlv(1)] = None
 
 
 @message(132)
@@ -500,8 +501,8 @@ class MyCurrentFundingLocked(Structure):
 
 @tlv_stream
 class ChannelReestablishTlvs(TlvStream):
-    next_funding: Annotated[NextFunding | None, Record(1)] = None
-    my_current_funding_locked: Annotated[MyCurrentFundingLocked | None, Record(5)] = None
+    next_funding: Annotated[NextFunding | None, Tlv(1)] = None
+    my_current_funding_locked: Annotated[MyCurrentFundingLocked | None, Tlv(5)] = None
 
 
 @message(136)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from triolight import wire
-from triolight.messages.declare import Message, Record, Structure, TlvStream, message, structure, tlv_stream
+from triolight.messages.declare import message, structure, tlv_stream
+from triolight.messages.structures import Message, Structure, Tlv, TlvStream
 
 
 @message(513)
@@ -45,11 +46,11 @@ class BlindedPath(Structure):
 class OnionmsgTlv(TlvStream):
     """One hop's payload of an onion message."""
 
-    reply_path: Annotated[BlindedPath | None, Record(2, "path")] = None
-    encrypted_recipient_data: Annotated[wire.remainder | None, Record(4)] = None
-    invoice_request: Annotated[wire.remainder | None, Record(64, "invreq")] = None
-    invoice: Annotated[wire.remainder | None, Record(66, "inv")] = None
-    invoice_error: Annotated[wire.remainder | None, Record(68, "inverr")] = None
+    reply_path: Annotated[BlindedPath | None, Tlv(2, "path")] = None
+    encrypted_recipient_data: Annotated[wire.remainder | None, Tlv(4)] = None
+    invoice_request: Annotated[wire.remainder | None, Tlv(64, "invreq")] = None
+    invoice: Annotated[wire.remainder | None, Tlv(66, "inv")] = None
+    invoice_error: Annotated[wire.remainder | None, Tlv(68, "inverr")] = None
 
 
 @structure
@@ -69,11 +70,11 @@ class PaymentConstraints(Structure):
 class EncryptedDataTlv(TlvStream):
     """What the maker of a blinded path tells one of its hops, once it is decrypted."""
 
-    padding: Annotated[wire.remainder | None, Record(1)] = None
-    short_channel_id: Annotated[wire.short_channel_id | None, Record(2)] = None
-    next_node_id: Annotated[wire.point | None, Record(4, "node_id")] = None
-    path_id: Annotated[wire.remainder | None, Record(6, "data")] = None
-    next_path_key_override: Annotated[wire.point | None, Record(8, "path_key")] = None
-    payment_relay: Annotated[PaymentRelay | None, Record(10)] = None
-    payment_constraints: Annotated[PaymentConstraints | None, Record(12)] = None
-    allowed_features: Annotated[wire.remainder | None, Record(14, "features")] = None
+    padding: Annotated[wire.remainder | None, Tlv(1)] = None
+    short_channel_id: Annotated[wire.short_channel_id | None, Tlv(2)] = None
+    next_node_id: Annotated[wire.point | None, Tlv(4, "node_id")] = None
+    path_id: Annotated[wire.remainder | None, Tlv(6, "data")] = None
+    next_path_key_override: Annotated[wire.point | None, Tlv(8, "path_key")] = None
+    payment_relay: Annotated[PaymentRelay | None, Tlv(10)] = None
+    payment_constraints: Annotated[PaymentConstraints | None, Tlv(12)] = None
+    allowed_features: Annotated[wire.remainder | None, Tlv(14, "features")] = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from triolight import wire
-from triolight.messages.declare import Message, Record, Structure, TlvStream, message, structure, tlv_stream
+from triolight.messages.declare import message, structure, tlv_stream
+from triolight.messages.structures import Message, Structure, Tlv, TlvStream
 
 
 @message(259)
@@ -73,7 +74,7 @@ class QueryFlags(Structure):
 
 @tlv_stream
 class QueryShortChannelIdsTlvs(TlvStream):
-    query_flags: Annotated[QueryFlags | None, Record(1)] = None
+    query_flags: Annotated[QueryFlags | None, Tlv(1)] = None
 
 
 @message(261, gossip=True, query=True)
@@ -95,7 +96,7 @@ class ReplyShortChannelIdsEnd(Message):
 
 @tlv_stream
 class QueryChannelRangeTlvs(TlvStream):
-    query_option: Annotated[wire.bigsize | None, Record(1, "query_option_flags")] = None
+    query_option: Annotated[wire.bigsize | None, Tlv(1, "query_option_flags")] = None
 
 
 @message(263, gossip=True, query=True)
@@ -122,8 +123,8 @@ class Timestamps(Structure):
 
 @tlv_stream
 class ReplyChannelRangeTlvs(TlvStream):
-    timestamps_tlv: Annotated[Timestamps | None, Record(1)] = None
-    checksums_tlv: Annotated[wire.rest[ChannelUpdateChecksums] | None, Record(3, "checksums")] = None
+    timestamps_tlv: Annotated[Timestamps | None, Tlv(1)] = None
+    checksums_tlv: Annotated[wire.rest[ChannelUpdateChecksums] | None, Tlv(3, "checksums")] = None
 
 
 @message(264, gossip=True)

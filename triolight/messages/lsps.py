@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from triolight import wire
-from triolight.messages.declare import Message, message
+from triolight.messages.declare import message
+from triolight.messages.structures import Message
 
 
 @message(37913)
