@@ -24,7 +24,9 @@ from triolight import (
 )
 from triolight.address import descriptor_of
 from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork, SimulatedStream, run_seeded
-from triolight.testing.network import BACKLOG, BUFFER_BYTES, CONNECT_SECONDS
+from triolight.testing.flows import BUFFER_BYTES
+from triolight.testing.network import CONNECT_SECONDS
+from triolight.testing.streams import BACKLOG
 
 ONE_SECOND = Conditions(latency=1)
 
@@ -409,8 +411,8 @@ async def test_nothing_is_left_of_connections_that_are_over(autojump_clock: trio
         await here.send_all(b"x")
         await there.aclose()
         await here.aclose()
-    assert not network._way("alice", "bob").flows
-    assert not network._way("bob", "alice").flows
+    assert not network._direction("alice", "bob").flows
+    assert not network._direction("bob", "alice").flows
 
 
 # -- under the shell ---------------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from triolight.testing.determinism import derive as derive
 from triolight.testing.determinism import replay_command as replay_command
 from triolight.testing.determinism import run_seeded as run_seeded
 from triolight.testing.determinism import seeds as seeds
-from triolight.testing.network import Conditions as Conditions
+from triolight.testing.flows import Conditions as Conditions
+from triolight.testing.flows import Transmission as Transmission
 from triolight.testing.network import SimulatedHost as SimulatedHost
-from triolight.testing.network import SimulatedListener as SimulatedListener
 from triolight.testing.network import SimulatedNetwork as SimulatedNetwork
-from triolight.testing.network import SimulatedStream as SimulatedStream
-from triolight.testing.network import Transmission as Transmission
 from triolight.testing.scripted import Deed as Deed
 from triolight.testing.scripted import ScriptedPeer as ScriptedPeer
 from triolight.testing.scripted import ScriptFailed as ScriptFailed
 from triolight.testing.scripted import scripted_peer as scripted_peer
+from triolight.testing.streams import SimulatedListener as SimulatedListener
+from triolight.testing.streams import SimulatedStream as SimulatedStream

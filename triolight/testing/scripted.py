@@ -23,7 +23,8 @@ from triolight.messages import BOLT, Error, Init, Message, Registry, UnknownMess
 from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.nursery import PeerNursery
 from triolight.reasons import ConnectError
-from triolight.testing.network import Conditions, SimulatedNetwork
+from triolight.testing.flows import Conditions
+from triolight.testing.network import SimulatedNetwork
 from triolight.text import printable
 
 HEADER_BYTES: Final = 18
