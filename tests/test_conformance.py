@@ -49,7 +49,8 @@ from triolight.testing import (
     check_peer,
     scripted_peer,
 )
-from triolight.testing.conformance import CHECKS, PATIENCE_SECONDS, REKEY_PINGS, THOROUGH
+from triolight.testing.conformance import PATIENCE_SECONDS
+from triolight.testing.questions import CHECKS, REKEY_PINGS, THOROUGH
 from triolight.wire import ShortChannelId
 
 

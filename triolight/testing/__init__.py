@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from triolight.testing.asking import Verdict as Verdict
 from triolight.testing.conformance import Finding as Finding
-from triolight.testing.conformance import Verdict as Verdict
-from triolight.testing.conformance import check_descriptor as check_descriptor
 from triolight.testing.conformance import check_peer as check_peer
+from triolight.testing.descriptors import check_descriptor as check_descriptor
 from triolight.testing.determinism import derive as derive
 from triolight.testing.determinism import replay_command as replay_command
 from triolight.testing.determinism import run_seeded as run_seeded
