@@ -1,4 +1,4 @@
-"""For tests, ours and yours: a network in memory, runs that repeat, peers that follow a script."""
+"""For tests, ours and yours: a network in memory, runs that repeat, peers that follow a script, managers on a wire."""
 
 from __future__ import annotations
 
@@ -20,3 +20,6 @@ from triolight.testing.scripted import ScriptFailed as ScriptFailed
 from triolight.testing.scripted import scripted_peer as scripted_peer
 from triolight.testing.streams import SimulatedListener as SimulatedListener
 from triolight.testing.streams import SimulatedStream as SimulatedStream
+from triolight.testing.wires import MemoryDescriptor as MemoryDescriptor
+from triolight.testing.wires import MemoryNode as MemoryNode
+from triolight.testing.wires import Wire as Wire
