@@ -9,13 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import Note, identity, make_manager
-from triolight import (
-    CustomMessageHandler,
-    DisconnectCode,
-    DisconnectPeerWithWarning,
-    PeerHandleError,
-    SendMessages,
-)
+from triolight import CustomMessageHandler, DisconnectCode, DisconnectPeerWithWarning, PeerHandleError, SendMessages
 from triolight.address import IPv4Address
 from triolight.connection import OUTPUT_PAUSE_BYTES
 from triolight.messages import Message, Ping, Pong, Warning

@@ -36,7 +36,7 @@ from triolight.messages import (
 from triolight.testing import Deed, strategies
 from triolight.testing.strategies import GossipGraph, Signed
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parent.parent / "vectors"
 EVERY: list[type[Message]] = [*MESSAGES]
 slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 
@@ -170,10 +170,6 @@ def test_a_graph_hangs_together(graph: GossipGraph) -> None:
         gossip.addresses_of(node)
     assert {one.chain_hash for one in graph.channel_announcements} == {graph.chain_hash}
     assert len(graph.messages) == len(channels) + len(seen) + len(graph.node_announcements)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What is no message
 
 
 def refusal(data: bytes, registry: Registry = BOLT) -> DecodeError | None:
