@@ -6,26 +6,22 @@ messages; each begins with what the rule says.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.support import Note, identity, make_manager
-from triolight import ChannelMessageHandler, Features, PeerNursery, RoutingMessageHandler, gossip, open_peer_nursery
+from tests.testing.support import ALIVE, Route, lives, node, script
+from triolight import ChannelMessageHandler, Features, gossip
 from triolight.keys import SecretKey
 from triolight.messages import (
     ALL_CHANNELS,
     ChannelAnnouncement,
-    ChannelUpdate,
     Error,
     GossipTimestampFilter,
     Init,
     InitTlvs,
-    Message,
     NodeAnnouncement,
     OpenChannel,
     Ping,
@@ -37,61 +33,12 @@ from triolight.messages import (
     UnknownMessage,
     Warning,
 )
-from triolight.testing import Deed, ScriptedPeer, ScriptFailed, SimulatedNetwork, scripted_peer
+from triolight.testing import scripted_peer
 from triolight.testing.scripted import Corruption
 from triolight.wire import ShortChannelId
 
 CHAIN = bytes.fromhex("6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000")
-ALIVE = Ping(num_pong_bytes=7)
 KEYS = [SecretKey(bytes([number]) * 32) for number in range(1, 5)]
-
-
-class Route(RoutingMessageHandler):
-    """Takes gossip; offers gossip_queries if it is told to."""
-
-    def __init__(self, *, queries: bool = False) -> None:
-        super().__init__()
-        self.queries = queries
-        self.seen: list[Message] = []
-
-    def provided_init_features(self, node_id: bytes) -> Features:
-        return Features.named("gossip_queries") if self.queries else Features()
-
-    def handle_channel_announcement(self, node_id: bytes, message: ChannelAnnouncement) -> None:
-        self.seen.append(message)
-
-    def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> None:
-        self.seen.append(message)
-
-    def handle_node_announcement(self, node_id: bytes, message: NodeAnnouncement) -> None:
-        self.seen.append(message)
-
-    def handle_gossip_timestamp_filter(self, node_id: bytes, message: GossipTimestampFilter) -> None:
-        self.seen.append(message)
-
-
-@asynccontextmanager
-async def node(route: Route | None = None, **options: Any) -> AsyncIterator[PeerNursery]:
-    async with open_peer_nursery(make_manager(1, route=route or Route(), **options)) as peers:
-        yield peers
-
-
-@asynccontextmanager
-async def script(route: Route | None = None, **options: Any) -> AsyncIterator[ScriptedPeer]:
-    """A script that has exchanged Inits with a node, and does not look at its keepalive."""
-    async with node(route, **options) as peers, scripted_peer(peers) as peer:
-        peer.ignoring = (Ping,)
-        await peer.exchange_inits()
-        yield peer
-
-
-async def lives(peer: ScriptedPeer) -> None:
-    """The connection goes on: a ping is answered, and nothing else comes before."""
-    await peer.send(ALIVE)
-    await peer.expect(Pong(ignored=bytes(7)))
-
-
-# -- BOLT 1: Init ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dialled", [False, True])
@@ -164,9 +111,6 @@ async def test_a_second_init(autojump_clock: trio.testing.MockClock) -> None:
         await peer.expect_closed(reason="a second Init")
 
 
-# -- BOLT 1: messages nobody knows, errors, warnings -------------------------------------------------------------------
-
-
 async def test_its_ok_to_be_odd(autojump_clock: trio.testing.MockClock) -> None:
     async with script() as peer:
         await peer.send(UnknownMessage(0x8001, b"whatever"), UnknownMessage(0xFFFF, b""))
@@ -195,9 +139,6 @@ async def test_a_channel_that_nobody_wants_is_refused_alone(autojump_clock: trio
         await lives(peer)
 
 
-# -- BOLT 1: ping ------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("size", [0, 1, 255, 65_531])
 async def test_a_pong_has_as_many_bytes_as_were_asked_for(size: int, autojump_clock: trio.testing.MockClock) -> None:
     async with script() as peer:
@@ -220,9 +161,6 @@ async def test_who_does_not_answer_ours_is_ended(autojump_clock: trio.testing.Mo
         began = trio.current_time()
         await peer.expect_closed(reason="no sign of life")
         assert trio.current_time() - began == pytest.approx(30, abs=1)
-
-
-# -- what is no message ------------------------------------------------------------------------------------------------
 
 
 async def test_a_message_that_is_cut_off(autojump_clock: trio.testing.MockClock) -> None:
@@ -262,9 +200,6 @@ async def test_a_handshake_that_stops_at_any_byte_ends_at_its_deadline(
             await peer.send_bytes(three[: stop - 50])
         await peer.expect_closed(reason="")
         assert trio.current_time() - began == pytest.approx(15, abs=1)
-
-
-# -- BOLT 7 ------------------------------------------------------------------------------------------------------------
 
 
 def a_channel(**changes: Any) -> ChannelAnnouncement:
@@ -364,238 +299,3 @@ async def test_zlib_is_refused_without_being_unpacked(autojump_clock: trio.testi
         warning = await peer.expect(Warning)
         assert b"zlib" in warning.data
         await lives(peer)
-
-
-# -- the scripts themselves --------------------------------------------------------------------------------------------
-
-
-async def test_a_script_that_fails_says_what_happened(autojump_clock: trio.testing.MockClock) -> None:
-    async with script() as peer:
-        await peer.send(Note(payload=b"hello"))
-        peer.patience = 5
-        with pytest.raises(ScriptFailed, match=r"(?s)Warning did not come within 5 seconds.*got  Init.*sent Note"):
-            await peer.expect(Warning)
-        await peer.send(ALIVE)
-        with pytest.raises(ScriptFailed, match="expected Warning, not Pong"):
-            await peer.expect(Warning)
-        with pytest.raises(ScriptFailed, match="expected silence, not Pong"):
-            await peer.send(ALIVE)
-            await peer.expect_silence(10)
-        with pytest.raises(ScriptFailed, match="within 5 seconds"):
-            await peer.expect_closed()
-
-
-async def test_a_script_that_fails_inside_its_block_fails_alone(autojump_clock: trio.testing.MockClock) -> None:
-    with pytest.raises(ScriptFailed, match="expected Warning"):
-        async with node() as peers, scripted_peer(peers) as peer:
-            await peer.expect(Warning)
-
-
-async def test_reasons_that_are_not_given(autojump_clock: trio.testing.MockClock) -> None:
-    async with script() as peer:
-        await peer.send(Init())
-        with pytest.raises(ScriptFailed, match="expected the reason 'another'"):
-            await peer.expect_closed(reason="another")
-    async with node() as peers, scripted_peer(peers) as peer:
-        await peer.expect(Init)
-        await peer.send(ALIVE)
-        with pytest.raises(ScriptFailed, match="said nothing"):
-            await peer.expect_closed(reason="something")
-    async with script() as peer:
-        await peer.send(Init())
-        with pytest.raises(ScriptFailed, match="expected no word"):
-            await peer.expect_closed(reason="")
-
-
-async def test_between_two_scripts(autojump_clock: trio.testing.MockClock) -> None:
-    ours, theirs = trio.testing.memory_stream_pair()
-
-    async def near() -> None:
-        async with scripted_peer(ours, identity(2), secret=b"\x01" * 32) as peer:
-            assert "ScriptedPeer" in repr(peer)
-            await peer.send(Init())
-            await peer.expect(Init)
-            await peer.send(Note(payload=b"x"))
-
-    async def far() -> None:
-        async with scripted_peer(theirs, secret=b"\x02" * 32) as peer:
-            await peer.exchange_inits()
-            got = await peer.receive()
-            assert got == UnknownMessage(37913, b"x")
-            assert await peer.expect_closed() == []
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(near)
-        nursery.start_soon(far)
-
-
-async def test_every_deed(autojump_clock: trio.testing.MockClock) -> None:
-    note = Note(payload=b"drop by drop").encode()
-    async with script() as peer:
-        start = trio.current_time()
-        packet = len(note) + 34
-        assert await peer.do(Deed("message", ALIVE.encode()), Deed("dribble", note, 0.25), Deed("wait", seconds=5))
-        assert trio.current_time() == pytest.approx(start + packet * 0.25 + 5)
-        await peer.expect(Pong)
-        await lives(peer)
-        # It reads for as long as it was told to, and what came is gone.
-        assert await peer.do(Deed("message", ALIVE.encode()), Deed("read", seconds=1))
-        assert trio.current_time() == pytest.approx(start + packet * 0.25 + 6, abs=0.1)
-        assert not await peer.do(Deed("bytes", bytes(100)), Deed("read", seconds=1000), Deed("wait", seconds=1))
-        assert trio.current_time() < start + 30
-    async with script() as peer:
-        assert not await peer.do(Deed("half", note), Deed("hang_up"), Deed("message", note))
-
-
-async def test_a_header_that_authenticates_and_lies(autojump_clock: trio.testing.MockClock) -> None:
-    """The keys' order is kept: what the header promises is read, and its tag is wrong."""
-    async with script() as peer:
-        with pytest.raises(ValueError, match="65535"):
-            peer.packet(ALIVE, length=65_536)
-    async with script() as peer:
-        honest = ALIVE.encode()
-        await peer.send_bytes(peer.packet(honest, length=len(honest)))
-        await peer.expect(Pong)
-        # Too long by a packet: nothing is read until that much has come.
-        await peer.send_bytes(peer.packet(honest, length=len(honest) + 34 + len(honest)))
-        await peer.expect_silence(5)
-        await peer.send(ALIVE)
-        await peer.expect_closed(reason="body failed its authentication")
-    async with script() as peer:
-        assert not await peer.do(Deed("lie", ALIVE.encode(), length=0), Deed("read", seconds=1000))
-
-
-@asynccontextmanager
-async def beside(
-    behave: Callable[[ScriptedPeer], Awaitable[object]], handshake: bool = True
-) -> AsyncIterator[ScriptedPeer]:
-    """A script with a patience of 5 seconds, in a conversation with another one."""
-    ours, theirs = trio.testing.lockstep_stream_pair()
-
-    async def far() -> None:
-        async with scripted_peer(theirs, secret=b"\x02" * 32, handshake=handshake) as other:
-            await behave(other)
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(far)
-        async with scripted_peer(ours, identity(2), handshake=handshake, patience=5) as peer:
-            yield peer
-        nursery.cancel_scope.cancel()
-
-
-async def test_patience_is_for_all_of_an_expectation(autojump_clock: trio.testing.MockClock) -> None:
-    """However little comes however often: nothing renews it."""
-
-    async def dribble(other: ScriptedPeer) -> None:
-        await other.do(Deed("dribble", Init().encode(), 4))
-
-    async def chatter(other: ScriptedPeer) -> None:
-        await other.do(*[Deed("message", ALIVE.encode()), Deed("wait", seconds=4)] * 100)
-
-    async def letters(other: ScriptedPeer) -> None:
-        await other.do(*[Deed("bytes", b"x"), Deed("wait", seconds=4)] * 100)
-
-    async with beside(dribble) as peer:
-        with pytest.raises(ScriptFailed, match="a message did not come within 5 seconds"):
-            await peer.receive()
-        with pytest.raises(ScriptFailed, match="Init did not come within 5 seconds"):
-            await peer.expect(Init)
-        with pytest.raises(ScriptFailed, match="the connection was not closed within 5 seconds"):
-            await peer.expect_closed()
-        await peer.expect_silence(8)
-        assert trio.current_time() == 23
-    async with beside(chatter) as peer:
-        peer.ignoring = (Ping,)
-        with pytest.raises(ScriptFailed, match="Init did not come"):
-            await peer.expect(Init)
-        with pytest.raises(ScriptFailed, match="was not closed"):
-            await peer.expect_closed()
-        assert trio.current_time() == 33
-    async with beside(letters, handshake=False) as peer:
-        with pytest.raises(ScriptFailed, match="50 bytes did not come within 5 seconds"):
-            await peer.receive_bytes(50)
-        with pytest.raises(ScriptFailed, match="was not closed"):
-            await peer.expect_closed()
-        assert trio.current_time() == 43
-
-
-async def test_a_node_that_takes_nothing(autojump_clock: trio.testing.MockClock) -> None:
-    async def idle(other: ScriptedPeer) -> None:
-        await trio.sleep_forever()
-
-    async with beside(idle) as peer:
-        with pytest.raises(ScriptFailed, match=r"37 bytes were not taken within 5 seconds"):
-            await peer.send(UnknownMessage(1001, b"x"))
-        assert trio.current_time() == 5
-
-
-async def test_a_broken_connection_reads_as_closed(autojump_clock: trio.testing.MockClock) -> None:
-    network = SimulatedNetwork(0)
-    ours, theirs = network.stream_pair(network.host("a"), network.host("b"))
-    async with trio.open_nursery() as nursery:
-
-        async def far() -> None:
-            async with scripted_peer(theirs, secret=b"\x02" * 32) as peer:
-                await peer.send(Init())
-                await peer.expect(Init)
-                network.reset("a", "b")
-
-        nursery.start_soon(far)
-        async with scripted_peer(ours, identity(2), secret=b"\x01" * 32) as peer:
-            await peer.exchange_inits()
-            assert await peer.receive() is None
-            with pytest.raises(ScriptFailed, match="the connection broke"):
-                await peer.send(ALIVE)
-
-
-async def test_what_a_bad_node_does_is_said(autojump_clock: trio.testing.MockClock) -> None:
-    """Each failure of an expectation, against a script that is the node."""
-
-    @asynccontextmanager
-    async def against(*deeds: Deed, shake: bool = True) -> AsyncIterator[ScriptedPeer]:
-        ours, theirs = trio.testing.memory_stream_pair()
-
-        async def node() -> None:
-            async with scripted_peer(theirs, secret=b"\x02" * 32, handshake=shake) as peer:
-                await peer.do(*deeds)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(node)
-            async with scripted_peer(ours, identity(2), handshake=shake, patience=5) as peer:
-                yield peer
-            nursery.cancel_scope.cancel()
-
-    pings = [deed for _ in range(9) for deed in (Deed("message", ALIVE.encode()), Deed("wait", seconds=1))]
-    async with against(Deed("corrupt", ALIVE.encode())) as peer:
-        with pytest.raises(ScriptFailed, match="the node sent what is no message"):
-            await peer.receive()
-    async with against() as peer:
-        with pytest.raises(ScriptFailed, match="expected Init, and the node closed the connection"):
-            await peer.expect(Init)
-    async with against(*pings) as peer:
-        peer.ignoring = (Ping,)
-        with pytest.raises(ScriptFailed, match="Init did not come within 5 seconds"):
-            await peer.expect(Init)
-        with pytest.raises(ScriptFailed, match="expected silence, and the node closed the connection"):
-            await peer.expect_silence(60)
-    async with against(*pings) as peer:
-        with pytest.raises(ScriptFailed, match="the connection was not closed within 5 seconds"):
-            await peer.expect_closed()
-    async with against(*[Deed("bytes", b"word"), Deed("wait", seconds=1)] * 9, shake=False) as peer:
-        with pytest.raises(ScriptFailed, match="expected no word, not 776f7264"):
-            await peer.expect_closed(reason="")
-        with pytest.raises(ScriptFailed, match="the connection was not closed within 5 seconds"):
-            await peer.expect_closed()
-        with pytest.raises(ScriptFailed, match="version"):
-            peer.answer_act(b"\x07" + bytes(49))
-
-
-async def test_before_the_handshake_there_are_no_messages(autojump_clock: trio.testing.MockClock) -> None:
-    async with node() as peers, scripted_peer(peers, handshake=False) as peer:
-        with pytest.raises(RuntimeError, match="handshake"):
-            peer.packet(ALIVE)
-        with pytest.raises(RuntimeError, match="handshake"):
-            await peer.receive()
-        await peer.send_bytes(b"\x00" * 50)
-        with pytest.raises(ScriptFailed, match="ended after 0 of 50"):
-            await peer.receive_bytes(50)

@@ -20,14 +20,13 @@ import trio
 from triolight.errors import DecodeError
 from triolight.keys import SecretKey
 from triolight.messages import BOLT, Error, Init, Message, Registry, UnknownMessage, Warning
-from triolight.noise import Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
+from triolight.noise import HEADER_LENGTH, Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.nursery import PeerNursery
 from triolight.reasons import ConnectError
-from triolight.testing.network import Conditions, SimulatedNetwork
+from triolight.testing.flows import Conditions
+from triolight.testing.network import SimulatedNetwork
 from triolight.text import printable
 
-HEADER_BYTES: Final = 18
-"""BOLT 8: the encrypted length of a packet and its tag."""
 PATIENCE_SECONDS: Final = 60.0
 HISTORY: Final = 20
 """Steps of the script that a failure shows."""
@@ -102,8 +101,6 @@ class ScriptedPeer:
             return
         raise self._fail(f"{words} within {self.patience:g} seconds")
 
-    # -- bytes ---------------------------------------------------------------------------------------------------------
-
     async def send_bytes(self, data: bytes) -> None:
         """Bytes on the wire, as they are. ScriptFailed if the connection is gone, or if the other side does not
         take them within `patience` seconds: then nothing can follow. Cancelled, a part may have been written."""
@@ -131,8 +128,6 @@ class ScriptedPeer:
         except trio.BrokenResourceError:
             return b""
 
-    # -- the handshake -------------------------------------------------------------------------------------------------
-
     def act_one(self) -> bytes:
         """The initiator's first act, 50 bytes, for `send_bytes`."""
         return self._handshake.act_one()
@@ -156,8 +151,6 @@ class ScriptedPeer:
             await self.send_bytes(self.answer_act(await self.receive_bytes(50)))
             self.answer_act(await self.receive_bytes(66))
 
-    # -- messages out --------------------------------------------------------------------------------------------------
-
     def packet(
         self, message: AnyMessage | bytes, corrupt: Corruption | None = None, *, length: int | None = None
     ) -> bytes:
@@ -174,9 +167,9 @@ class ScriptedPeer:
         liar = copy.copy(self._sealer)
         packet = bytearray(self._sealer.seal(data))
         if length is not None:
-            packet[:HEADER_BYTES] = liar.seal(bytes(length))[:HEADER_BYTES]
+            packet[:HEADER_LENGTH] = liar.seal(bytes(length))[:HEADER_LENGTH]
         if corrupt is not None:
-            at = {"length": 0, "length tag": 2, "body": HEADER_BYTES, "body tag": len(packet) - 1}[corrupt]
+            at = {"length": 0, "length tag": 2, "body": HEADER_LENGTH, "body tag": len(packet) - 1}[corrupt]
             packet[at] ^= 1
         return bytes(packet)
 
@@ -191,8 +184,6 @@ class ScriptedPeer:
         for message in messages:
             self._history.append(f"sent {len(message)} bytes: {message[:40].hex()}")
         await self.send_bytes(b"".join(map(self.packet, messages)))
-
-    # -- deeds ---------------------------------------------------------------------------------------------------------
 
     async def do(self, *deeds: Deed) -> bool:
         """Does one after the other. False if the node closed the connection before the last of them was done.
@@ -233,8 +224,6 @@ class ScriptedPeer:
                     raise trio.BrokenResourceError
             case "hang_up":
                 await trio.aclose_forcefully(self.stream)
-
-    # -- messages in ---------------------------------------------------------------------------------------------------
 
     async def receive(self) -> AnyMessage | None:
         """The next message, whatever it is; None at the end of the connection. ScriptFailed if none comes whole within

@@ -58,10 +58,6 @@ _POINTS: Final = st.sampled_from([key.public_key for key in _KEYS])
 """A pool: to find points at random costs a square root each, and equal ones should come up too."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Values
-
-
 def values(codec: Codec) -> SearchStrategy[Any]:
     """Every value that a codec writes, shrinking towards the simplest."""
     match codec:
@@ -141,10 +137,6 @@ def _declared_fields(cls: type[Structure]) -> list[Field]:
     return [field for field in cls.__fields__ if field.name not in ("unknown", "extension")]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Messages
-
-
 def messages_of(cls: type[_M]) -> SearchStrategy[_M]:
     """Messages of one class, up to 65,535 bytes; those that declare no TLV stream with and without an extension."""
     fields = _declared_fields(cls)
@@ -187,10 +179,6 @@ def encoded_messages(registry: Registry = BOLT) -> SearchStrategy[bytes]:
 def streams(registry: Registry = BOLT, *, max_size: int = 16) -> SearchStrategy[list[Message | UnknownMessage]]:
     """What a peer sends one after the other."""
     return st.lists(st.one_of(messages(registry), unknown_messages(registry)), max_size=max_size)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Peers that misbehave
 
 
 def deeds(registry: Registry = BOLT) -> SearchStrategy[Deed]:
@@ -256,10 +244,6 @@ def misbehaviour(registry: Registry = BOLT, *, max_size: int = 8) -> SearchStrat
     nothing = st.just(list[Deed]())
     begin = st.one_of(st.just(init(Init())), messages_of(Init).map(init), nothing)
     return st.tuples(begin, st.lists(deeds(registry), max_size=max_size)).map(lambda drawn: both(*drawn))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Gossip with valid signatures
 
 
 def secret_keys() -> SearchStrategy[SecretKey]:

@@ -36,7 +36,7 @@ from triolight.messages import (
 from triolight.testing import Deed, strategies
 from triolight.testing.strategies import GossipGraph, Signed
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parent.parent / "vectors"
 EVERY: list[type[Message]] = [*MESSAGES]
 slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 import sys
@@ -13,9 +12,9 @@ import pytest
 import trio
 
 from tests.simulations import flood
-from triolight.testing import Conditions, SimulatedNetwork, Transmission, derive, replay_command, run_seeded, seeds
+from triolight.testing import derive, replay_command, run_seeded, seeds
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PROGRAM = """
 import gc, random, sys
 heap = random.Random(int(sys.argv[1]))
@@ -110,7 +109,7 @@ def test_a_failure_says_how_to_replay_it() -> None:
     (note,) = caught.value.__notes__
     assert note == (
         "seed 41; to replay it: TRIOLIGHT_SEED=41 python -m pytest -o addopts= "
-        "tests/test_determinism.py::test_a_failure_says_how_to_replay_it"
+        "tests/testing/test_determinism.py::test_a_failure_says_how_to_replay_it"
     )
 
 
@@ -251,25 +250,3 @@ def test_seeds_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(keys) == 18
     assert {len(key) for key in keys} == {32}
     assert derive(1, "a", 1) in keys
-
-
-def test_the_transcript_says_who_sent_what_to_whom_and_when() -> None:
-    async def talk(words: bytes, wait: float) -> tuple[str, list[Transmission]]:
-        sent: list[Transmission] = []
-        network = SimulatedNetwork(3, Conditions(latency=math.pi), on_sent=sent.append)
-        network.host("alice"), network.host("bob")
-        here, there = network.stream_pair("alice", "bob")
-        await trio.sleep(wait)
-        await here.send_all(words)
-        await here.aclose()
-        await there.receive_some()
-        return network.transcript(), sent
-
-    one, sent = run_seeded(1, talk, b"hello", 1)
-    assert sent == [
-        Transmission(1.0, ("alice", 49152), ("bob", 49152), b"hello"),
-        Transmission(1.0, ("alice", 49152), ("bob", 49152), b""),
-    ]
-    assert run_seeded(2, talk, b"hello", 1)[0] == one
-    assert run_seeded(1, talk, b"hellO", 1)[0] != one
-    assert run_seeded(1, talk, b"hello", 2)[0] != one
