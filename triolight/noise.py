@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from enum import Enum, auto
+from enum import Enum
 from typing import Final
 
 from triolight.ciphers import ChaCha20Poly1305, InvalidTag
@@ -39,12 +39,12 @@ _LENGTHS: Final = tuple(length.to_bytes(2, "big") for length in range(2048))
 
 
 class Fault(Enum):
-    """What an act failed on, as BOLT 8's appendix names it."""
+    """What an act failed on, as BOLT 8's appendix names it. The numbers are on tapes, and stay."""
 
-    BAD_VERSION = auto()
-    BAD_PUBKEY = auto()
-    BAD_CIPHERTEXT = auto()
-    BAD_TAG = auto()
+    BAD_VERSION = 2
+    BAD_PUBKEY = 3
+    BAD_CIPHERTEXT = 4
+    BAD_TAG = 5
 
 
 class HandshakeFailed(Exception):
