@@ -360,7 +360,7 @@ class Greedy(PeerManager):
         reading = self.reads(seat, agenda, roster, self._routing, self._greeting, ending, joining)
         self._joining = joining  # type: ignore[misc]
         self._reading = reading  # type: ignore[misc]
-        self._writing = Writing(seat, agenda, roster, ending, reading)  # type: ignore[misc]
+        self._writing = Writing(seat, agenda, roster, ending, reading, self._pulling)  # type: ignore[misc]
 
 
 class Lnd(Greedy):

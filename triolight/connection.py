@@ -53,6 +53,10 @@ class OutstandingPing:
     token: Any
 
 
+_CAUSED: Final = 1
+_GOSSIP: Final = 2
+
+
 class Connection:
     """The state of one connection. All sizes are bytes."""
 
@@ -80,9 +84,9 @@ class Connection:
         """What came behind the last act."""
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
-        self._queue: deque[tuple[bytes | int, bool]] = deque()
-        """Messages to encrypt, in order, and whether the peer caused them; an int is a pong of that many bytes, made
-        when it is written."""
+        self._queue: deque[tuple[bytes | int, int]] = deque()
+        """Messages to encrypt, in order, and whose doing they are: the peer's (_CAUSED), gossip (_GOSSIP), or 0, ours;
+        an int for a message is a pong of that many bytes, made when it is written."""
         self._unsent = b""
         """Encrypted already, not taken by the socket yet."""
         self.queued_bytes = 0
@@ -187,9 +191,22 @@ class Connection:
 
     def queue_pong(self, length: int) -> None:
         """The answer to a ping: costs a number until it is its turn to be written."""
-        self._queue.append((length, True))
+        self._queue.append((length, _CAUSED))
         self.queued_bytes += length + 4
         self.caused_bytes += length + 4 + ENTRY_BYTES
+
+    def queue_gossip(self, message: bytes) -> None:
+        """As `queue`, for what is the first to be dropped."""
+        self._queue.append((message, _GOSSIP))
+        self.queued_bytes += len(message)
+
+    def drop_gossip(self) -> None:
+        """Forgets gossip that is not encrypted yet: the peer can have it from anybody."""
+        if any(whose == _GOSSIP for _, whose in self._queue):
+            for message, whose in self._queue:
+                if whose == _GOSSIP and isinstance(message, bytes):
+                    self.queued_bytes -= len(message)
+            self._queue = deque(one for one in self._queue if one[1] != _GOSSIP)
 
     def drop_queue(self) -> int:
         """Forgets what is not encrypted yet, so that a last word need not wait behind it. How many messages it was.
@@ -216,11 +233,11 @@ class Connection:
         packets: list[bytes] = []
         size = 0
         while queue and size < BATCH_BYTES:
-            message, caused = queue.popleft()
+            message, whose = queue.popleft()
             if isinstance(message, int):
                 message = Pong(ignored=bytes(message)).encode()
             self.queued_bytes -= len(message)
-            if caused:
+            if whose == _CAUSED:
                 self.caused_bytes -= len(message) + ENTRY_BYTES
             count(self.sent, int.from_bytes(message[:2], "big"), len(message))
             packet = seal(message)

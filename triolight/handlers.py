@@ -11,7 +11,7 @@ application: it ends every connection and leaves `open_peer_nursery`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, TypeAlias
 
@@ -241,7 +241,14 @@ class HandleError:
     action: ErrorAction
 
 
-MessageSendEvent: TypeAlias = SendMessages | UpdateHtlcs | HandleError
+@dataclass(frozen=True, slots=True)
+class GossipWaits:
+    """These nodes are to be asked for in `RoutingMessageHandler.next_gossip`. Those that are not connected are not."""
+
+    node_ids: tuple[bytes, ...]
+
+
+MessageSendEvent: TypeAlias = SendMessages | UpdateHtlcs | HandleError | GossipWaits
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -527,6 +534,20 @@ class RoutingMessageHandler(BaseMessageHandler):
 
     def handle_gossip_timestamp_filter(self, node_id: bytes, message: GossipTimestampFilter) -> HandlerResult:
         return None
+
+    def next_gossip(self, node_id: bytes, room: int) -> Sequence[bytes]:
+        """What this peer is to hear next: encoded messages, type bytes included, of at most `room` bytes together; or
+        none, and the peer is not asked for again until `wake` names it.
+
+        Asked when nothing waits to be written to the peer and its socket has room: so gossip waits for whoever reads
+        slowly, and nothing is buffered for it. It is the first that is dropped when the connection ends. Anything else
+        than that is a bug, as an exception is. Only asked of a handler that overrides it.
+        """
+        return ()
+
+    def wake(self, node_ids: Iterable[bytes]) -> None:
+        """Has `next_gossip` asked for these peers, each in its turn, as long as it gives something."""
+        self.push(GossipWaits(tuple(node_ids)))
 
 
 class OnionMessageHandler(BaseMessageHandler):

@@ -27,6 +27,7 @@ from triolight.manager.ending import Ending
 from triolight.manager.entry import Agenda, Entry, Hold, Log
 from triolight.manager.greeting import Greeting
 from triolight.manager.joining import Joining
+from triolight.manager.pulling import Pulling
 from triolight.manager.reading import Reading
 from triolight.manager.roster import PARKED_SECONDS as PARKED_SECONDS
 from triolight.manager.roster import Roster
@@ -101,7 +102,8 @@ class PeerManager:
         handlers = Handlers()
         told = self._seat, self._agenda, self._log, self._roster, handlers
         self._ending: Final = Ending(*told)
-        self._acting: Final = Acting(*told, self._ending)
+        self._pulling: Final = Pulling(self._seat, self._agenda, self._roster, handlers)
+        self._acting: Final = Acting(*told, self._ending, self._pulling)
         self._routing: Final = Routing[Entry](
             messages, handlers, self._acting, control=self._acting.control, traces=self._log.level <= Level.TRACE
         )
@@ -109,7 +111,9 @@ class PeerManager:
         self._reading: Final = Reading(
             self._seat, self._agenda, self._roster, self._routing, self._greeting, self._ending, self._joining
         )
-        self._writing: Final = Writing(self._seat, self._agenda, self._roster, self._ending, self._reading)
+        self._writing: Final = Writing(
+            self._seat, self._agenda, self._roster, self._ending, self._reading, self._pulling
+        )
         self._ticks: Final = Ticks()
         self._routing.use(message_handler)
         for handler in handlers.all:
@@ -221,18 +225,21 @@ class PeerManager:
     def process_events(self) -> None:
         """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end.
 
+        Then asks for gossip for those who have room for it (`RoutingMessageHandler.next_gossip`), as far as a turn goes.
+
         From inside another call of the manager, as a handler may make it, it does nothing: whoever made that call is
         about to call it.
         """
-        agenda, roster, write = self._agenda, self._roster, self._writing.write
+        agenda, roster, write, pulling = self._agenda, self._roster, self._writing.write, self._pulling
         if agenda.depth:
             return
         agenda.depth += 1
+        pulling.begin()
         try:
             agenda.pushed = False
             for event in self._routing.handlers.pending_events():
                 self._acting.do(event)
-            while roster.orphans or agenda.dirty:
+            while roster.orphans or agenda.dirty or pulling.pull(write):
                 # Also of those that have died just now, by an event of a handler: nobody would call again for them.
                 if roster.orphans:
                     self._joining.settle()
@@ -240,6 +247,9 @@ class PeerManager:
                     write(entry)
         finally:
             agenda.depth -= 1
+        if agenda.pulls:
+            # It is for another turn: nobody else would have it come.
+            agenda.wake()
 
     def timer_tick_occurred(self) -> None:
         """LDK's keepalive, for drivers without clocks of their own: call it every 10 seconds or so.
@@ -521,6 +531,8 @@ class PeerManager:
     def _end_on_request(self, entry: Entry, reason: DisconnectReason) -> None:
         """The application ends a connection: what it has queued goes out first, as far as the socket takes it now."""
         if entry.reason is None and entry.details is not None and not self._agenda.depth:
+            entry.connection.drop_gossip()
+            entry.pulling = False
             with self._agenda:
                 self._writing.write(entry)
         self._ending.end(entry, reason)

@@ -16,6 +16,7 @@ from triolight.handlers import (
     DisconnectPeer,
     DisconnectPeerWithWarning,
     ErrorAction,
+    GossipWaits,
     HandleError,
     IgnoreAndLog,
     IgnoreDuplicateGossip,
@@ -27,6 +28,7 @@ from triolight.handlers import (
 from triolight.logger import Level
 from triolight.manager.ending import Ending, warning
 from triolight.manager.entry import Agenda, Entry, Hold, Log
+from triolight.manager.pulling import Pulling
 from triolight.manager.roster import Roster
 from triolight.manager.routing import Handlers
 from triolight.manager.seams import Seat
@@ -42,12 +44,20 @@ dropped): twice the largest legal batch, so that only a peer that does not read 
 class Acting:
     """Does what handlers want, and what control messages ask for."""
 
-    __slots__ = ("_agenda", "_ending", "_handlers", "_log", "_roster", "_seat", "events_dropped")
+    __slots__ = ("_agenda", "_ending", "_handlers", "_log", "_pulling", "_roster", "_seat", "events_dropped")
 
     def __init__(
-        self, seat: Seat, agenda: Agenda, log: Log, roster: Roster, handlers: Handlers, ending: Ending
+        self,
+        seat: Seat,
+        agenda: Agenda,
+        log: Log,
+        roster: Roster,
+        handlers: Handlers,
+        ending: Ending,
+        pulling: Pulling,
     ) -> None:
         self._seat: Final = seat
+        self._pulling: Final = pulling
         self._agenda: Final = agenda
         self._roster: Final = roster
         self._handlers: Final = handlers
@@ -83,6 +93,9 @@ class Acting:
 
     def do(self, event: MessageSendEvent) -> None:
         """Does what a handler has pushed."""
+        if isinstance(event, GossipWaits):
+            self._pulling.wake(event.node_ids)
+            return
         entry = self._roster.connected.get(event.node_id)
         if entry is None:
             self.events_dropped += 1

@@ -46,6 +46,7 @@ class Entry:
         "init_at",
         "last_words",
         "node_id",
+        "pulling",
         "reading",
         "reason",
         "received",
@@ -86,6 +87,8 @@ class Entry:
         """The acting's: the text of its last warning or error, why it then goes, if it goes."""
         self.reason: DisconnectReason | None = None
         """The ending's: set when it was decided that the connection ends."""
+        self.pulling = False
+        """The pulling's: a handler may have gossip for it."""
         self.awaiting_space = False
         """The writing's: the descriptor took less than it was given; nothing is written until it has room."""
         self.reading = True
@@ -104,7 +107,7 @@ class Entry:
 class Agenda:
     """What is to be done, in the order it came. As a context: a call of the manager is under way."""
 
-    __slots__ = ("_seat", "_unfinished", "depth", "dirty", "pushed", "work")
+    __slots__ = ("_seat", "_unfinished", "depth", "dirty", "pulls", "pushed", "work")
 
     def __init__(self, seat: Seat) -> None:
         self._seat: Final = seat
@@ -112,6 +115,8 @@ class Agenda:
         """Those with something to write, to tell, or to end."""
         self._unfinished: dict[Entry, None] = {}
         """Those whose turn ended before their input did."""
+        self.pulls: Final[dict[Entry, None]] = {}
+        """Those to be asked for in their turn whether a handler has gossip for them."""
         self.pushed = False
         """Whether a handler has pushed an event since they were taken."""
         self.depth = 0
@@ -128,7 +133,7 @@ class Agenda:
     @property
     def waits(self) -> bool:
         """Whether there is anything that `process_events` would do."""
-        return self.pushed or bool(self.dirty)
+        return self.pushed or bool(self.dirty) or bool(self.pulls)
 
     def wake(self) -> None:
         """Has the driver process events soon, unless somebody is about to."""
@@ -172,6 +177,7 @@ class Agenda:
     def forget(self, entry: Entry) -> None:
         """Nothing is to be done for it any more."""
         self.dirty.pop(entry, None)
+        self.pulls.pop(entry, None)
         self._unfinished.pop(entry, None)
 
     def take_unfinished(self) -> list[SocketDescriptor]:

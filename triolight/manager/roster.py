@@ -176,6 +176,7 @@ class Roster:
         """Every handler has accepted it: it is the one of its node."""
         entry.details = details
         entry.init_at = now
+        entry.pulling = False
         self.connected[entry.node_id] = entry
 
     def demote(self, entry: Entry) -> None:

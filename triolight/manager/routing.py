@@ -14,7 +14,7 @@ for gossip, since it has an answer to the rest. Types that the host handles itse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
@@ -101,7 +101,7 @@ class Host(Protocol[S_contra]):
 class Handlers:
     """Who is asked: every handler once, in two orders; or nobody any more."""
 
-    __slots__ = ("all", "chan", "channels_first", "life")
+    __slots__ = ("all", "chan", "channels_first", "gossip", "life")
 
     def __init__(self) -> None:
         self.chan = ChannelMessageHandler()
@@ -109,6 +109,8 @@ class Handlers:
         """In the order in which they hear of a peer."""
         self.channels_first: tuple[BaseMessageHandler, ...] = ()
         """In the order in which their events are taken: LDK takes what channels say first."""
+        self.gossip: Callable[[bytes, int], Sequence[bytes]] | None = None
+        """Asked for what a peer is to hear next; None: nobody has any."""
         self.life: Callable[[bytes], None] | None = None
         """Called for each message of any kind; None: the channel handler does not care."""
 
@@ -119,11 +121,13 @@ class Handlers:
         self.channels_first = tuple({id(one): one for one in (self.chan, *handler.all)}.values())
         cares = overrides(self.chan, ChannelMessageHandler, "message_received")
         self.life = self.chan.message_received if cares else None
+        route = handler.route_handler
+        self.gossip = route.next_gossip if overrides(route, RoutingMessageHandler, "next_gossip") else None
 
     def abandon(self) -> None:
         """Nobody is asked any more."""
         self.all = self.channels_first = ()
-        self.life = None
+        self.life = self.gossip = None
 
     def init_features(self, node_id: bytes) -> Features:
         """What all of them together offer this node."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from triolight.manager.ending import Ending
 from triolight.manager.entry import Agenda, Entry
+from triolight.manager.pulling import Pulling
 from triolight.manager.reading import Reading
 from triolight.manager.roster import Roster
 from triolight.manager.seams import Seat
@@ -18,14 +19,17 @@ from triolight.manager.seams import Seat
 class Writing:
     """Writes entries. Its own state is their `awaiting_space` and `reading`."""
 
-    __slots__ = ("_agenda", "_ending", "_reading", "_roster", "_seat")
+    __slots__ = ("_agenda", "_ending", "_pulling", "_reading", "_roster", "_seat")
 
-    def __init__(self, seat: Seat, agenda: Agenda, roster: Roster, ending: Ending, reading: Reading) -> None:
+    def __init__(
+        self, seat: Seat, agenda: Agenda, roster: Roster, ending: Ending, reading: Reading, pulling: Pulling
+    ) -> None:
         self._seat: Final = seat
         self._agenda: Final = agenda
         self._roster: Final = roster
         self._ending: Final = ending
         self._reading: Final = reading
+        self._pulling: Final = pulling
 
     def write(self, entry: Entry) -> bool:
         """Writes what waits, as far as the descriptor takes it; then goes on reading what was left for lack of room.
@@ -38,6 +42,8 @@ class Writing:
             while not entry.awaiting_space:
                 data = connection.output()
                 if not data:
+                    if entry.pulling:
+                        self._pulling.drained(entry)
                     break
                 entry.reading = entry.may_read
                 taken = entry.send_data(data, entry.reading)

@@ -60,8 +60,10 @@ class Pump:
         self._crashed: Final = crashed
         self._turns: Final[Turns[Link]] = Turns()
         self._inside = False
-        """Whether it works just now: whatever the manager asks for, the turn that is under way does."""
+        """Whether it works just now: what the manager asks for, the turn that is under way does, or the next one."""
         self._work_posted = False
+        self._more_work = False
+        """Whether the manager has left something for another turn."""
         self._broken = False
         """A bug of our own has come after a handler's: the manager is not touched any more."""
         self.crash: BaseException | None = None
@@ -71,7 +73,7 @@ class Pump:
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
-            if self._turns.waiting:
+            if self._turns.waiting or self._more_work:
                 await trio.lowlevel.checkpoint()
                 event = None
             else:
@@ -92,6 +94,8 @@ class Pump:
 
     def post_work(self) -> None:
         """The manager's `on_work`."""
+        if self._inside:
+            self._more_work = True
         if self._inside or self._work_posted:
             return
         try:
@@ -162,6 +166,7 @@ class Pump:
                 manager.continue_reading(link.descriptor)
             self._queue_unfinished()
         turns.end()
+        self._more_work = False  # whatever was asked for until here is done now
         manager.process_events()
         self._queue_unfinished()
 

@@ -26,7 +26,7 @@ from triolight.manager.seams import Driven, PeerDetails, PeerObserver, Seams, Se
 from triolight.messages import Init, Message, UnknownMessage
 from triolight.noise import Handshake
 from triolight.tape.calls import CALLS, Call, Fields
-from triolight.tape.values import EVENTS, Json, error_to_json, form_of, reason_to_json
+from triolight.tape.values import Json, error_to_json, form_of, reason_to_json
 from triolight.tape.watched import WatchedHandshake, describe_handlers, stand_ins
 from triolight.text import printable
 
@@ -299,8 +299,7 @@ class Recorder(Seams):
 
                 def perform() -> Any:
                     answer = getattr(real, method)(*args)
-                    # Who may be an iterator is gone through once, for the tape and for the manager.
-                    return list(answer) if method == EVENTS else answer
+                    return list(answer) if form.many else answer
 
                 return self.ask(f"{place}.{method}", perform, form.to_json, form.usual)
 

@@ -16,6 +16,7 @@ from triolight.features import Features
 from triolight.handlers import (
     DisconnectPeer,
     DisconnectPeerWithWarning,
+    GossipWaits,
     HandleError,
     IgnoreAndLog,
     IgnoreDuplicateGossip,
@@ -34,6 +35,8 @@ Json: TypeAlias = Any
 
 EVENTS: Final = "get_and_clear_pending_msg_events"
 """The method of a handler whose answer is its events."""
+GOSSIP: Final = "next_gossip"
+"""The method of a handler whose answer is what a peer hears next."""
 _ACTIONS: Final[Mapping[str, type[Any]]] = {
     cls.__name__: cls
     for cls in (
@@ -250,6 +253,8 @@ def _events_to_json(events: Any) -> Json:
 
 
 def _event_to_json(event: object) -> Json:
+    if isinstance(event, GossipWaits):
+        return {"gossip_for": [node_id_to_json(one) for one in event.node_ids]}
     if not isinstance(event, HandleError | SendMessages | UpdateHtlcs):
         return untold_to_json(event)
     if not isinstance(event.node_id, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -268,6 +273,8 @@ def _events_from_json(told: Json) -> list[MessageSendEvent]:
 def _event_from_json(told: dict[str, Json]) -> MessageSendEvent:
     if "untold" in told:
         return cast("MessageSendEvent", untold_from_json(told))
+    if "gossip_for" in told:
+        return GossipWaits(tuple(node_id_from_json(one) for one in told["gossip_for"]))
     node_id = bytes.fromhex(told["node_id"])
     if "action" in told:
         return HandleError(node_id, action_from_json(told["action"]))
@@ -285,7 +292,23 @@ class _Pushed:
 
 
 def _event_words(told: Json) -> list[str]:
-    return ["what is no event" if "untold" in one else f"an event for {one['node_id'][:16]}" for one in told]
+    return [_words_of_event(one) for one in told]
+
+
+def _words_of_event(told: dict[str, Json]) -> str:
+    if "untold" in told:
+        return "what is no event"
+    if "gossip_for" in told:
+        return f"gossip for {len(told['gossip_for'])}"
+    return f"an event for {told['node_id'][:16]}"
+
+
+def _gossip_to_json(given: Any) -> Json:
+    return [one.hex() if isinstance(one, bytes) else untold_to_json(one) for one in given]
+
+
+def _gossip_from_json(told: Json) -> list[Any]:
+    return [bytes.fromhex(one) if isinstance(one, str) else untold_from_json(one) for one in told]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,9 +321,12 @@ class Form:
     """The answer that is not written down, as JSON."""
     words: Callable[[Json], list[str]]
     """What is worth showing of one, for people."""
+    many: bool = False
+    """Whether it may be an iterator, which is gone through once, for the tape and for the manager."""
 
 
-_EVENTS_FORM: Final = Form(_events_to_json, _events_from_json, [], _event_words)
+_EVENTS_FORM: Final = Form(_events_to_json, _events_from_json, [], _event_words, many=True)
+_GOSSIP_FORM: Final = Form(_gossip_to_json, _gossip_from_json, [], lambda told: [], many=True)
 _FEATURES_FORM: Final = Form(features_to_json, features_from_json, "", lambda told: [])
 _ACTION_FORM: Final = Form(
     action_to_json, action_from_json, None, lambda told: [words for words in (_action_words(told),) if words]
@@ -311,4 +337,6 @@ def form_of(method: str) -> Form:
     """Of the answers of a handler's method, by its name."""
     if method == EVENTS:
         return _EVENTS_FORM
+    if method == GOSSIP:
+        return _GOSSIP_FORM
     return _FEATURES_FORM if method.startswith("provided_") else _ACTION_FORM

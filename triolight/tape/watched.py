@@ -188,7 +188,7 @@ def describe_handlers(handler: MessageHandler) -> dict[str, Json]:
         known = {cls: name for name, cls in PLACES.items()}
         bases = [known[cls] for cls in type(one).__mro__ if cls in known]
         plain = cast("type[BaseMessageHandler]", type("Plain", tuple(PLACES[name] for name in bases), {}))
-        names = {name for name in dir(plain) if not name.startswith("_")} - {"attach", "push"}
+        names = {name for name in dir(plain) if not name.startswith("_")} - {"attach", "push", "wake"}
         own = {name for name in names if overrides(one, plain, name)}
         described[place] = {"bases": bases, "overrides": sorted(own | {EVENTS})}
     return described
