@@ -7,6 +7,8 @@ output ends and the test fails.
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -81,6 +83,24 @@ def run(*arguments: str | Path, **options: Any) -> tuple[int, list[str], str]:
     with Running(*arguments, **options) as command:
         code, lines = command.finish()
         return code, lines, command.errors
+
+
+@contextmanager
+def unread() -> Iterator[int]:
+    """A pipe that nobody reads any more: what a command writes to."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@contextmanager
+def unseen() -> Iterator[int]:
+    """A terminal that is gone."""
+    ours, theirs = pty.openpty()
+    os.close(ours)
+    yield theirs
+    os.close(theirs)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ All that it knows of the BOLTs is in `triolight.testing`.
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 import click
 
 from triolight import ConnectError, NodeAddress
@@ -59,10 +61,13 @@ def check(ctx: click.Context, address: NodeAddress, patience: float, thorough: b
 async def _check(address: NodeAddress, patience: float, thorough: bool, as_json: bool) -> Exit:
     counts: dict[Verdict, int] = {}
     try:
-        async for one in check_peer(address, patience=patience, thorough=thorough):
-            counts[one.verdict] = counts.get(one.verdict, 0) + 1
-            data(as_json, str(one), "finding", rule=one.rule, where=one.where, verdict=one.verdict, seen=one.seen)
+        async with aclosing(check_peer(address, patience=patience, thorough=thorough)) as findings:
+            async for one in findings:
+                counts[one.verdict] = counts.get(one.verdict, 0) + 1
+                data(as_json, str(one), "finding", rule=one.rule, where=one.where, verdict=one.verdict, seen=one.seen)
     except OSError as error:
+        if counts:
+            raise  # of the output: of a node that is not reached nothing is found
         raise cannot_reach(address, error) from None
     except ConnectError as error:
         progress(f"failed: {error.reason}")
