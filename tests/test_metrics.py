@@ -1,4 +1,4 @@
-"""The page for Prometheus, over HTTP as a scraper and as others ask for it; and the table of `triolight top`."""
+"""The page for Prometheus, over HTTP as a scraper and as others ask for it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from tests.cli.processes import Running, run
+from tests.cli.processes import SIGNALS, Running, run
 from triolight import PeerConnected, TriolightError
 from triolight.cli import cli, demo
 
@@ -64,14 +64,15 @@ async def test_the_demo_is_not_content_with_any_event() -> None:
         await demo._next(News(), PeerConnected)
 
 
-def test_interrupting_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "exits"), SIGNALS)
+def test_interrupting_the_demo(number: signal.Signals, exits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     async def greeting(*_: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         await trio.sleep_forever()
 
     monkeypatch.setattr(demo, "_demo_greeting", greeting)
     result = CliRunner().invoke(cli, ["demo"])
-    assert (result.exit_code, result.stderr) == (130, "")
+    assert (result.exit_code, result.stderr) == (exits, "")
     assert "pong of 65531 bytes" in result.stdout
 
 

@@ -78,6 +78,15 @@ def test_interrupting_listen_says_goodbye(number: signal.Signals, exits: int) ->
         assert summary["event"] == "summary"
 
 
+def test_a_reader_that_leaves_ends_listen_quietly() -> None:
+    with listening() as (listener, address):
+        assert listener.process.stdout is not None
+        listener.process.stdout.close()
+        assert run("ping", address)[0] == Exit.PROTOCOL  # it hangs up: it has nobody to tell
+        assert listener.process.wait() == 141
+        assert listener.errors == ""
+
+
 def test_exit_code_3_for_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, lines, errors = run("listen", "--port", str(taken.getsockname()[1]))

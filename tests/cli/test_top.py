@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.cli.processes import COMMAND
+from tests.cli.processes import COMMAND, SIGNALS, run, unread
 from tests.support import identity, join, make_manager, open_pair, port_of
 from triolight import open_peer_nursery
 from triolight.cli import top
@@ -46,9 +46,12 @@ async def test_top_pings_newcomers_at_once(autojump_clock: trio.testing.MockCloc
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize(
-    ("number", "exits"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
-)
+def test_a_reader_that_leaves_ends_top_quietly() -> None:
+    with unread() as pipe:
+        assert run("top", "--listen", "0", "--once", stdout=pipe) == (141, [], "")
+
+
+@pytest.mark.parametrize(("number", "exits"), SIGNALS, ids=str)
 async def test_top_lives_until_a_signal(number: signal.Signals, exits: int) -> None:
     with trio.fail_after(30):
         ours, theirs = pty.openpty()
