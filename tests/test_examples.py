@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cli.processes import PATIENCE, listening
 from tests.support import identity
-from tests.test_cli import PATIENCE, listening
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

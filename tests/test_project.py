@@ -41,19 +41,24 @@ DESIGN = (ROOT / "docs" / "design.md").read_text()
 
 def floors_of(page: str) -> list[str]:
     """The files of the first list on the page of the design, in its order, from the ground up: ``noise``,
-    ``messages/declare``. What is indented stands in the package above it, whose own ``__init__`` comes after it all; a
-    package without such lines is one floor."""
+    ``messages/declare``. What is indented stands in the package above it, whose own ``__init__`` comes after it all if
+    it is not listed itself; a package without such lines is one floor."""
     listed = page.partition("\n## Floors\n")[2].split("```")[1]
     found: list[str] = []
     package = ""
+
+    def leave() -> None:
+        if package and f"{package}/__init__" not in found:
+            found.append(f"{package}/__init__")
+
     for indent, name, slash in re.findall(r"^( *)(\w+)(/|\.py) +\S", listed, re.MULTILINE):
         if not indent:
-            found += [f"{package}/__init__"] * bool(package)
+            leave()
             package = name if slash == "/" else ""
             found += [name] * (not package)
         else:
             found.append(f"{package}/{name}")
-    found += [f"{package}/__init__"] * bool(package)
+    leave()
     return found
 
 
@@ -63,7 +68,7 @@ WITHOUT_TRIO = FLOORS[: FLOORS.index("descriptor")]
 MESSAGES_ARE_MADE_BY = ("structures", "compile", "declare", "registry")
 INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
-MAY_START_TASKS = ("nursery", "testing", "cli", "cli_top")
+MAY_START_TASKS = ("nursery", "testing", "cli")
 """The commands of `cli` are programs, and use what programs use; so do tests, and what they are written with."""
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -9,7 +9,7 @@ from types import FrameType
 import pytest
 
 from benchmarks.worst import inputs
-from triolight.cli_messages import tree
+from triolight.cli.tree import tree
 from triolight.connection import ProtocolFault, RefuseFeatures, check_init, decode_init
 from triolight.errors import DecodeError
 from triolight.features import Features

@@ -225,7 +225,7 @@ class PeerManager:
     def process_events(self) -> None:
         """Takes the handlers' pending events, writes what can be written, says last words and ends what has to end.
 
-        Then asks for gossip for those who have room for it (`RoutingMessageHandler.next_gossip`), as far as a turn goes.
+        Then asks for gossip for those who have room (`RoutingMessageHandler.next_gossip`), as far as a turn goes.
 
         From inside another call of the manager, as a handler may make it, it does nothing: whoever made that call is
         about to call it.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -13,10 +11,10 @@ import pytest
 import trio
 import trio.testing
 
+from tests.cli.processes import COMMAND
 from tests.support import identity, make_manager, port_of
-from tests.testing.support import Even, Queries, findings
+from tests.testing.support import Queries, findings
 from triolight import ConnectError, DisconnectCode, NodeAddress, open_peer_nursery
-from triolight.messages import BOLT
 from triolight.testing import ScriptFailed, Verdict, check_peer, scripted_peer
 from triolight.testing.questions import CHECKS, REKEY_PINGS, THOROUGH
 
@@ -89,7 +87,7 @@ async def test_what_is_not_the_node_is_accused_of_nothing(
                 [one async for one in check_peer(address, patience=patience)]
             assert error.value.reason.code is code
             done = await trio.run_process(
-                [*CHECK, "--patience", str(patience), str(address)],
+                [*COMMAND, "check", "--patience", str(patience), str(address)],
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
@@ -127,31 +125,3 @@ async def test_an_onion_is_not_asked_of_dns() -> None:
         await anext(check_peer(NodeAddress(identity(1), "foo.onion")))
     with pytest.raises(ConnectError, match="RESOLVE_FAILED"):
         await anext(check_peer(NodeAddress(identity(1), "fe80::1%" + "z" * 64)))
-
-
-CHECK = [sys.executable, "-m", "triolight.cli", "check"]
-
-
-async def test_the_command() -> None:
-    with trio.fail_after(60):
-        async with open_peer_nursery(make_manager(1, route=Queries())) as peers:
-            address = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
-            done = await trio.run_process([*CHECK, "--json", address], capture_stdout=True, capture_stderr=True)
-            lines = [json.loads(line) for line in done.stdout.splitlines()]
-            assert [line["rule"] for line in lines] == [one.rule for one in CHECKS]
-            assert {line["verdict"] for line in lines} == {"keeps", "may"}
-            assert b"keeps" in done.stderr
-        nobody = await trio.run_process([*CHECK, address], capture_stderr=True, check=False)
-        assert nobody.returncode == 3
-        assert b"cannot reach" in nobody.stderr
-
-
-async def test_the_command_says_when_a_rule_is_broken() -> None:
-    with trio.fail_after(60):
-        async with open_peer_nursery(make_manager(1, messages=BOLT | {Even})) as peers:
-            address = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
-            done = await trio.run_process(
-                [*CHECK, "--patience", "1", address], capture_stdout=True, capture_stderr=True, check=False
-            )
-            assert done.returncode == 5
-            assert b"breaks  BOLT 1  closes for an unknown even message: stays connected" in done.stdout

@@ -6,27 +6,25 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 from triolight.as_json import to_json
-from triolight.cli_messages import MESSAGES, tree
+from triolight.cli.exits import Exit
+from triolight.cli.group import command
+from triolight.cli.options import FILE_THAT_EXISTS, json_option
+from triolight.cli.tree import MESSAGES, tree
 from triolight.errors import DecodeError
 from triolight.messages import Message, Registry, UnknownMessage, opaque
 from triolight.tape.replay import Happening, Replay, TapeError, TapeMismatch
 from triolight.tape.tape import PRIVATE
 from triolight.text import printable
 
-DIFFERENT: Final = 1
-NO_TAPE: Final = 2
-"""Exit codes."""
-_FILE: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
 
-
-@click.command
-@click.argument("file", type=_FILE)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout. Times in seconds.")
+@command("replay", Exit.OK, Exit.FAILED, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
+@click.argument("file", type=FILE_THAT_EXISTS)
+@json_option
 @click.option("-v", "--verbose", is_flag=True, help="Each message with its fields.")
 @click.option(
     "--no-compare", is_flag=True, help="Go on where the manager now does something else than when the tape was made."
@@ -46,10 +44,10 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
         our_node_id = printable(header["our_node_id"])
     except (TapeError, OSError) as error:
         click.echo(str(error), err=True)
-        ctx.exit(NO_TAPE)
+        ctx.exit(Exit.USAGE)
     except (KeyError, TypeError, ValueError) as error:
         click.echo(f"{file}:1: {type(error).__name__}: {error}", err=True)
-        ctx.exit(NO_TAPE)
+        ctx.exit(Exit.USAGE)
     click.echo(f"{PRIVATE[header['kind']]}\nour node id: {our_node_id}", err=True)
     tape = Replay(file, messages=registry, compare=not no_compare)
     begin: float | None = None
@@ -63,10 +61,10 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
                 click.echo(_line(one, begin, registry, verbose))
     except TapeMismatch as error:
         click.echo(f"different: {error}", err=True)
-        ctx.exit(DIFFERENT)
+        ctx.exit(Exit.FAILED)
     except (TapeError, _UnreadableError) as error:
         click.echo(str(error), err=True)
-        ctx.exit(NO_TAPE)
+        ctx.exit(Exit.USAGE)
     same = "not compared" if no_compare else "all of it as on the tape"
     click.echo(f"{tape.calls} calls of the manager played back, {same}", err=True)
     sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Tests of the command, one for one with the files of `triolight.cli`."""

@@ -1,0 +1,73 @@
+"""`triolight replay` shows what a tape tells, and says when it would be otherwise now."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import click.testing
+import pytest
+
+from tests.cli.processes import COMMAND
+from tests.test_tape import record
+from triolight.cli import cli
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tape") / "tape"
+    record(path)
+    return path
+
+
+def test_the_command_shows_what_happened(tape: Path) -> None:
+    shown = click.testing.CliRunner().invoke(cli, ["replay", str(tape)])
+    assert shown.exit_code == 0
+    assert "all of it as on the tape" in shown.stderr
+    assert "Private: " in shown.stderr
+    lines = shown.stdout.splitlines()
+    assert any("#1 < ping, 6 bytes" in one for one in lines)
+    assert any("#1 > pong, 7 bytes" in one for one in lines)
+    assert any("< cannot be read: channel_announcement" in one for one in lines)
+    assert any("#1 < message37914, 3 bytes" in one.lower() for one in lines)
+    assert lines[-2].endswith("tape: the block was left") or lines[-1].endswith("tape: the block was left")
+    verbose = click.testing.CliRunner().invoke(cli, ["replay", "-v", str(tape)])
+    assert "  num_pong_bytes: 3" in verbose.stdout.splitlines()
+    objects = click.testing.CliRunner().invoke(cli, ["replay", "--json", str(tape)])
+    told = [json.loads(line) for line in objects.stdout.splitlines()]
+    assert [one["message"] for one in told if one.get("message", {}).get("message") == "pong"] == [
+        {"message": "pong", "type": 19, "ignored": "000000"}
+    ]
+    assert "channel_announcement" in next(one["problem"] for one in told if "problem" in one)
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(tape: Path) -> None:
+    replay = subprocess.Popen([*COMMAND, "replay", str(tape)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert replay.stdout is not None
+    assert replay.stderr is not None
+    with replay, replay.stderr as errors:
+        replay.stdout.close()
+        assert b"Broken pipe" not in errors.read()
+    assert replay.returncode == 141
+
+
+def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = click.testing.CliRunner().invoke
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"{}\n")
+    found = run(cli, ["replay", str(broken)])
+    assert (found.exit_code, found.stderr) == (2, f"{broken}:1: this is no tape of format 1\n")
+    assert run(cli, ["replay", str(tmp_path / "nowhere")]).exit_code == 2
+    for header in (b'"kind": {}', b'"kind": "messages", "messages": 5', b'"kind": "messages", "our_node_id": {}'):
+        broken.write_bytes(b'{"triolight_tape": 1, ' + header + b"}\n")
+        found = run(cli, ["replay", str(broken)])
+        assert found.exit_code == 2
+        assert found.stderr.startswith(f"{broken}:1: ")
+    monkeypatch.setattr("triolight.manager.ending.MAX_WARNING_TEXT", 10)
+    found = run(cli, ["replay", str(tape)])
+    assert found.exit_code == 1
+    assert "different: " in found.stderr
+    found = run(cli, ["replay", "--no-compare", str(tape)])
+    assert found.exit_code == 0
+    assert "not compared" in found.stderr

@@ -1,0 +1,126 @@
+"""Arguments and options that several commands have: declared here once, and what their words become. Opens nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from triolight import NodeAddress, Proxy, Tape
+from triolight.address import descriptor_of
+from triolight.text import printable
+
+_C = TypeVar("_C", bound=Callable[..., Any])
+
+FILE: Final = click.Path(dir_okay=False, path_type=Path)
+FILE_OR_DASH: Final = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
+FILE_THAT_EXISTS: Final = click.Path(exists=True, dir_okay=False, path_type=Path)
+PORT: Final = click.IntRange(0, 65535)
+
+
+def _as_address(ctx: click.Context, param: click.Parameter, value: str) -> NodeAddress:
+    try:
+        address = NodeAddress.parse(value)
+        descriptor_of(address.host, address.port)  # refuses an onion that is none
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+    try:
+        address.host.encode("idna")
+    except UnicodeError:
+        words = (
+            f"no name of DNS has a label that is empty or longer than 63 characters: {printable(address.host, 280)!r}"
+        )
+        raise click.BadParameter(words, ctx, param) from None
+    return address
+
+
+def _as_addresses(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[NodeAddress, ...]:
+    return tuple(_as_address(ctx, param, one) for one in value)
+
+
+def _as_proxy(ctx: click.Context, param: click.Parameter, value: str | None) -> Proxy | None:
+    try:
+        return None if value is None else Proxy.parse(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _as_seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    # `inf` is fine: no end. Every comparison with `nan` is false, so that no range keeps it out.
+    if math.isnan(value):
+        raise click.BadParameter("nan is no number of seconds", ctx, param)
+    return value
+
+
+node_argument = click.argument("address", callback=_as_address, metavar="NODE_ID@HOST:PORT")
+nodes_argument = click.argument("nodes", nargs=-1, callback=_as_addresses, metavar="[NODE_ID@HOST:PORT]...")
+host_option = click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen: 0.0.0.0 or :: for everywhere."
+)
+proxy_option = click.option(
+    "--proxy", callback=_as_proxy, metavar="socks5://HOST:PORT", help="Dial through this proxy, as Tor's."
+)
+secret_option = click.option(
+    "--secret-file",
+    type=FILE,
+    metavar="FILE",
+    help="Use the node secret in this file, not a throw-away one. Never a running node's: see triolight --help.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object a line on stdout. Times in seconds."
+)
+verbose_option = click.option(
+    "-v", "--verbose", count=True, help="The library's log on stderr; -vv names each message too."
+)
+
+
+def seconds_option(name: str, default: float, help: str, *, least: float = 0, open: bool = False) -> Callable[[_C], _C]:
+    """A deadline or an interval: `least` or more; if `open`, more."""
+    return click.option(
+        name,
+        type=click.FloatRange(min=least, min_open=open),
+        callback=_as_seconds,
+        metavar="SECONDS",
+        default=default,
+        show_default=True,
+        help=help,
+    )
+
+
+def tape_options(command: _C) -> _C:
+    """`--tape` and `--tape-with-secrets`: see `as_tape`."""
+    plain = click.option(
+        "--tape", type=FILE, metavar="FILE", help="Record to a new FILE all that is said, in the clear: see replay."
+    )
+    full = click.option(
+        "--tape-with-secrets",
+        "secret_tape",
+        type=FILE,
+        metavar="FILE",
+        help="Record the bytes of the wire, with the node secret and all keys for them.",
+    )
+    return plain(full(command))
+
+
+def as_tape(tape: Path | None, secret_tape: Path | None) -> Tape | None:
+    if tape is not None and secret_tape is not None:
+        raise click.UsageError("--tape and --tape-with-secrets are two tapes")
+    path = tape or secret_tape
+    if path is None:
+        return None
+    if path.exists():
+        raise click.BadParameter(f"{path}: there is such a file already", param_hint="--tape")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise click.BadParameter(f"{path}: cannot be made", param_hint="--tape")
+    return Tape(path, kind="messages" if tape is not None else "with_secrets")
+
+
+def need(module: str, extra: str) -> None:
+    """What an option wants of another package, before anything is begun."""
+    if importlib.util.find_spec(module) is None:
+        raise click.UsageError(f"this needs the extra {extra!r}: pip install 'triolight[{extra}]'")
