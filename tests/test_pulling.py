@@ -311,3 +311,16 @@ async def test_what_was_pulled_is_on_the_tape(
     answers = [json.loads(line) for line in tape.path.read_text().splitlines()]
     asked = [one for one in answers if one.get("answer") == "route_handler.next_gossip"]
     assert sum(len(one["is"]) for one in asked) == 301
+
+
+def test_the_guides_handler_tells_everything_once() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "doors.md").read_text()
+    assert "A handler answers at once, a subscriber may be slow." in page
+    scope: dict[str, Any] = {}
+    exec(compile(page.split("```python\n")[1].split("```")[0], "docs/doors.md", "exec"), scope)
+    route = scope["Backfill"]([note(number, 900) for number in range(500)])
+    near, far = nodes(route)
+    wire = Wire(near, far).connect()
+    route.start(identity(2))
+    wire.run()
+    assert numbers(far.messages) == list(range(500))

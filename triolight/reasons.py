@@ -8,11 +8,249 @@ decided here. Text that is not ours is made printable here. Times are seconds.
 from __future__ import annotations
 
 import socket
-from typing import Final
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Final, Literal, NamedTuple
 
 from triolight.errors import DisconnectCode, DisconnectReason, Side, TriolightError
 from triolight.messages import Init
 from triolight.text import printable, system_words
+
+
+class Kind(Enum):
+    """What an end is to whoever wanted the connection. The command's exit code follows from it."""
+
+    UNREACHED = auto()
+    """Nobody was reached, or the way to them broke."""
+    UNPROVEN = auto()
+    """Somebody was reached, who is not the node that was dialled."""
+    SILENT = auto()
+    """Nothing came for too long, or was taken."""
+    ENDED = auto()
+    """One side did not want it, or broke a rule."""
+
+
+class About(NamedTuple):
+    """What there is to know of a code. The page of reasons is made from this."""
+
+    phase: Literal["dial", "handshake", "Init", "peer", "no end"]
+    """How far the connection had come at the most: ``peer`` is after both Inits."""
+    kind: Kind
+    when: str
+    hears: str
+    """What the other side gets before the end."""
+    do: str
+    """What to do about it."""
+
+
+ABOUT: Final[Mapping[DisconnectCode, About]] = {
+    DisconnectCode.RESOLVE_FAILED: About(
+        "dial", Kind.UNREACHED, "the host name has no address", "nothing", "check the name"
+    ),
+    DisconnectCode.PROXY_FAILED: About(
+        "dial", Kind.UNREACHED, "the proxy refused, or is not there", "nothing", "check the proxy"
+    ),
+    DisconnectCode.TCP_FAILED: About(
+        "dial", Kind.UNREACHED, "refused, unreachable, or no answer in time", "nothing", "try again later"
+    ),
+    DisconnectCode.BANNED: About(
+        "dial",
+        Kind.ENDED,
+        "the policy bans the node, or the address",
+        "nothing before Init, a warning after it",
+        "`policy.unban`",
+    ),
+    DisconnectCode.ADDRESS_REFUSED: About(
+        "dial",
+        Kind.UNREACHED,
+        "a private address that somebody announced, or a name that leads to one, or an onion name without a proxy",
+        "nothing",
+        "`Policy(dial_private=True)`, a proxy",
+    ),
+    DisconnectCode.TOO_MANY_STRANGERS: About(
+        "dial",
+        Kind.ENDED,
+        "the policy's limits on connections that are being made, in total or from one source",
+        "nothing",
+        "raise the limit, if it is not an attack",
+    ),
+    DisconnectCode.ACT_ONE_FAILED: About(
+        "handshake",
+        Kind.UNPROVEN,
+        "the initiator's first act is wrong: most often it wanted another node id",
+        "nothing (BOLT 8)",
+        "nothing",
+    ),
+    DisconnectCode.ACT_TWO_FAILED: About(
+        "handshake",
+        Kind.UNPROVEN,
+        "the responder's act is wrong: it is not the node that was dialled",
+        "nothing",
+        "check the node id",
+    ),
+    DisconnectCode.ACT_THREE_FAILED: About(
+        "handshake", Kind.UNPROVEN, "the initiator could not prove its node id", "nothing", "nothing"
+    ),
+    DisconnectCode.HANDSHAKE_TIMEOUT: About(
+        "handshake", Kind.SILENT, "the acts were not done within `handshake_deadline`", "nothing", "try again later"
+    ),
+    DisconnectCode.CLOSED_IN_HANDSHAKE: About(
+        "handshake",
+        Kind.UNPROVEN,
+        "it hung up before the acts were done: another node id, or no Lightning node",
+        "nothing",
+        "check the node id",
+    ),
+    DisconnectCode.CLOSED_BEFORE_INIT: About(
+        "Init",
+        Kind.ENDED,
+        "it hung up after the acts, before its Init: it is full, bans us, or has another connection with us",
+        "nothing",
+        "wait, try again",
+    ),
+    DisconnectCode.INIT_TIMEOUT: About(
+        "Init", Kind.SILENT, "no Init within `init_deadline`", "nothing (BOLT 1)", "try again later"
+    ),
+    DisconnectCode.NOT_INIT_FIRST: About(
+        "Init", Kind.ENDED, "its first message was not Init", "nothing (BOLT 1)", "nothing"
+    ),
+    DisconnectCode.INIT_MALFORMED: About(
+        "Init", Kind.ENDED, "its Init cannot be decoded", "a warning", "tell its authors"
+    ),
+    DisconnectCode.INIT_REFUSED: About(
+        "Init",
+        Kind.ENDED,
+        "features or networks do not fit",
+        "a warning that names the bit or the network",
+        "offer what it requires, or leave it",
+    ),
+    DisconnectCode.HANDLER_REFUSED: About(
+        "Init",
+        Kind.ENDED,
+        "one of our handlers refused it in `peer_connected`",
+        "the handler's words",
+        "as the handler says",
+    ),
+    DisconnectCode.TOO_MANY_PEERS: About(
+        "Init", Kind.ENDED, "the policy takes no more peers, or no more inbound ones", "a warning", "raise the limit"
+    ),
+    DisconnectCode.DUPLICATE: About(
+        "Init",
+        Kind.ENDED,
+        "another connection with the same node was kept",
+        "a warning; nothing under the rule `oldest`, which ends the newcomer before its Init, as LDK does",
+        "use that one",
+    ),
+    DisconnectCode.SECOND_INIT: About("peer", Kind.ENDED, "a second Init", "a warning", "tell its authors"),
+    DisconnectCode.BAD_PACKET: About(
+        "peer",
+        Kind.ENDED,
+        "a packet's tag does not fit, or it holds no message type",
+        "a warning",
+        "if it happens again: something on the way changes bytes",
+    ),
+    DisconnectCode.MALFORMED_MESSAGE: About(
+        "peer",
+        Kind.ENDED,
+        "a message cannot be decoded (gossip is softer: a warning, and the connection lives)",
+        "a warning that names message, field and byte",
+        "tell its authors",
+    ),
+    DisconnectCode.UNKNOWN_EVEN_MESSAGE: About(
+        "peer",
+        Kind.ENDED,
+        "an even message type that the registry does not know",
+        "a warning with the type",
+        "add it to `messages=` if you know it",
+    ),
+    DisconnectCode.BATCH_BROKEN: About(
+        "peer",
+        Kind.ENDED,
+        (
+            "`start_batch` announced more than 20 messages, or was not followed by the `commitment_signed` that "
+            "it announced"
+        ),
+        "a warning",
+        "tell its authors",
+    ),
+    DisconnectCode.PEER_ERROR: About(
+        "peer",
+        Kind.ENDED,
+        "it sent an error for all channels; the words are its own",
+        "nothing: it has the last word",
+        "read the words",
+    ),
+    DisconnectCode.PEER_CLOSED: About(
+        "peer",
+        Kind.ENDED,
+        "it closed the connection; if it said why first, that is in `message`",
+        "nothing",
+        "reconnect, not at once",
+    ),
+    DisconnectCode.CONNECTION_LOST: About(
+        "peer", Kind.UNREACHED, "reset, unreachable, or a stream that broke", "nothing", "reconnect"
+    ),
+    DisconnectCode.PING_TIMEOUT: About(
+        "peer",
+        Kind.SILENT,
+        "nothing at all for `ping_interval` after a ping, or no pong for `pong_deadline`",
+        "a warning",
+        "reconnect",
+    ),
+    DisconnectCode.WRITE_STALLED: About(
+        "peer",
+        Kind.SILENT,
+        "it took no byte for `pong_deadline` while we had bytes for it",
+        "a warning, if it takes it",
+        "reconnect",
+    ),
+    DisconnectCode.SUBSCRIBER_STALLED: About(
+        "peer",
+        Kind.ENDED,
+        "our own subscriber read nothing for `stall_deadline` from a full buffer",
+        "a warning",
+        "read faster; never await `ping` in the loop that reads",
+    ),
+    DisconnectCode.QUEUE_FULL: About(
+        "peer",
+        Kind.ENDED,
+        "a handler's messages for it outgrew `HANDLER_LIMIT_BYTES`",
+        "a warning",
+        "reconnect; look at why it does not read",
+    ),
+    DisconnectCode.MESSAGE_TOO_LONG: About(
+        "peer", Kind.ENDED, "a handler of ours made a message above 65535 bytes", "a warning", "mend the handler"
+    ),
+    DisconnectCode.HANDLER_DISCONNECT: About(
+        "peer", Kind.ENDED, "a handler asked for the end", "the handler's words", "as the handler says"
+    ),
+    DisconnectCode.REQUESTED: About(
+        "peer",
+        Kind.ENDED,
+        "`Peer.disconnect`, `disconnect_by_node_id`, or a dial that was cancelled",
+        "a warning with the words given",
+        "nothing",
+    ),
+    DisconnectCode.SHUTDOWN: About("peer", Kind.ENDED, "we leave `open_peer_nursery`", "a warning", "nothing"),
+    DisconnectCode.HANDLER_CRASHED: About(
+        "peer",
+        Kind.ENDED,
+        "a handler raised an exception; every connection ends, and the exception leaves the block",
+        "a warning without details",
+        "mend the handler",
+    ),
+    DisconnectCode.NOT_CONNECTED: About(
+        "no end", Kind.ENDED, "not an end: `send_message` for a node that is not connected", "", "connect first"
+    ),
+    DisconnectCode.UNKNOWN_DESCRIPTOR: About(
+        "no end",
+        Kind.ENDED,
+        "not an end: the PeerManager does not know the descriptor (any more)",
+        "",
+        "close the socket",
+    ),
+}
+"""Every code, each once."""
 
 
 class ConnectError(TriolightError):

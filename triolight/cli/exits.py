@@ -1,7 +1,7 @@
 """Every exit code of the command: its number, its words, and what the end of a connection becomes. Ends nothing itself.
 
 Outside programs know the numbers: one may come, none may change. Each command's help lists those that it can give, in
-the words of `MEANINGS`; `ENDS` has every code of the library, each once, and no "else".
+the words of `MEANINGS`. What an end becomes follows from its kind in the table of reasons, which has every code.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 import click
 
-from triolight import DisconnectCode, DisconnectReason, NodeAddress
+from triolight import DisconnectReason, NodeAddress
+from triolight.reasons import ABOUT, Kind
 
 
 class Exit(IntEnum):
@@ -64,62 +65,18 @@ MEANINGS: Final[Mapping[Exit, Meaning]] = {
     Exit.TERMINATED: Meaning("SIGTERM; the peers were told goodbye"),
 }
 
-ENDS: Final[Mapping[Exit, tuple[DisconnectCode, ...]]] = {
-    Exit.CONNECT: (
-        DisconnectCode.RESOLVE_FAILED,
-        DisconnectCode.PROXY_FAILED,
-        DisconnectCode.TCP_FAILED,
-        DisconnectCode.ADDRESS_REFUSED,
-        DisconnectCode.CONNECTION_LOST,
-    ),
-    Exit.HANDSHAKE: (
-        DisconnectCode.ACT_ONE_FAILED,
-        DisconnectCode.ACT_TWO_FAILED,
-        DisconnectCode.ACT_THREE_FAILED,
-        DisconnectCode.CLOSED_IN_HANDSHAKE,
-    ),
-    Exit.TIMEOUT: (
-        DisconnectCode.HANDSHAKE_TIMEOUT,
-        DisconnectCode.INIT_TIMEOUT,
-        DisconnectCode.PING_TIMEOUT,
-        DisconnectCode.WRITE_STALLED,
-    ),
-    Exit.PROTOCOL: (
-        DisconnectCode.BANNED,
-        DisconnectCode.TOO_MANY_STRANGERS,
-        DisconnectCode.CLOSED_BEFORE_INIT,
-        DisconnectCode.NOT_INIT_FIRST,
-        DisconnectCode.INIT_MALFORMED,
-        DisconnectCode.INIT_REFUSED,
-        DisconnectCode.HANDLER_REFUSED,
-        DisconnectCode.TOO_MANY_PEERS,
-        DisconnectCode.DUPLICATE,
-        DisconnectCode.SECOND_INIT,
-        DisconnectCode.BAD_PACKET,
-        DisconnectCode.MALFORMED_MESSAGE,
-        DisconnectCode.UNKNOWN_EVEN_MESSAGE,
-        DisconnectCode.BATCH_BROKEN,
-        DisconnectCode.PEER_ERROR,
-        DisconnectCode.PEER_CLOSED,
-        DisconnectCode.SUBSCRIBER_STALLED,
-        DisconnectCode.QUEUE_FULL,
-        DisconnectCode.MESSAGE_TOO_LONG,
-        DisconnectCode.HANDLER_DISCONNECT,
-        DisconnectCode.REQUESTED,
-        DisconnectCode.SHUTDOWN,
-        DisconnectCode.HANDLER_CRASHED,
-        DisconnectCode.NOT_CONNECTED,
-        DisconnectCode.UNKNOWN_DESCRIPTOR,
-    ),
+ENDS: Final[Mapping[Kind, Exit]] = {
+    Kind.UNREACHED: Exit.CONNECT,
+    Kind.UNPROVEN: Exit.HANDSHAKE,
+    Kind.SILENT: Exit.TIMEOUT,
+    Kind.ENDED: Exit.PROTOCOL,
 }
-"""How a connection ended, for the process that had it. A test knows that every code stands here."""
-
-_EXIT_OF: Final = {code: given for given, codes in ENDS.items() for code in codes}
+"""How a connection ended, for the process that had it."""
 
 
 def exit_of(reason: DisconnectReason) -> Exit:
     """What the process says about a connection's end."""
-    return _EXIT_OF[reason.code]
+    return ENDS[ABOUT[reason.code].kind]
 
 
 def listed(command: str, gives: tuple[Exit, ...]) -> str:
