@@ -102,7 +102,7 @@ class Connection:
         """Filled by who looks at the types."""
         self.sent: Tally = {}
 
-    # -- in ------------------------------------------------------------------------------------------------------------
+    # In.
 
     @property
     def established(self) -> bool:
@@ -167,7 +167,7 @@ class Connection:
         self.messages_received += 1
         return data
 
-    # -- out -----------------------------------------------------------------------------------------------------------
+    # Out.
 
     @property
     def owed_bytes(self) -> int:
@@ -252,7 +252,7 @@ class Connection:
         self.bytes_sent += count
         self._unsent = self._unsent[count:] if count < len(self._unsent) else b""
 
-    # -- ping ----------------------------------------------------------------------------------------------------------
+    # Ping.
 
     def pong_received(self, length: int) -> OutstandingPing | None:
         """The ping that a pong of this length answers: the oldest outstanding one of that length, or None."""
@@ -271,8 +271,7 @@ class Connection:
         return False
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Init
+# Init.
 
 
 def decode_init(data: bytes) -> Init:

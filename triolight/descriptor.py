@@ -84,7 +84,7 @@ class StreamDescriptor(SocketDescriptor):
     def __repr__(self) -> str:
         return f"<StreamDescriptor on {type(self.stream).__name__}>"
 
-    # -- what the PeerManager calls ------------------------------------------------------------------------------------
+    # What the PeerManager calls.
 
     def send_data(self, data: bytes, resume_read: bool) -> int:
         """Takes `data`, or nothing while there is no room for all of it: a part of a large packet would cost a copy of
@@ -152,7 +152,7 @@ class StreamDescriptor(SocketDescriptor):
         if self._given:
             self._may_read.set()
 
-    # -- what the peer's tasks run -------------------------------------------------------------------------------------
+    # What the peer's tasks run.
 
     async def receive(self, max_bytes: int) -> bytes:
         """The next bytes, once the ones before are consumed. Empty: the other side has ended its stream.

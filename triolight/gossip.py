@@ -38,8 +38,7 @@ _SIGNATURE_LENGTH: Final = 64
 _CRC32C_POLYNOMIAL: Final = 0x82F63B78
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Signatures
+# Signatures.
 
 
 def signed_bytes(announcement: Announcement) -> bytes:
@@ -96,8 +95,7 @@ def sign_announcement(announcement: Announcement, *keys: SecretKey) -> Announcem
     return announcement.replace(**dict(zip(names, signatures, strict=True)))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Lists inside queries
+# Lists inside queries.
 
 
 def encode_short_ids(short_channel_ids: Iterable[int]) -> bytes:
@@ -181,8 +179,7 @@ def _check_encoding(encoding: int, field: str) -> None:
         raise DecodeError(f"no known encoding: {encoding}", field=field, offset=0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Checksums
+# Checksums.
 
 
 def _crc32c_table() -> tuple[int, ...]:
@@ -212,8 +209,7 @@ def channel_update_checksum(update: ChannelUpdate) -> int:
     return crc32c(body[:40] + body[44:])
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# For people
+# For people.
 
 
 def display_alias(alias: bytes) -> str:

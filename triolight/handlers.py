@@ -72,8 +72,7 @@ from triolight.messages import (
     Warning,
 )
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Actions: what a handler returns
+# Actions: what a handler returns.
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +141,7 @@ HandlerResult: TypeAlias = ErrorAction | None
 """None: the message was taken."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Events: what a handler pushes
+# Events: what a handler pushes.
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -251,8 +249,7 @@ class GossipWaits:
 MessageSendEvent: TypeAlias = SendMessages | UpdateHtlcs | HandleError | GossipWaits
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Handlers
+# Handlers.
 
 
 class BaseMessageHandler:

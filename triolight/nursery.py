@@ -24,7 +24,7 @@ from triolight.descriptor import DRAIN_SECONDS, remote_address
 from triolight.errors import PeerClosed
 from triolight.keys import is_point
 from triolight.logger import Area
-from triolight.messages import Message, NodeAnnouncement, UnknownMessage
+from triolight.messages import AnyMessage, Message, NodeAnnouncement, UnknownMessage
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
@@ -42,7 +42,7 @@ from triolight.shell.events import (
     PumpEvent,
     TimerDue,
 )
-from triolight.shell.inboxes import BUFFER_BYTES, AnyMessage, Inbox, Inboxes, Shelf
+from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
 from triolight.shell.keep import Keep, Keeps, KeptPeer, addresses_to_keep
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream

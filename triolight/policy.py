@@ -153,7 +153,7 @@ class Policy:
         for one in banned:
             self.ban(one)
 
-    # -- what can be overridden ----------------------------------------------------------------------------------------
+    # What can be overridden.
 
     def source_of(self, address: Address | None) -> str | None:
         """What an inbound connection is counted under; None: only in the total."""
@@ -204,7 +204,7 @@ class Policy:
             return reasons.private_address()
         return None
 
-    # -- bans ----------------------------------------------------------------------------------------------------------
+    # Bans.
 
     def ban(self, what: bytes | str) -> None:
         """Bans a node id (33 bytes), an IP address, or a network (``"192.0.2.0/24"``), from the next connection on.
@@ -243,7 +243,7 @@ class Policy:
             if version == ip.version
         )
 
-    # -- counting ------------------------------------------------------------------------------------------------------
+    # Counting.
 
     def count(self, question: str, reason: DisconnectReason | None) -> DisconnectReason | None:
         """Counts an answer, and gives it back. Called by who asks, so that a replaced policy's answers count too."""

@@ -111,7 +111,7 @@ class WebSocketStream(trio.abc.Stream):
         """The transport's socket. AttributeError if it has none."""
         return getattr(self.transport, "socket")  # noqa: B009 - a Stream has none by its type
 
-    # -- sending -------------------------------------------------------------------------------------------------------
+    # Sending.
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends bytes as binary messages of at most MAX_MESSAGE.
@@ -166,7 +166,7 @@ class WebSocketStream(trio.abc.Stream):
         with trio.CancelScope(shield=True, deadline=trio.current_time() + ANSWER_SECONDS):
             await self._write(data)
 
-    # -- receiving -----------------------------------------------------------------------------------------------------
+    # Receiving.
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes. Empty: the other side has closed the WebSocket, or ended its stream without a word.
@@ -277,7 +277,7 @@ class WebSocketStream(trio.abc.Stream):
         finally:
             self._writing.release()
 
-    # -- the server's handshake ----------------------------------------------------------------------------------------
+    # The server's handshake.
 
     async def _ready(self) -> Connection:
         """The connection, once its handshake is done, by this task or another one. Cancellation loses nothing."""
@@ -312,7 +312,7 @@ class WebSocketStream(trio.abc.Stream):
         self._connection, self._events = connection, connection.events()
         return connection
 
-    # -- closing -------------------------------------------------------------------------------------------------------
+    # Closing.
 
     async def aclose(self) -> None:
         """Sends a close frame if the transport takes it within CLOSE_SECONDS, then closes the transport.
@@ -434,9 +434,6 @@ class WebSocketWay(Way):
         stream = await self.over.open(node_id, host, port)
         name = host.partition("%")[0]  # a zone means nothing elsewhere
         return await connect_websocket(stream, place(name, port), random=self.random)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 
 
 class _OneAtATime:

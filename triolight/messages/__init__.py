@@ -103,6 +103,7 @@ from triolight.messages.outside import OutsideType as OutsideType
 from triolight.messages.outside import describe_type as describe_type
 from triolight.messages.registry import Registry as Registry
 from triolight.messages.registry import opaque as opaque
+from triolight.messages.structures import AnyMessage as AnyMessage
 from triolight.messages.structures import Field as Field
 from triolight.messages.structures import Message as Message
 from triolight.messages.structures import Structure as Structure

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeAlias, TypeVar, cast, dataclass_transform
 
 from triolight import wire
 from triolight.errors import DecodeError
@@ -221,6 +221,10 @@ class UnknownMessage:
 
     def __repr__(self) -> str:
         return f"UnknownMessage(type={self._type}, payload={_show(self._payload)})"
+
+
+AnyMessage: TypeAlias = Message | UnknownMessage
+"""What comes and goes."""
 
 
 def pieces_of(value: Structure) -> int:

@@ -15,11 +15,11 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import trio
 
-from triolight.messages import Message, UnknownMessage
+from triolight.messages import AnyMessage, Message, UnknownMessage
 from triolight.shell.admission import Place
 
 MIN_SHARE: Final = 4 * 1024
@@ -33,7 +33,6 @@ SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
 INBOX_MESSAGES: Final = 16
 """Messages between the pump and a peer's deliverer. The first one stops the reading, so there is never a second."""
 
-AnyMessage: TypeAlias = Message | UnknownMessage
 T = TypeVar("T")
 
 

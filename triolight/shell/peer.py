@@ -14,11 +14,11 @@ from triolight.address import Address
 from triolight.connection import LARGEST_PONG
 from triolight.errors import DisconnectCode, DisconnectReason, PeerClosed
 from triolight.features import Features
-from triolight.messages import Init, Message, Ping, UnknownMessage
+from triolight.messages import AnyMessage, Init, Message, Ping, UnknownMessage
 from triolight.peer_manager import PeerManager, SocketDescriptor
 from triolight.reasons import ConnectError
 from triolight.shell.events import Disconnect, EventsIn, Send, SendPing
-from triolight.shell.inboxes import BUFFER_BYTES, AnyMessage, Inbox, Inboxes, Shelf
+from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
 from triolight.shell.link import Link, Session
 from triolight.shell.pings import PingAnswer
 from triolight.shell.statistics import PeerStatistics, peer_statistics

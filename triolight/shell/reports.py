@@ -11,10 +11,10 @@ from typing import Final
 from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectCode, DisconnectReason
 from triolight.logger import Level
-from triolight.messages import Init
+from triolight.messages import AnyMessage, Init
 from triolight.peer_manager import PARKED_SECONDS, PeerDetails, PeerObserver, SocketDescriptor
 from triolight.shell.admission import Place
-from triolight.shell.inboxes import AnyMessage, Mailbox
+from triolight.shell.inboxes import Mailbox
 from triolight.shell.link import Link, Session, link_of
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.parts import Parts

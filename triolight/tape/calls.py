@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeAlias
 
 from triolight.address import Address
+from triolight.as_json import Json
 from triolight.errors import DisconnectReason
 from triolight.messages import Message, UnknownMessage
 from triolight.peer_manager import PeerManager, SocketDescriptor
 from triolight.tape.values import (
-    Json,
     address_from_json,
     address_to_json,
     as_unknown,

@@ -16,6 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
 
+from triolight.as_json import Json
 from triolight.errors import DecodeError, DisconnectReason, PeerHandleError, QueueFull, TriolightError
 from triolight.keys import SecretKey
 from triolight.logger import NullLogger
@@ -28,7 +29,6 @@ from triolight.tape.tape import FORMAT, PRIVATE
 from triolight.tape.values import (
     EVENTS,
     HandlerRaised,
-    Json,
     address_from_json,
     error_from_json,
     form_of,

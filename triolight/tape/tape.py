@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
+from triolight.as_json import Json
 from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectReason
 from triolight.handlers import BaseMessageHandler, MessageHandler
@@ -26,7 +27,7 @@ from triolight.manager.seams import Driven, PeerDetails, PeerObserver, Seams, Se
 from triolight.messages import Init, Message, UnknownMessage
 from triolight.noise import Handshake
 from triolight.tape.calls import CALLS, Call, Fields
-from triolight.tape.values import Json, error_to_json, form_of, reason_to_json
+from triolight.tape.values import error_to_json, form_of, reason_to_json
 from triolight.tape.watched import WatchedHandshake, describe_handlers, stand_ins
 from triolight.text import printable
 

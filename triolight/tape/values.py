@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 from triolight.address import Address, descriptor_of, read_addresses, write_address
+from triolight.as_json import Json
 from triolight.errors import DisconnectCode, DisconnectReason, Side
 from triolight.features import Features
 from triolight.handlers import (
@@ -30,8 +31,6 @@ from triolight.handlers import (
 from triolight.messages import Error, Message, UnknownMessage, Warning
 from triolight.noise import Fault, HandshakeFailed, PacketFailed
 from triolight.text import printable
-
-Json: TypeAlias = Any
 
 EVENTS: Final = "get_and_clear_pending_msg_events"
 """The method of a handler whose answer is its events."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
+from triolight.as_json import Json
 from triolight.handlers import (
     BaseMessageHandler,
     ChannelMessageHandler,
@@ -20,7 +21,7 @@ from triolight.handlers import (
 )
 from triolight.noise import ACT_ONE_LENGTH, MAX_LENGTH, OVERHEAD, Handshake, Opener, Sealer
 from triolight.tape.calls import zeros
-from triolight.tape.values import EVENTS, Json
+from triolight.tape.values import EVENTS
 
 PLACES: Final[Mapping[str, type[BaseMessageHandler]]] = {
     "route_handler": RoutingMessageHandler,

@@ -19,7 +19,7 @@ import trio
 
 from triolight.errors import DecodeError
 from triolight.keys import SecretKey
-from triolight.messages import BOLT, Error, Init, Message, Registry, UnknownMessage, Warning
+from triolight.messages import BOLT, AnyMessage, Error, Init, Message, Registry, UnknownMessage, Warning
 from triolight.noise import HEADER_LENGTH, Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
 from triolight.nursery import PeerNursery
 from triolight.reasons import ConnectError
@@ -32,7 +32,6 @@ HISTORY: Final = 20
 """Steps of the script that a failure shows."""
 
 M = TypeVar("M", bound=Message | UnknownMessage)
-AnyMessage = Message | UnknownMessage
 Corruption = Literal["length", "length tag", "body", "body tag"]
 """Which part of a packet has a bit flipped."""
 
