@@ -107,6 +107,19 @@ def imports(tree: ast.Module) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize("floor", ["shell/peer", "shell/inboxes", "shell/news", "shell/keep", "nursery"])
+def test_ctrl_c_does_not_land_in_what_programs_await(floor: str) -> None:
+    """Raised in the middle of a wait, it breaks the whole run: Trio raises it at the main task's next checkpoint."""
+    public = {"Peer", "Inbox", "PeerEvents", "KeptPeer", "PeerNursery"}
+    for owner in ast.parse((PACKAGE / f"{floor}.py").read_text()).body:
+        if not isinstance(owner, ast.ClassDef) or owner.name not in public:
+            continue
+        for method in owner.body:
+            if isinstance(method, ast.AsyncFunctionDef):
+                decorators = map(ast.unparse, method.decorator_list)
+                assert "trio.lowlevel.enable_ki_protection" in decorators, f"{floor}: {owner.name}.{method.name}"
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
     tree = ast.parse(path.read_text())

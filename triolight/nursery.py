@@ -10,7 +10,7 @@ Services run shielded: the body is cancelled before them, so that goodbyes still
 from __future__ import annotations
 
 import random
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict
 from functools import partial
 from types import TracebackType
@@ -29,7 +29,7 @@ from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
 from triolight.reasons import ConnectError
-from triolight.shell.admission import Admission
+from triolight.shell.admission import NO_ROOM_SECONDS, Admission
 from triolight.shell.dials import Asked, DialHooks, Dialling, Dials
 from triolight.shell.events import (
     EVENTS_CAPACITY,
@@ -120,6 +120,11 @@ class Block:
         self.body_scope = trio.CancelScope()
         """The nursery's that the body runs in."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anywhere to start tasks."""
+        return self._doors is not None
+
     def check_open(self) -> None:
         """PeerClosed if it is being left."""
         if self.leaving.is_set():
@@ -133,7 +138,7 @@ class Block:
             raise RuntimeError("open_peer_nursery has not been entered")
         return nursery
 
-    def start_stream(self, link: Link) -> None:
+    def _start_stream(self, link: Link) -> None:
         self._opened(self._streams).start_soon(self._run_stream, link, name="peer")
 
     def start_keep(self, keep: Keep) -> None:
@@ -149,7 +154,7 @@ class Block:
         self, stream: trio.abc.Stream, node_id: bytes, address: Address, deadlines: Deadlines, until: float
     ) -> Link:
         link = Link(stream, node_id, address, None, deadlines, until)
-        self.start_stream(link)
+        self._start_stream(link)
         return link
 
     def _start_deliverer(self, session: Session) -> None:
@@ -159,7 +164,7 @@ class Block:
     # The order of a block's life.
 
     @trio.lowlevel.enable_ki_protection
-    async def serve(self, task_status: trio.TaskStatus[None]) -> None:
+    async def serve(self) -> None:
         """Everything that runs beside the body. Shielded: it ends when the body has ended, and in its own order."""
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as core:
@@ -170,7 +175,6 @@ class Block:
                         self._streams = streams
                         async with trio.open_nursery() as doors:
                             self._doors = doors
-                            task_status.started()
                             await self.leaving.wait()
                             doors.cancel_scope.cancel(reason="leaving")
                         # Nothing comes in or goes out any more; those who are there hear that we leave.
@@ -291,21 +295,38 @@ class Block:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_listeners(self, listeners: list[trio.abc.Listener[Any]]) -> None:
-        @trio.lowlevel.enable_ki_protection
-        async def accepted(stream: trio.abc.Stream) -> None:
-            try:
-                link = await self._accept(stream)
-            except BaseException as error:
-                await trio.aclose_forcefully(stream)
-                await self._report(error)
-            else:
-                if link is not None:
-                    await self._run_stream(link)
-
+        """In place of `trio.serve_listeners`: in the tasks of that one a Ctrl-C may land between a connection, or a
+        listener, and whoever closes it; and it logs past our logger."""
         try:
-            await trio.serve_listeners(accepted, listeners, handler_nursery=self._streams)
+            async with trio.open_nursery() as nursery:
+                for listener in listeners:
+                    nursery.start_soon(self._run_listener, listener, name="listener")
         except BaseException as error:
             await self._report(error)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_listener(self, listener: trio.abc.Listener[Any]) -> None:
+        async with listener:
+            while True:
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    if not self.parts.admission.no_room(error, trio.current_time()):
+                        raise
+                    await trio.sleep(NO_ROOM_SECONDS)
+                else:
+                    self._opened(self._streams).start_soon(self._run_accepted, stream, name="peer")
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_accepted(self, stream: trio.abc.Stream) -> None:
+        try:
+            link = await self._accept(stream)
+        except BaseException as error:
+            await trio.aclose_forcefully(stream)
+            await self._report(error)
+        else:
+            if link is not None:
+                await self._run_stream(link)
 
     async def _accept(self, stream: trio.abc.Stream) -> Link | None:
         """None: it is not let in, or gone already, and closed."""
@@ -317,9 +338,9 @@ class Block:
         if self.parts.admission.stranger(address) is not None:
             await trio.aclose_forcefully(stream)
             return None
-        return self.inbound_link(stream, address)
+        return self._inbound_link(stream, address)
 
-    def inbound_link(self, stream: trio.abc.Stream, address: Address | None) -> Link:
+    def _inbound_link(self, stream: trio.abc.Stream, address: Address | None) -> Link:
         """A stream whose other side is the initiator, counted among the strangers from now on."""
         place = self.parts.admission.place(address)
         until = trio.current_time() + self.deadlines.handshake
@@ -350,25 +371,32 @@ class Block:
         finally:
             self.keeps.forget(keep)
 
-    async def adopt(self, stream: trio.abc.Stream, their_node_id: bytes | None, address: Address | None) -> Peer:
-        """As `PeerNursery.attach`, with a stream that is closed if nothing comes of it."""
-        our_node_id = self.parts.manager.our_node_id
-        if self.leaving.is_set():
+    async def adopt(
+        self,
+        stream: trio.abc.Stream,
+        their_node_id: bytes | None,
+        remote_address: Address | tuple[str, int] | None,
+    ) -> Peer:
+        """As `PeerNursery.attach`."""
+        try:
+            address = descriptor_of(*remote_address) if isinstance(remote_address, tuple) else remote_address
+            if self.leaving.is_set():
+                raise ConnectError(reasons.shutdown())
+            if their_node_id is None:
+                refusal = self.parts.admission.stranger(address)
+                if refusal is not None:
+                    raise ConnectError(refusal)
+                link = self._inbound_link(stream, address)
+            elif not is_point(their_node_id) or their_node_id == self.parts.manager.our_node_id:
+                raise ValueError("their_node_id is our own, or no point of secp256k1")
+            else:
+                until = trio.current_time() + self.deadlines.handshake
+                link = Link(stream, their_node_id, address, None, self.deadlines, until)
+            self._start_stream(link)
+        except BaseException:
+            # Whatever it is, a malformed address and what a policy raises too: nobody else closes the stream.
             await trio.aclose_forcefully(stream)
-            raise ConnectError(reasons.shutdown())
-        if their_node_id is not None and (not is_point(their_node_id) or their_node_id == our_node_id):
-            await trio.aclose_forcefully(stream)
-            raise ValueError("their_node_id is our own, or no point of secp256k1")
-        if their_node_id is None:
-            refusal = self.parts.admission.stranger(address)
-            if refusal is not None:
-                await trio.aclose_forcefully(stream)
-                raise ConnectError(refusal)
-            link = self.inbound_link(stream, address)
-        else:
-            until = trio.current_time() + self.deadlines.handshake
-            link = Link(stream, their_node_id, address, None, self.deadlines, until)
-        self.start_stream(link)
+            raise
         try:
             await link.outcome.wait()
         except BaseException:
@@ -403,6 +431,7 @@ class PeerNursery:
         """Who is let in. Its bans may be changed at any time."""
         return self._block.policy
 
+    @trio.lowlevel.enable_ki_protection
     async def connect(self, address: NodeAddress | str, *, proxy: Proxy | None = None, way: Way | None = None) -> Peer:
         """Dials a node (``id@host:port``) and returns its Peer after both Inits. A checkpoint.
 
@@ -419,6 +448,7 @@ class PeerNursery:
         await trio.lowlevel.checkpoint()
         return await self._block.dials.connect(Asked(address, False, chosen))
 
+    @trio.lowlevel.enable_ki_protection
     def keep(
         self,
         *addresses: NodeAddress | NodeAnnouncement | str,
@@ -458,6 +488,7 @@ class PeerNursery:
         block = self._block
         return peers_statistics(self._parts, block.policy, len(block.dials), block.keeps.by_state())
 
+    @trio.lowlevel.enable_ki_protection
     async def attach(
         self,
         stream: trio.abc.Stream,
@@ -470,16 +501,16 @@ class PeerNursery:
         `remote_address` is told to an inbound peer in Init if it is public. Raises ConnectError, and ValueError if
         `their_node_id` is no point, or our own. Cancelled: the connection is ended.
         """
-        if isinstance(remote_address, tuple):
-            remote_address = descriptor_of(*remote_address)
         return await self._block.adopt(stream, their_node_id, remote_address)
 
+    @trio.lowlevel.enable_ki_protection
     async def listen(
         self, port: int, *, host: str | bytes | None = None, backlog: int | None = None
     ) -> list[trio.SocketListener]:
         """Accepts connections on a TCP port until the block is left. `host` None: all interfaces; `port` 0: any port.
 
-        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError if it cannot listen.
+        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError if it cannot listen. A
+        checkpoint. Cancelled: it does not listen.
         """
         self._block.check_open()
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
@@ -487,17 +518,22 @@ class PeerNursery:
         await self.listen_on(*listeners)
         return listeners
 
+    @trio.lowlevel.enable_ki_protection
     async def listen_on(self, *listeners: trio.abc.Listener[Any]) -> None:
         """Accepts connections from listeners of any kind until the block is left: TLS, Unix sockets, in memory.
 
         They are ours from now on, and closed when the block is left, or at once if it has been (PeerClosed). Streams
-        that have a `socket` are asked for their peer's address.
+        that have a `socket` are asked for their peer's address. No checkpoint: it is done, or has raised.
         """
-        if self._block.leaving.is_set():
-            for listener in listeners:
-                await trio.aclose_forcefully(listener)
+        try:
             self._block.check_open()
-        self._block.start_listeners(list(listeners))
+            self._block.start_listeners(list(listeners))
+        except BaseException:
+            # All of them, also when the close of one raises, as it does if this is cancelled.
+            async with AsyncExitStack() as closing:
+                for listener in listeners:
+                    closing.push_async_callback(trio.aclose_forcefully, listener)
+            raise
 
     @overload
     def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, AnyMessage]]: ...
@@ -563,9 +599,12 @@ class _OpenPeerNursery:
             manager.observe_messages(False)
             nursery = await self._opened.__aenter__()
             block.body_scope = nursery.cancel_scope
-            with trio.CancelScope(shield=True):
-                # One step, nothing to wait for; the block shall not be half open if it is cancelled right here.
-                await nursery.start(block.serve)
+            nursery.start_soon(block.serve, name="services")
+            # Their first step opens the doors. Nothing ends this wait: cancelled right here the block shall not be half
+            # open, and a Ctrl-C that the main task is yet to hear of would end `nursery.start`, which then waits for
+            # services that nobody tells to leave.
+            while not block.is_open:
+                await trio.lowlevel.cancel_shielded_checkpoint()
         except BaseException:
             manager.release()
             raise

@@ -112,6 +112,7 @@ class Proxy:
         return f"socks5://{user}{place(self.host, self.port)}"
 
 
+@trio.lowlevel.enable_ki_protection
 async def open_through(proxy: Proxy, host: str, port: int, *, isolation: str = "") -> trio.SocketStream:
     """A stream with `host`, a name, a version 3 onion or an IP address, through the proxy.
 

@@ -102,6 +102,7 @@ def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
     return [(one, resolver.port) for one in resolver.nameservers if isinstance(one, str)]
 
 
+@trio.lowlevel.enable_ki_protection
 async def seed_nodes(
     seed: str,
     *,

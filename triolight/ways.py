@@ -89,6 +89,7 @@ class Tcp(Way):
     def learned(self, admit: Admit) -> Way:
         return LearnedTcp(admit)
 
+    @trio.lowlevel.enable_ki_protection
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
         refused = self.refusal(host)
         if refused is not None:
@@ -104,6 +105,7 @@ class LearnedTcp(Tcp):
 
     admit: Admit
 
+    @trio.lowlevel.enable_ki_protection
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
         """The first of at most `MAX_RESOLVED` addresses that answers, in the resolver's order, each in its share of the
         time that is left."""

@@ -314,6 +314,7 @@ class WebSocketStream(trio.abc.Stream):
 
     # Closing.
 
+    @trio.lowlevel.enable_ki_protection
     async def aclose(self) -> None:
         """Sends a close frame if the transport takes it within CLOSE_SECONDS, then closes the transport.
 
@@ -354,6 +355,7 @@ class WebSocketListener(trio.abc.Listener[WebSocketStream]):
         await self.listener.aclose()
 
 
+@trio.lowlevel.enable_ki_protection
 async def accept_websocket(stream: trio.abc.Stream) -> WebSocketStream:
     """The server's handshake on a connected stream: any path, any origin, the first of any subprotocols.
 
@@ -372,6 +374,7 @@ async def accept_websocket(stream: trio.abc.Stream) -> WebSocketStream:
     return websocket
 
 
+@trio.lowlevel.enable_ki_protection
 async def connect_websocket(
     stream: trio.abc.Stream, host: str, path: str = "/", *, random: Randomness | None = None
 ) -> WebSocketStream:
@@ -392,6 +395,7 @@ async def connect_websocket(
         raise
 
 
+@trio.lowlevel.enable_ki_protection
 async def dial_websocket(
     host: str,
     port: int,
@@ -430,6 +434,7 @@ class WebSocketWay(Way):
     def learned(self, admit: Admit) -> Way:
         return WebSocketWay(self.over.learned(admit), self.random)
 
+    @trio.lowlevel.enable_ki_protection
     async def open(self, node_id: bytes, host: str, port: int) -> WebSocketStream:
         stream = await self.over.open(node_id, host, port)
         name = host.partition("%")[0]  # a zone means nothing elsewhere

@@ -37,6 +37,14 @@ async def test_a_script_that_fails_inside_its_block_fails_alone(autojump_clock: 
             await peer.expect(Warning)
 
 
+async def test_the_stream_of_a_script_that_cannot_begin_is_closed() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    with pytest.raises(ValueError, match="secret"):
+        async with scripted_peer(ours, identity(1), secret=bytes(32)):
+            raise AssertionError("there is no such secret key")
+    assert await theirs.receive_some(1) == b""
+
+
 async def test_reasons_that_are_not_given(autojump_clock: trio.testing.MockClock) -> None:
     async with script() as peer:
         await peer.send(Init())

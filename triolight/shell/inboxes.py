@@ -388,6 +388,7 @@ class Inbox(Generic[T]):
     def __aiter__(self) -> AsyncIterator[T]:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> T:
         """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
         has ended and all that came before is delivered."""
@@ -398,11 +399,13 @@ class Inbox(Generic[T]):
             raise StopAsyncIteration from None
         return cast("T", shelf.take())
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
         self._shelf.join()
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -230,6 +230,7 @@ class KeptPeer:
         """Why the last dial failed, or the last connection ended."""
         return self._keep.last_failure
 
+    @trio.lowlevel.enable_ki_protection
     def add(self, addresses: Iterable[NodeAddress]) -> None:
         """More addresses of the same node, chosen ones, tried after the ones that are there; if one is new, at once.
 
@@ -237,10 +238,12 @@ class KeptPeer:
         """
         self._keep.take(dict.fromkeys(addresses, False), None)
 
+    @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:
         """No more dials. A connection that is there stays: end it with `Peer.disconnect`."""
         self._keep.stop()
 
+    @trio.lowlevel.enable_ki_protection
     async def wait_changed(self) -> KeepState:
         """Waits until `state` is another one, and returns it. A checkpoint; at once if it is stopped."""
         if self.state is KeepState.STOPPED:
@@ -249,6 +252,7 @@ class KeptPeer:
             await self._keep.changed.wait()
         return self.state
 
+    @trio.lowlevel.enable_ki_protection
     async def wait_connected(self) -> Peer | None:
         """Waits for a connection and returns its peer; None once it is stopped. A checkpoint."""
         await trio.lowlevel.checkpoint()

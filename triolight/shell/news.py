@@ -114,6 +114,7 @@ class PeerEvents:
     def __aiter__(self) -> AsyncIterator[PeerEvent]:
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __anext__(self) -> PeerEvent:
         """The next event. Raises EventsLost if more came than are kept: all that waited is dropped then, and what
         comes later is new."""
@@ -125,11 +126,13 @@ class PeerEvents:
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
         self._news.join(self._reader)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -76,6 +76,7 @@ class Peer:
         """A snapshot; after the end, of the end."""
         return peer_statistics(self._manager, self._session)
 
+    @trio.lowlevel.enable_ki_protection
     async def send(self, *messages: AnyMessage) -> None:
         """Queues messages, in a row on the wire. A checkpoint.
 
@@ -104,6 +105,7 @@ class Peer:
             room.give_back(size)
             raise
 
+    @trio.lowlevel.enable_ki_protection
     async def ping(self, num_pong_bytes: int = 0, ignored: bytes = b"") -> float:
         """Sends a ping and waits for its own pong: the round trip in seconds, from queueing to reading.
 
@@ -165,6 +167,7 @@ class Peer:
         """
         return Inbox[Any](Shelf(self._inboxes, self._session.mailbox, types, buffer_bytes))
 
+    @trio.lowlevel.enable_ki_protection
     async def disconnect(self, reason: str = "disconnected on request") -> None:
         """Ends the connection: the peer hears a warning with these words first, then all is closed.
 
@@ -176,6 +179,7 @@ class Peer:
             await self._events_in.send(Disconnect(session, reasons.requested(reason)))
         await session.gone.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def wait_closed(self) -> DisconnectReason:
         """Waits for the connection's end and says why it ended. A checkpoint."""
         await self._session.ended.wait()

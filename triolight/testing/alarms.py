@@ -21,6 +21,7 @@ class Clock:
         self._count = 0
         self._scope: trio.CancelScope | None = None
 
+    @trio.lowlevel.enable_ki_protection
     def call_at(self, at: float, action: Callable[[], None]) -> None:
         """The clock's task calls `action` then. Nothing takes it back; it must not raise."""
         self._count += 1

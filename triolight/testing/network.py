@@ -57,6 +57,7 @@ class SimulatedHost:
     def __repr__(self) -> str:
         return f"<SimulatedHost {self.address}>"
 
+    @trio.lowlevel.enable_ki_protection
     async def listen(self, port: int = 9735) -> SimulatedListener:
         """A listener on this port, 0 for any: give it to `PeerNursery.listen_on`. A checkpoint. OSError: taken."""
         await trio.lowlevel.checkpoint()
@@ -65,6 +66,7 @@ class SimulatedHost:
             raise os_error(errno.EADDRINUSE)
         return SimulatedListener((self.address, port), self._machine.ports)
 
+    @trio.lowlevel.enable_ki_protection
     async def dial(self, address: str, port: int) -> SimulatedStream:
         """Connects to a host of this network: give it to `open_peer_nursery` as its `dial`.
 

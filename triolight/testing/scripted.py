@@ -335,8 +335,8 @@ async def scripted_peer(
     closed when the block is left.
     """
     if not isinstance(node, PeerNursery):
-        peer = ScriptedPeer(node, their_node_id, secret, ephemeral, messages, patience)
         try:
+            peer = ScriptedPeer(node, their_node_id, secret, ephemeral, messages, patience)
             if handshake:
                 await peer.shake_hands()
             yield peer
