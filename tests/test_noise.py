@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import independent
+from tests.support import independent
 from triolight.keys import SecretKey
 from triolight.noise import (
     EphemeralKeys,

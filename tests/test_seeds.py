@@ -17,8 +17,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.dns_server import LOOPBACK, Answer, DnsServer, open_dns
 from tests.support import identity
+from tests.support.dns_server import LOOPBACK, Answer, DnsServer, open_dns
 from triolight import NodeAddress
 from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.seeds import (

@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.independent import dial as dial_raw
-from tests.independent import init as raw_init
-from tests.independent import ping as raw_ping
 from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of
+from tests.support.independent import dial as dial_raw
+from tests.support.independent import init as raw_init
+from tests.support.independent import ping as raw_ping
 from triolight import (
     ConnectError,
     DisconnectCode,

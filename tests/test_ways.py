@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.socks5 import Socks5Server, open_server
 from tests.support import Note, identity, make_manager, port_of
+from tests.support.socks5 import Socks5Server, open_server
 from triolight import (
     ConnectError,
     DisconnectCode,

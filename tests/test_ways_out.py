@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.socks5 import Socks5Server, open_server
 from tests.support import identity, make_manager, port_of
+from tests.support.socks5 import Socks5Server, open_server
 from triolight import ConnectError, DisconnectCode, NodeAddress, Proxy, open_peer_nursery
 from triolight.shell.watch import Deadlines
 

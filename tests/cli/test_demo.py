@@ -10,7 +10,7 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from tests.cli.processes import SIGNALS, Running, run
+from tests.support.processes import SIGNALS, Running, run
 from triolight import PeerConnected, TriolightError
 from triolight.cli import cli, demo
 

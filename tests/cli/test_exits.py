@@ -25,7 +25,7 @@ from tests.cli import (
     test_top,
     test_tree,
 )
-from tests.cli.processes import run
+from tests.support.processes import run
 from triolight import DisconnectCode, DisconnectReason, Side
 from triolight.cli import cli
 from triolight.cli.exits import ENDS, MEANINGS, Exit, exit_of

@@ -11,8 +11,8 @@ import subprocess
 import pytest
 import trio
 
-from tests.cli.processes import COMMAND, GOODBYE, SIGNALS, Running, listening, run
 from tests.support import make_manager, open_pair
+from tests.support.processes import COMMAND, GOODBYE, SIGNALS, Running, listening, run
 from tests.test_metrics import ask
 from triolight import open_peer_nursery
 from triolight.cli import listen

@@ -15,8 +15,8 @@ from typing import Any, Self
 import pytest
 import trio
 
-from tests.cli.processes import COMMAND, GOODBYE, PATIENCE, SIGNALS, Running, listening, run
 from tests.support import identity, secret
+from tests.support.processes import COMMAND, GOODBYE, PATIENCE, SIGNALS, Running, listening, run
 from triolight.cli import ping
 from triolight.cli.exits import Exit
 from triolight.keys import SecretKey

@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.cli.processes import COMMAND, SIGNALS, run, unread
 from tests.support import identity, join, make_manager, open_pair, port_of
+from tests.support.processes import COMMAND, SIGNALS, run, unread
 from triolight import open_peer_nursery
 from triolight.cli import top
 

@@ -14,7 +14,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.independent import (
+from tests.support import ListLogger, Note, identity, make_manager, port_of, secret
+from tests.support.independent import (
     Client,
     Closed,
     Noise,
@@ -30,7 +31,6 @@ from tests.independent import (
     u16,
     warning,
 )
-from tests.support import ListLogger, Note, identity, make_manager, port_of, secret
 from triolight import (
     ChannelMessageHandler,
     ConnectError,

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.testing.support import ALIVE, Route, lives, node, script
+from tests.support.scenes import ALIVE, Route, lives, node, script
 from triolight import ChannelMessageHandler, Features, gossip
 from triolight.keys import SecretKey
 from triolight.messages import (

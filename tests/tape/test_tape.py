@@ -843,7 +843,7 @@ def test_a_process_that_is_killed_leaves_a_tape(tmp_path: Path) -> None:
         trio.run(main)
     """
     ended = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], cwd=Path(__file__).parent.parent, check=False
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=Path(__file__).parent.parent.parent, check=False
     )
     assert ended.returncode == -9
     replay = Replay(path, messages=MESSAGES)

@@ -8,10 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.processes import PATIENCE, listening
 from tests.support import identity
+from tests.support.processes import PATIENCE, listening
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 def run_example(name: str, *arguments: str) -> tuple[int, list[str], str]:

@@ -20,7 +20,7 @@ from triolight import (
 )
 from triolight.messages import BOLT, Error, Message
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parent.parent / "vectors"
 CASES: dict[str, bytes] = {
     case["message"]: bytes.fromhex(case["bytes"])
     for case in json.loads((VECTORS / "message_vectors.json").read_text())["valid"]
@@ -49,7 +49,7 @@ CONTROL = {"error": ["ChannelMessageHandler.handle_error"], "warning": [], "ping
 def expected(cls: type[Message]) -> list[str]:
     if cls.name in CONTROL:
         return CONTROL[cls.name]
-    if cls.name == "start_batch":  # no call of its own: tests/test_batches.py
+    if cls.name == "start_batch":  # no call of its own: tests/test_batch.py
         return []
     found = []
     if cls.type not in ROUTING or cls.type == 258:

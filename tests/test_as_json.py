@@ -16,7 +16,7 @@ from triolight.as_json import from_json, json_schema, to_json
 from triolight.errors import DecodeError
 from triolight.messages import BOLT, TlvStream, UnknownMessage
 
-VECTORS = Path(__file__).parent.parent / "vectors"
+VECTORS = Path(__file__).parent / "vectors"
 
 
 def vectors() -> list[str]:

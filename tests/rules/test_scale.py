@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulations import PARTITION_SECONDS, Flooded, flood, keep_alive
+from tests.support.simulations import PARTITION_SECONDS, Flooded, flood, keep_alive
 from triolight.testing import run_seeded, seeds
 
 

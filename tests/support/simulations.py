@@ -1,6 +1,6 @@
 """Whole networks in one process, for the tests and for benchmarks/scale.py: a rumour, and a day of pings. No test here.
 
-python -m tests.simulations flood SEED NODES
+python -m tests.support.simulations flood SEED NODES
 """
 
 from __future__ import annotations

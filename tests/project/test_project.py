@@ -33,7 +33,7 @@ from triolight import (
 )
 from triolight.messages import BOLT, Ping
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "triolight"
 
 DESIGN = (ROOT / "docs" / "design.md").read_text()
