@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of, until
+from tests.support.messages import MANY
 from triolight import (
     Allowance,
     ChannelMessageHandler,
@@ -20,7 +21,6 @@ from triolight import (
     DisconnectReason,
     NodeAddress,
     Peer,
-    PeerManager,
     PeerNursery,
     Policy,
     Population,
@@ -32,7 +32,6 @@ from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, Tor
 from triolight.keys import SecretKey
 from triolight.messages import (
     ChannelReady,
-    ChannelReadyTlvs,
     GossipTimestampFilter,
     Message,
     Ping,
@@ -43,14 +42,8 @@ from triolight.messages import (
 from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_WORDS
 from triolight.shell.turns import TURN_WORK
 from triolight.testing import Conditions, ScriptedPeer, SimulatedHost, SimulatedNetwork, scripted_peer
-from triolight.wire import TlvRecord
 
-NOBODY = Population(strangers=0, strangers_of_source=0, peers=0, inbound_peers=0)
-MANY = ChannelReadyTlvs(unknown=tuple(TlvRecord(1001 + 2 * number, b"") for number in range(1000)))
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
-
-
-# -- by itself ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,9 +122,6 @@ def test_dials() -> None:
         banned = policy.admit_dial(node_id, descriptor_of(host, 1), learned=False)
         assert banned is not None
         assert banned.code is DisconnectCode.BANNED
-
-
-# -- strangers ---------------------------------------------------------------------------------------------------------
 
 
 class Scene:
@@ -248,9 +238,6 @@ async def test_a_banned_address_is_not_heard(autojump_clock: trio.testing.MockCl
         with pytest.raises(ConnectError, match="BANNED"):
             await peers.attach(ours, remote_address=("8.8.0.2", 1))
         assert await is_closed(theirs)
-
-
-# -- peers -------------------------------------------------------------------------------------------------------------
 
 
 async def refusal(near: PeerNursery, far: PeerNursery) -> tuple[DisconnectReason, DisconnectReason]:
@@ -378,9 +365,6 @@ async def test_dials_that_the_policy_refuses(autojump_clock: trio.testing.MockCl
         assert peers.statistics().handshake_failures == {"BANNED": 1, "ADDRESS_REFUSED": 1}
 
 
-# -- the allowance -----------------------------------------------------------------------------------------------------
-
-
 async def flood(peer: Peer, messages: Sequence[Message | UnknownMessage]) -> None:
     for one in messages:
         await peer.send(one)
@@ -481,16 +465,6 @@ async def test_a_throttled_peer_that_has_gone_does_not_linger(autojump_clock: tr
         assert reason.code is DisconnectCode.CONNECTION_LOST
         assert "costs more than it may" in reason.message
         assert trio.current_time() - began < 120
-
-
-async def test_without_a_driver_there_is_no_allowance() -> None:
-    manager = make_manager(1)
-    assert isinstance(manager, PeerManager)
-    assert manager._seat.driving.allowance is None
-    async with open_peer_nursery(manager) as peers:
-        assert manager._seat.driving.allowance == Allowance()
-        await until(lambda: not peers.peers)
-    assert manager._seat.driving.allowance is None
 
 
 async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.MockClock) -> None:

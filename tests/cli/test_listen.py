@@ -13,7 +13,7 @@ import trio
 
 from tests.support import make_manager, open_pair
 from tests.support.processes import COMMAND, GOODBYE, SIGNALS, Running, listening, run
-from tests.test_metrics import ask
+from tests.support.scraping import ask
 from triolight import open_peer_nursery
 from triolight.cli import listen
 from triolight.cli.exits import Exit

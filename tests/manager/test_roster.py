@@ -6,15 +6,23 @@ import itertools
 
 import pytest
 
-from tests.support import identity
-from tests.test_peer_manager import Descriptor
-from triolight import DisconnectCode, DisconnectReason, Features, Side
+from tests.support import Note, identity
+from tests.support.managers import Chan, Descriptor, connect, node, wire
+from triolight import (
+    DisconnectCode,
+    DisconnectReason,
+    Features,
+    Side,
+)
 from triolight.connection import Connection
 from triolight.keys import SecretKey
 from triolight.manager.entry import Agenda, Entry
 from triolight.manager.roster import CROSSING_SECONDS, Roster, Stand, Verdict, judge
 from triolight.manager.seams import UNDRIVEN, PeerDetails, Seat
-from triolight.messages import Init
+from triolight.messages import (
+    Init,
+    Warning,
+)
 from triolight.noise import Handshake
 from triolight.policy import DuplicateRule
 
@@ -201,3 +209,75 @@ def test_oldest_refuses_as_soon_as_it_knows_who_it_is() -> None:
     assert scene.roster.judge(newcomer, "newest", 5.0 + CLOSE) is Verdict.PARK
     assert scene.roster.judge(newcomer, "newest", 5.0 + APART) is Verdict.REPLACE
     assert scene.roster.judge(newcomer, "oldest", 5.0 + APART) is Verdict.REFUSE
+
+
+@pytest.mark.parametrize("seconds", [1.0, 11.0])
+@pytest.mark.parametrize("same_direction", [True, False])
+def test_duplicates(same_direction: bool, seconds: float) -> None:
+    handlers = [Chan(), Chan()]
+    a, b = node(1, chan=handlers[0]), node(2, chan=handlers[1])
+    first = connect(a, b)
+    a.now[0] = b.now[0] = seconds
+    second = wire(a, b) if same_direction else wire(b, a)
+    second.run()
+    first.run()
+    smaller_is_a = identity(1) < identity(2)
+    keeps_first = not same_direction and seconds < 10 and smaller_is_a
+    kept, lost = (first, second) if keeps_first else (second, first)
+    if not same_direction and seconds < 10:
+        # The loser is parked for a while.
+        assert not lost.at_a.ended
+        assert not lost.at_b.ended
+        for one in (a, b):
+            one.manager.timer_tick_occurred()
+        lost.run()
+        kept.run()
+    assert lost.at_a.ended or lost.at_b.ended
+    assert not kept.at_a.ended
+    assert not kept.at_b.ended
+    for one in (a, b):
+        assert len(one.manager.get_peer_node_ids()) == 1
+        for descriptor in (lost.at_a, lost.at_b):
+            one.manager.socket_disconnected(descriptor)
+        assert len(one.manager.get_peer_node_ids()) == 1
+        assert DisconnectCode.DUPLICATE in {reason.code for reason in one.seen.ended}
+    assert all(one.connected - one.disconnected == 1 for one in handlers)
+    a.manager.send_message(identity(2), Note(payload=b"still there"))
+    kept.run()
+    assert b.seen.messages[-1] == Note(payload=b"still there")
+
+
+def test_oldest_is_a_rule_too() -> None:
+    a, b = node(1, duplicates="oldest"), node(2)
+    first = connect(b, a)
+    a.now[0] = b.now[0] = 100.0
+    second = wire(b, a)
+    second.run()
+    first.run()
+    # As in LDK: before its Init, so that the other side, whatever its rule, has nothing to take the old one's place.
+    assert second.dead == {"b"}
+    assert not first.at_b.ended
+    assert a.seen.ended[0].code is DisconnectCode.DUPLICATE
+    assert b.manager.get_peer_node_ids() == [identity(1)]
+
+
+def test_oldest_when_both_are_shaken_before_either_has_its_init() -> None:
+    a, b = node(1, duplicates="oldest"), node(2)
+    first, second = wire(b, a), wire(b, a)
+    for link in (first, second):
+        link.feed("b", link.at_a.take())
+        a.manager.process_events()
+        link.feed("a", link.at_b.take())
+        b.manager.process_events()
+        act_three_and_init = link.at_a.take()
+        link.feed("b", act_three_and_init[:66])
+        link.at_a.out += act_three_and_init[66:]
+    for link in (first, second):
+        a.manager.process_events()
+        b.manager.process_events()
+        link.run()
+    assert a.seen.ended[0].code is DisconnectCode.DUPLICATE
+    assert a.manager.get_peer_node_ids() == [identity(2)]
+    assert [message.data for message in b.seen.messages if isinstance(message, Warning)] == [
+        b"another connection with you was kept"
+    ]

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.support import MESSAGES, Note, Order
-from tests.test_batches import OURS, commitment, start
+from tests.support import MESSAGES, Note, Order, identity
+from tests.support.managers import connect, node
+from tests.support.messages import OURS, commitment, start
 from triolight import (
     ChannelMessageHandler,
     CustomMessageHandler,
+    DisconnectCode,
     Features,
     IgnoreError,
     IgnoringMessageHandler,
@@ -23,7 +25,6 @@ from triolight import (
 )
 from triolight.batch import Batch
 from triolight.connection import ProtocolFault
-from triolight.errors import DisconnectCode
 from triolight.handlers import ErrorAction
 from triolight.manager.routing import Handlers, Routing
 from triolight.messages import (
@@ -261,3 +262,21 @@ def test_handlers_are_abandoned_whole() -> None:
     scene.routing.use(MessageHandler(scene.chan, scene.route))
     scene.hear(SHUTDOWN)
     assert scene.chan.heard == [SHUTDOWN]
+
+
+def test_one_object_in_two_places_hears_a_message_once() -> None:
+    class Both(ChannelMessageHandler, RoutingMessageHandler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard: list[ChannelUpdate] = []
+
+        def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> None:
+            self.heard.append(message)
+
+    both = Both()
+    a, b = node(1), node(2, chan=both, route=both)
+    link = connect(a, b)
+    update = ChannelUpdate.decode(b"\1\2" + bytes(136))
+    a.manager.send_message(identity(2), update)
+    link.run()
+    assert both.heard == [update]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support import identity
-from tests.test_peer_manager import connect, node
+from tests.support.managers import connect, node
 from triolight import (
     ChannelMessageHandler,
     CustomMessageHandler,

@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import triolight
 from tests.support import Note, identity, join, make_manager
-from tests.test_peer_manager import Wire, connect, node, wire
+from tests.support.managers import Wire, connect, node, wire
 from triolight import ChannelMessageHandler, PeerManager, SendMessages, open_peer_nursery
 from triolight.messages import GossipTimestampFilter, Message, Ping, Pong, Shutdown, Warning
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from tests.support import MESSAGES, Note, identity, make_manager, open_pair, until
-from tests.test_policy import MANY
+from tests.support.messages import MANY
 from triolight import (
     Allowance,
     ChannelMessageHandler,

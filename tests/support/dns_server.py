@@ -9,9 +9,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import dns.flags
 import dns.message
+import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
+import dns.rrset
 import trio
+import trio.testing
 
 LOOPBACK = "127.0.0.1"
 Answer = Callable[[dns.message.Message, bool], "dns.message.Message | bytes | None"]
@@ -95,3 +100,7 @@ async def open_dns(answer: Answer, *, tcp: bool = True) -> AsyncIterator[DnsServ
             yield server
             nursery.cancel_scope.cancel()
         listening.close()
+
+
+OF_BOLT_10 = "ln1qwktpe6jxltmpphyl578eax6fcjc2m807qalr76a5gfmx7k9qqfjwy4mctz"
+"""From its examples."""

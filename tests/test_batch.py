@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,74 +9,25 @@ import trio
 import trio.testing
 
 from tests.support import Note, identity, make_manager, open_pair, until
-from tests.test_peer_manager import Node, Wire, connect, node
+from tests.support.managers import Takes, connect, linked, node
+from tests.support.messages import OTHER, OURS, add, commitment, fulfill, start
 from triolight import (
     ChannelMessageHandler,
     DisconnectCode,
     ErroringMessageHandler,
-    Features,
-    RoutingMessageHandler,
     SendWarningMessage,
     UpdateHtlcs,
 )
+from triolight.batch import MAX_STRANGE_BATCH_BYTES
 from triolight.messages import (
-    AttributionData,
-    ChannelUpdate,
-    CommitmentSigned,
     Error,
     GossipTimestampFilter,
     Message,
     Ping,
-    QueryChannelRange,
-    QueryShortChannelIds,
-    ReplyChannelRange,
-    ReplyShortChannelIdsEnd,
     Shutdown,
-    StartBatch,
-    StartBatchTlvs,
     UnknownMessage,
-    UpdateAddHtlc,
-    UpdateFailHtlc,
-    UpdateFailMalformedHtlc,
-    UpdateFee,
-    UpdateFulfillHtlc,
-    UpdateFulfillHtlcTlvs,
     Warning,
 )
-
-OURS = b"\x0a" * 32
-OTHER = b"\x0b" * 32
-
-
-def commitment(number: int, channel_id: bytes = OURS, htlcs: int = 0) -> CommitmentSigned:
-    one = bytes([number]) * 64
-    return CommitmentSigned(channel_id=channel_id, signature=one, htlc_signature=(one,) * htlcs)
-
-
-def start(size: int, message_type: int | None = 132, channel_id: bytes = OURS) -> StartBatch:
-    return StartBatch(channel_id=channel_id, batch_size=size, tlvs=StartBatchTlvs(message_type=message_type))
-
-
-class Takes(ChannelMessageHandler):
-    """Notes every channel message and every batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.heard: list[Any] = []
-
-    def unhandled(self, node_id: bytes, message: Message) -> None:
-        self.heard.append(message)
-
-    def handle_commitment_signed_batch(
-        self, node_id: bytes, channel_id: bytes, messages: tuple[CommitmentSigned, ...]
-    ) -> None:
-        assert node_id == identity(1)
-        self.heard.append((channel_id, messages))
-
-
-def linked(handler: ChannelMessageHandler) -> tuple[Node, Node, Wire]:
-    a, b = node(1), node(2, chan=handler)
-    return a, b, connect(a, b)
 
 
 @pytest.mark.parametrize("size", [2, 3, 20])
@@ -191,27 +141,6 @@ def test_nothing_is_held_for_a_handler_that_takes_no_batches() -> None:
     assert peer.batch is None
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Changes of a channel on their way out
-
-
-def add(number: int, channel_id: bytes = OURS) -> UpdateAddHtlc:
-    return UpdateAddHtlc(
-        channel_id=channel_id,
-        id=number,
-        amount_msat=1,
-        payment_hash=bytes(32),
-        cltv_expiry=1,
-        onion_routing_packet=bytes(1366),
-    )
-
-
-def fulfill(number: int) -> UpdateFulfillHtlc:
-    attribution = AttributionData(htlc_hold_times=(0,) * 20, truncated_hmacs=bytes(840))
-    tlvs = UpdateFulfillHtlcTlvs(attribution_data=attribution)
-    return UpdateFulfillHtlc(channel_id=OURS, id=number, payment_preimage=bytes(32), tlvs=tlvs)
-
-
 def largest() -> UpdateHtlcs:
     """The largest that is legal: 483 HTLCs offered and 483 fulfilled, with a signature of each for 20 transactions."""
     return UpdateHtlcs(
@@ -221,55 +150,6 @@ def largest() -> UpdateHtlcs:
         adds=tuple(map(add, range(483))),
         commitment_signed=tuple(commitment(number, htlcs=483) for number in range(20)),
     )
-
-
-def test_changes_are_written_in_order_with_nothing_between() -> None:
-    handler = ChannelMessageHandler()
-    a, b = node(1, chan=handler), node(2)
-    link = connect(a, b)
-    event = UpdateHtlcs(
-        node_id=identity(2),
-        channel_id=OURS,
-        commitment_signed=(commitment(1), commitment(2)),
-        fee=UpdateFee(channel_id=OURS, feerate_per_kw=253),
-        adds=(add(1), add(2)),
-        malformed_fails=(
-            UpdateFailMalformedHtlc(channel_id=OURS, id=5, sha256_of_onion=bytes(32), failure_code=0x8000),
-        ),
-        fails=(UpdateFailHtlc(channel_id=OURS, id=6, reason=b"why"),),
-        fulfills=(fulfill(7),),
-    )
-    handler.push(event)
-    a.manager.process_events()
-    link.run()
-    names = [type(message).name for message in b.seen.messages]
-    assert names == [
-        "update_fulfill_htlc",
-        "update_fail_htlc",
-        "update_fail_malformed_htlc",
-        "update_add_htlc",
-        "update_add_htlc",
-        "update_fee",
-        "start_batch",
-        "commitment_signed",
-        "commitment_signed",
-    ]
-    assert b.seen.messages[6] == start(2)
-    assert tuple(b.seen.messages) == event.messages
-    # One commitment_signed is no batch.
-    handler.push(UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(commitment(3),)))
-    a.manager.process_events()
-    link.run()
-    assert b.seen.messages[9:] == [commitment(3)]
-
-
-def test_changes_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="update_add_htlc of another channel: 0b0b"):
-        UpdateHtlcs(node_id=identity(2), channel_id=OURS, adds=(add(1, OTHER),))
-    with pytest.raises(ValueError, match="commitment_signed is expected, not UpdateAddHtlc"):
-        UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(add(1),))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="21 commitment_signed; 20"):
-        UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(commitment(1),) * 21)
 
 
 def test_the_largest_batch_enters_whole_and_nothing_gets_between() -> None:
@@ -326,61 +206,19 @@ async def test_two_sides_that_send_their_largest_batches_at_once_both_get_them(
         await until(lambda: ours.got == theirs.got == 20)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Queries that a routing handler does not answer
+@pytest.mark.parametrize("protected", [False, True])
+def test_a_batch_of_a_stranger_is_held_only_up_to_a_bound(protected: bool) -> None:
+    class Protects(Takes):
+        def protects(self, node_id: bytes) -> bool:
+            return protected
 
-CHAIN = b"\x06" * 32
-RANGE = QueryChannelRange(chain_hash=CHAIN, first_blocknum=100, number_of_blocks=2000)
-IDS = QueryShortChannelIds(chain_hash=CHAIN, encoded_short_ids=bytes(9))
-
-
-class Offers(RoutingMessageHandler):
-    def __init__(self, feature: str = "gossip_queries") -> None:
-        super().__init__()
-        self.feature = feature
-
-    def provided_init_features(self, node_id: bytes) -> Features:
-        return Features.named(self.feature)
-
-
-class Answers(Offers):
-    def handle_query_channel_range(self, node_id: bytes, message: QueryChannelRange) -> None:
-        return None
-
-    def handle_query_short_channel_ids(self, node_id: bytes, message: QueryShortChannelIds) -> None:
-        return None
-
-
-@pytest.mark.parametrize(
-    ("make", "answered"),
-    [
-        (Offers, True),
-        (Answers, False),
-        (RoutingMessageHandler, False),
-        (lambda: Offers("option_data_loss_protect"), False),
-    ],
-)
-def test_queries_are_answered_for_a_handler_that_offers_and_does_not_answer(
-    make: Callable[[], RoutingMessageHandler], answered: bool
-) -> None:
-    a, b = node(1), node(2, route=make())
-    link = connect(a, b)
-    a.manager.send_message(identity(2), RANGE, IDS)
+    takes = Protects()
+    a, b, link = linked(takes)
+    parts = tuple(commitment(number, htlcs=966) for number in range(20))
+    assert sum(len(part.encode()) for part in parts) > MAX_STRANGE_BATCH_BYTES
+    a.manager.send_message(identity(2), start(20), *parts)
     link.run()
-    expected = [
-        ReplyChannelRange(
-            chain_hash=CHAIN, first_blocknum=100, number_of_blocks=2000, sync_complete=1, encoded_short_ids=b"\0"
-        ),
-        ReplyShortChannelIdsEnd(chain_hash=CHAIN, full_information=0),
-    ]
-    assert a.seen.messages == (expected if answered else [])
-    assert b.seen.messages == [RANGE, IDS]
-    # zlib is refused before anybody is asked.
-    a.seen.messages.clear()
-    a.manager.send_message(identity(2), IDS.replace(encoded_short_ids=b"\1x"), IDS.replace(encoded_short_ids=b""))
-    link.run()
-    warnings = [message.data for message in a.seen.messages if isinstance(message, Warning)]
-    assert len(warnings) == 1
-    assert b"zlib" in warnings[0]
-    assert not b.seen.ended
-    assert ChannelUpdate not in map(type, a.seen.messages)
+    if protected:
+        assert [part for _, part in takes.heard] == [parts]
+    else:
+        assert b.seen.ended[0].code is DisconnectCode.BATCH_BROKEN

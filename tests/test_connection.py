@@ -1,16 +1,13 @@
-"""The lowest floors: errors, keys, the logger; and one peer's Connection."""
+"""One peer's Connection: acts, packets, Init, pings, and how much may wait to be written."""
 
 from __future__ import annotations
 
-import hashlib
-import logging
-import pickle
 from typing import Any
 
 import pytest
 
 from tests.support import identity, secret
-from triolight import ConnectError, DisconnectCode, DisconnectReason, PeerClosed, PeerHandleError, Side, node_id
+from triolight import DisconnectCode
 from triolight.connection import (
     BATCH_BYTES,
     ENTRY_BYTES,
@@ -20,119 +17,11 @@ from triolight.connection import (
     check_init,
     decode_init,
 )
-from triolight.errors import DecodeError
 from triolight.features import Features
-from triolight.keys import SecretKey, is_point, verify
-from triolight.logger import Level, NullLogger, Record, StdlibLogger, wanted_level
+from triolight.keys import SecretKey
 from triolight.messages import Init, Ping, Pong
 from triolight.messages.bolt1 import InitTlvs
 from triolight.noise import Handshake
-from triolight.text import printable
-
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        (b"plain words", "plain words"),
-        (b"\x1b[31m\r\n\xff", "\\x1b[31m\\r\\n\\xff"),
-        ("grüße \u2028", "gr\\xfc\\xdfe \\u2028"),
-        (b"back\\slash", "back\\\\slash"),
-        ("", ""),
-    ],
-)
-def test_text_of_strangers(text: bytes | str, shown: str) -> None:
-    assert printable(text) == shown
-
-
-def test_long_text_is_cut() -> None:
-    assert printable(b"x" * 512) == "x" * 512
-    for text in (b"x" * 513, b"\x00" * 60_000, "\u2028" * 60_000):
-        assert len(printable(text)) == 512
-        assert printable(text).endswith("...")
-
-
-def test_errors_say_what_and_where() -> None:
-    error = DecodeError("too short", message="ping", field="ignored", offset=4)
-    assert str(error) == "ping.ignored at byte 4: too short"
-    assert str(DecodeError("bad")) == "bad"
-    assert str(DecodeError("bad", offset=1)) == " at byte 1: bad".strip() or str(DecodeError("bad", offset=1))
-    outer = error.within(message="init", field="tlvs", base=10)
-    assert (outer.message, outer.field, outer.offset) == ("init", "tlvs.ping.ignored", 14)
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.offset) == (str(error), 4)
-    assert DecodeError("x").within(message="m").offset is None
-
-
-def test_reasons_are_who_why_and_words() -> None:
-    reason = DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, "no pong")
-    assert str(reason) == "PING_TIMEOUT (by us): no pong"
-    for error in (PeerHandleError(reason), PeerClosed(reason), ConnectError(reason)):
-        assert str(error) == str(reason)
-        assert error.reason is reason
-    assert ConnectError(reason).init is None
-    assert all(code.name == code.value for code in DisconnectCode)
-
-
-# -- keys --------------------------------------------------------------------------------------------------------------
-
-
-def test_keys() -> None:
-    key = SecretKey(b"\x11" * 32)
-    assert key.public_key.hex() == "034f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa"
-    assert node_id(b"\x11" * 32) == key.public_key
-    digest = hashlib.sha256(b"x").digest()
-    signature = key.sign(digest)
-    assert len(signature) == 64
-    assert verify(signature, digest, key.public_key)
-    assert not verify(signature, hashlib.sha256(b"y").digest(), key.public_key)
-    assert not verify(signature, digest, identity(1))
-    assert not verify(signature[:-1], digest, key.public_key)
-    assert not verify(b"\xff" * 64, digest, key.public_key)
-    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-    high_s = signature[:32] + (order - int.from_bytes(signature[32:], "big")).to_bytes(32, "big")
-    assert not verify(high_s, digest, key.public_key)
-    assert "11" * 32 not in repr(key)
-    for bad in (bytes(32), b"\xff" * 32, b"short"):
-        with pytest.raises(ValueError, match="secret key"):
-            SecretKey(bad)
-    with pytest.raises(ValueError):  # noqa: PT011
-        key.ecdh(bytes(33))
-
-
-@pytest.mark.parametrize("bad", [b"", bytes(33), b"\x04" + bytes(64), b"\x06" + bytes(32), b"\x02" + b"\xff" * 32])
-def test_points(bad: bytes) -> None:
-    assert not is_point(bad)
-    assert is_point(identity(1))
-
-
-# -- logger ------------------------------------------------------------------------------------------------------------
-
-
-def test_records_and_levels() -> None:
-    record = Record(Level.INFO, "connected", "peer_manager", identity(1), {"inbound": True})
-    assert str(record) == f"INFO peer_manager [{identity(1).hex()[:16]}] connected inbound=True"
-    assert str(Record(Level.WARN, "x", "y")) == "WARN y x"
-    assert wanted_level(NullLogger()) is Level.ERROR
-    NullLogger().log(record)
-
-
-def test_stdlib_logging(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(Level.INFO, logger="triolight.test"):
-        logger = StdlibLogger("triolight.test")
-        assert wanted_level(logger) is Level.INFO
-        logger.log(Record(Level.INFO, "connected", "m", identity(1), {"a": 1}))
-        logger.log(Record(Level.DEBUG, "not this", "m"))
-        logger.log(Record(Level.WARN, "nobody's", "m"))
-    assert [one.getMessage() for one in caplog.records] == [f"[{identity(1).hex()[:16]}] connected a=1", "nobody's"]
-    assert caplog.records[0].__dict__["triolight"] == {"a": 1}
-    assert caplog.records[0].__dict__["peer_id"] == identity(1)
-    logging.getLogger("triolight.quiet").setLevel(logging.CRITICAL)
-    assert wanted_level(StdlibLogger("triolight.quiet")) is Level.ERROR
-
-
-# -- connection --------------------------------------------------------------------------------------------------------
 
 
 def connected() -> tuple[Connection, Connection]:
@@ -243,6 +132,7 @@ def test_pongs_belong_to_the_oldest_ping_of_their_length() -> None:
 
 
 CHAIN = b"\x01" * 32
+
 
 INITS: list[tuple[Any, Features, tuple[bytes, ...], Any, str]] = [
     (Init(features=Features([200]).to_bytes()), Features(), (), "unknown", "you require bit 200"),

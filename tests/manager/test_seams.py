@@ -1,0 +1,30 @@
+"""Who drives a manager: one driver at a time, and all that comes with it leaves with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import make_manager, until
+from tests.support.managers import Descriptor, node
+from triolight import (
+    Allowance,
+    PeerManager,
+    open_peer_nursery,
+)
+
+
+async def test_without_a_driver_there_is_no_allowance() -> None:
+    manager = make_manager(1)
+    assert isinstance(manager, PeerManager)
+    assert manager._seat.driving.allowance is None
+    async with open_peer_nursery(manager) as peers:
+        assert manager._seat.driving.allowance == Allowance()
+        await until(lambda: not peers.peers)
+    assert manager._seat.driving.allowance is None
+
+
+def test_a_manager_with_connections_is_not_driven_by_a_second_one() -> None:
+    manager = make_manager(1)
+    manager.new_inbound_connection(Descriptor())
+    with pytest.raises(RuntimeError, match="somebody else drives"):
+        manager.drive(node(2).seen, lambda: None, lambda: 0.0)
