@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +27,7 @@ from triolight import (
     reasons,
 )
 from triolight.address import descriptor_of
+from triolight.shell.watch import Deadlines
 from triolight.testing import SimulatedNetwork
 from triolight.ways import PROXY_PATIENCE, DialWay, ProxyWay, Refused, Tcp, way_of
 from triolight.websocket import WebSocketListener, WebSocketStream, WebSocketWay, dial_websocket
@@ -201,3 +204,109 @@ async def test_the_guides_own_way_reaches_a_node() -> None:
             await far.listen_on(trio.SocketListener(socket))
             peer = await peers.connect(NodeAddress(identity(2), "here", 1), way=scope["UnixSockets"](folder))
             assert await peer.ping() >= 0
+
+
+async def test_ipv6_and_nodelay() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("missing: IPv6")
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+            port = await port_of(far, "::1")
+            peer = await near.connect(f"{identity(2).hex()}@[::1]:{port}")
+            assert far.peers[identity(1)].address is not None
+            assert await peer.ping() > 0
+            stream = peer._session.descriptor.stream
+            assert isinstance(stream, trio.SocketStream)
+            assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+class Unresolvable(trio.abc.HostnameResolver):
+    async def getaddrinfo(self, *args: object, **options: object) -> Any:
+        raise trio.socket.gaierror(-2, "Name or service not known")
+
+    async def getnameinfo(self, *args: object, **options: object) -> Any:
+        raise AssertionError
+
+
+async def test_names_that_do_not_resolve() -> None:
+    trio.socket.set_custom_hostname_resolver(Unresolvable())
+    async with open_peer_nursery(make_manager(1)) as near:
+        with pytest.raises(ConnectError, match=r"RESOLVE_FAILED.*not known"):
+            await near.connect(f"{identity(2).hex()}@nowhere.invalid")
+
+
+async def test_tcp_that_never_answers(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*args: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", never)
+    async with open_peer_nursery(make_manager(1)) as near:
+        with pytest.raises(ConnectError, match=r"TCP_FAILED.*15 seconds"):
+            await near.connect(NodeAddress(identity(2), "127.0.0.1", 1))
+        assert trio.current_time() == 15
+
+
+async def test_peers_through_a_proxy() -> None:
+    with trio.fail_after(20):
+        async with (
+            open_peer_nursery(make_manager(2)) as far,
+            open_peer_nursery(make_manager(3)) as farther,
+            open_server(Socks5Server()) as server,
+        ):
+            server.table = {(ONION, 9735): await port_of(far), ("node.example", 9735): await port_of(farther)}
+            trio.socket.set_custom_hostname_resolver(NoNames())
+            async with open_peer_nursery(make_manager(1), proxy=Proxy("127.0.0.1", server.port)) as peers:
+                onion = await peers.connect(NodeAddress(identity(2), ONION, 9735))
+                assert await onion.ping() < 10
+                named = await peers.connect(NodeAddress(identity(3), "node.example", 9735))
+                assert [asked.host for asked in server.asked] == [ONION, "node.example"]
+                # A circuit for each node: Tor tells them apart by these.
+                first, second = [asked.credentials for asked in server.asked]
+                assert first is not None
+                assert first != second
+                await named.disconnect()
+                await peers.connect(NodeAddress(identity(3), "node.example", 9735))
+                assert server.asked[-1].credentials == second
+                with pytest.raises(ConnectError) as refused:
+                    await peers.connect(NodeAddress(identity(4), "nobody.example", 9735))
+                assert refused.value.reason.code is DisconnectCode.PROXY_FAILED
+                assert "proxy" in refused.value.reason.message
+
+
+async def test_a_proxy_for_one_dial() -> None:
+    with trio.fail_after(20):
+        async with (
+            open_peer_nursery(make_manager(2)) as far,
+            open_peer_nursery(make_manager(1)) as peers,
+            open_server(Socks5Server()) as server,
+        ):
+            port = await port_of(far)
+            server.table = {(ONION, 9735): port}
+            with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
+                await peers.connect(NodeAddress(identity(2), ONION, 9735))
+            peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", server.port))
+            assert peer._session.link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
+            await peer.disconnect()
+            direct = await peers.connect(NodeAddress(identity(2), "127.0.0.1", port))
+            assert direct._session.link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
+
+
+async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    with pytest.raises(ImportError, match=r"triolight\[tor\]"):
+        open_peer_nursery(make_manager(1), proxy=Proxy("127.0.0.1", 9050))
+    async with open_peer_nursery(make_manager(1)) as peers:
+        with pytest.raises(ImportError, match=r"triolight\[tor\]"):
+            await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", 9050))
+
+
+async def test_a_proxy_that_never_answers(autojump_clock: trio.testing.MockClock) -> None:
+    autojump_clock.autojump_threshold = 0.05
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, open_peer_nursery(make_manager(1)) as peers:
+        proxy = Proxy("127.0.0.1", listener.socket.getsockname()[1])
+        began = trio.current_time()
+        with pytest.raises(ConnectError, match="within 45 seconds") as error:
+            await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=proxy)
+        assert error.value.reason.code is DisconnectCode.PROXY_FAILED
+        assert trio.current_time() - began == pytest.approx(45)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from tests.cli.decoding import UPDATE
 from tests.support import secret
 from tests.support.processes import COMMAND, Running, run, unread, unseen
-from tests.tape.test_tape import record
+from tests.support.tapes import record
 from triolight.cli import cli
 
 PROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"

@@ -10,7 +10,7 @@ import click.testing
 import pytest
 
 from tests.support.processes import COMMAND
-from tests.tape.test_tape import record
+from tests.support.tapes import record
 from triolight.cli import cli
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -13,7 +14,10 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import MESSAGES, Note, identity, make_manager, open_pair, until
+from tests.support import MESSAGES, Note, identity, make_manager, open_pair, port_of, until
+from tests.support.independent import dial as dial_raw
+from tests.support.independent import init as raw_init
+from tests.support.independent import ping as raw_ping
 from tests.support.messages import MANY
 from triolight import (
     Allowance,
@@ -617,3 +621,34 @@ async def test_tls_is_counted_by_the_address_below_it() -> None:
             assert remote_address(wrapped) == remote_address(stream) == descriptor_of(host, port)
     ours, _ = trio.testing.memory_stream_pair()
     assert remote_address(ours) is None
+
+
+@pytest.mark.parametrize("flooders", [1, 5])
+async def test_pings_of_peers_that_never_read_cost_less_than_a_mebibyte_each(flooders: int) -> None:
+    """Each asks for 2,000 pongs of 65,531 bytes: 131 MB, if one paid."""
+    with trio.fail_after(60):
+        async with open_peer_nursery(make_manager(1)) as peers:
+            port = await port_of(peers)
+            clients = []
+            for number in range(flooders):
+                client, _ = await dial_raw(port, identity(1), secret=bytes([0x30 + number]) * 32, init=raw_init())
+                clients.append((client, b"".join(client.ours.frame(raw_ping(65_531)) for _ in range(2_000))))
+            honest, _ = await dial_raw(port, identity(1), secret=b"\x77" * 32, init=raw_init())
+            assert await honest.alive()
+            tracemalloc.start()
+            try:
+                before, _ = tracemalloc.get_traced_memory()
+                async with trio.open_nursery() as nursery:
+                    for client, flood in clients:
+                        nursery.start_soon(client.raw, flood)
+                    # An honest peer is answered all the while, and time passes for the flood to do what it can.
+                    for _ in range(300):
+                        assert await honest.alive()
+                    nursery.cancel_scope.cancel()
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert (peak - before) / flooders < 1024 * 1024
+            for client, _ in clients:
+                await trio.aclose_forcefully(client.stream)
+            await honest.stream.aclose()

@@ -14,7 +14,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import identity, make_manager, until
+from tests.support import identity, make_manager, port_of, until
 from triolight import (
     ConnectError,
     DisconnectCode,
@@ -497,3 +497,42 @@ async def test_who_comes_in_a_mapped_address_is_told_the_one_inside(autojump_clo
                 tasks.start_soon(far.attach, theirs, None, shown)
                 peer = await near.attach(ours, identity(2))
             assert peer.init.tlvs.remote_addr == (None if told is None else write_address(told))
+
+
+async def test_connecting_again_gives_the_same_peer() -> None:
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+            address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
+            found: list[Any] = []
+
+            async def connect() -> None:
+                found.append(await near.connect(address))
+
+            async with trio.open_nursery() as nursery:
+                for _ in range(5):
+                    nursery.start_soon(connect)
+            found.append(await near.connect(address))
+            assert set(found) == {near.peers[identity(2)]}
+            assert len(far.peers) == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_crossing_dials_end_with_the_same_connection(seed: int) -> None:
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as one, open_peer_nursery(make_manager(2)) as other:
+            to_other = NodeAddress(identity(2), "127.0.0.1", await port_of(other))
+            to_one = NodeAddress(identity(1), "127.0.0.1", await port_of(one))
+            found: dict[str, Any] = {}
+
+            async def connect(name: str, peers: PeerNursery, address: NodeAddress, later: int) -> None:
+                for _ in range(later):
+                    await trio.lowlevel.checkpoint()
+                found[name] = await peers.connect(address)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connect, "one", one, to_other, seed % 3)
+                nursery.start_soon(connect, "other", other, to_one, seed // 3)
+            await one.peers[identity(2)].ping()
+            await other.peers[identity(1)].ping()
+            assert one.peers[identity(2)].inbound != other.peers[identity(1)].inbound
+            assert len(one.peers) == len(other.peers) == 1

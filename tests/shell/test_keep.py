@@ -16,15 +16,13 @@ from triolight import (
     KeepState,
     KeptPeer,
     NodeAddress,
-    PeerManager,
     PeerNursery,
     Policy,
     open_peer_nursery,
 )
-from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, write_address
+from triolight.address import Address, DnsAddress, IPv4Address, write_address
 from triolight.keys import SecretKey
-from triolight.messages import Init, NodeAnnouncement
-from triolight.messages.bolt1 import InitTlvs
+from triolight.messages import NodeAnnouncement
 from triolight.shell.keep import LONGEST_WAIT, STABLE_SECONDS
 from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork
 
@@ -260,9 +258,6 @@ def announcement(*addresses: Address) -> NodeAnnouncement:
     )
 
 
-ONION = TorV3Address(bytes(32), bytes(2), 3, 9735)
-
-
 async def test_learned_private_addresses_are_not_dialled(autojump_clock: trio.testing.MockClock) -> None:
     private = [IPv4Address("127.0.0.1", 9735), IPv4Address("192.168.1.1", 9735)]
     told = announcement(*private, DnsAddress("localhost.example", 9735), IPv4Address("9.9.9.9", 9735))
@@ -429,84 +424,6 @@ async def test_nothing_is_kept_after_the_block(autojump_clock: trio.testing.Mock
 
     with pytest.raises(PeerClosed):
         peers.keep(at(2))
-
-
-# -- our own address ---------------------------------------------------------------------------------------------------
-
-
-def teller(number: int, told: bytes | None) -> PeerManager:
-    """Tells everyone the same address, whatever it sees."""
-    manager = make_manager(number)
-    ours = manager._greeting.our_init
-
-    def our_init(*arguments: Any) -> Init:
-        return ours(*arguments).replace(tlvs=InitTlvs(remote_addr=told))
-
-    manager._greeting.our_init = our_init  # type: ignore[assignment,method-assign]
-    return manager
-
-
-OURS = write_address(IPv4Address("8.8.4.4", 50_000))
-
-
-async def test_two_that_agree_are_believed(autojump_clock: trio.testing.MockClock) -> None:
-    async with (
-        open_peer_nursery(make_manager(1)) as peers,
-        open_peer_nursery(teller(2, OURS)) as two,
-        open_peer_nursery(teller(3, write_address(IPv6Address("::ffff:8.8.4.4", 60_000)))) as three,
-        open_peer_nursery(teller(4, write_address(IPv4Address("1.2.3.4", 1)))) as four,
-    ):
-        await join(peers, two)
-        await join(peers, four)
-        assert peers.reported_addresses == ()  # one word against another
-        await join(peers, three)
-        assert peers.reported_addresses == ()  # nobody could reach us: we do not listen
-        (listener,) = await peers.listen(0, host="127.0.0.1")
-        port = listener.socket.getsockname()[1]
-        assert list(peers.reported_addresses) == [IPv4Address("8.8.4.4", port)]
-        # Kept per peer: what it says is in its Init, and goes with it.
-        await peers.peers[identity(3)].disconnect()
-        assert not peers.reported_addresses
-
-
-@pytest.mark.parametrize(
-    "told",
-    [
-        write_address(IPv4Address("10.0.0.1", 1)),
-        write_address(IPv4Address("203.0.113.5", 1)),
-        write_address(IPv4Address("224.0.0.1", 1)),
-        write_address(IPv4Address("255.255.255.255", 1)),
-        write_address(IPv6Address("2001:db8::1", 1)),
-        write_address(IPv6Address("::ffff:10.0.0.1", 1)),
-        write_address(ONION),
-        OURS + OURS,
-        OURS[:3],
-        b"\xff",
-        None,
-    ],
-)
-async def test_reports_that_say_nothing(told: bytes | None, autojump_clock: trio.testing.MockClock) -> None:
-    async with (
-        open_peer_nursery(make_manager(1)) as peers,
-        open_peer_nursery(teller(2, told)) as two,
-        open_peer_nursery(teller(3, told)) as three,
-    ):
-        await peers.listen(0, host="127.0.0.1")
-        await join(peers, two)
-        await join(peers, three)
-        assert peers.reported_addresses == ()
-
-
-async def test_who_dialled_us_is_not_asked(autojump_clock: trio.testing.MockClock) -> None:
-    async with (
-        open_peer_nursery(make_manager(1)) as peers,
-        open_peer_nursery(teller(2, OURS)) as two,
-        open_peer_nursery(teller(3, OURS)) as three,
-    ):
-        await peers.listen(0, host="127.0.0.1")
-        await join(two, peers)
-        await join(three, peers)
-        assert peers.reported_addresses == ()
 
 
 async def test_a_nursery_is_a_nursery(autojump_clock: trio.testing.MockClock) -> None:
