@@ -1,4 +1,4 @@
-"""Batches of channel messages, in and out, and the answers that are sent for a routing handler that gives none."""
+"""Batches of commitment_signed, in and out: gathered, whole, broken, and never more than a bound."""
 
 from __future__ import annotations
 

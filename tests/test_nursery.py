@@ -1,4 +1,4 @@
-"""The Trio shell over memory streams on the mock clock: lives and ends of peers, subscribers, backpressure, time."""
+"""A peer nursery over memory streams on the mock clock: how it begins, streams other than TCP, and how it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""BOLT 10: bech32, what a seed is asked for, and what is left of its answers; against a DNS server on loopback."""
+"""BOLT 10: what a seed is asked for, and what is left of its answers; against a DNS server on loopback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routing without connections, as a process uses it whose messages come from elsewhere: no manager, no noise."""
+"""Who hears a message: routing without connections, no manager, no noise; and one case of it with them."""
 
 from __future__ import annotations
 
