@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.support import Note, identity, make_manager, open_pair, until
+from tests.support.inside import roster_of
 from tests.support.managers import Takes, connect, linked, node
 from tests.support.messages import OTHER, OURS, add, commitment, fulfill, start
 from triolight import (
@@ -132,7 +133,7 @@ def test_nothing_is_held_for_a_handler_that_takes_no_batches() -> None:
     a, b, link = linked(ChannelMessageHandler())
     a.manager.send_message(identity(2), start(20), *(commitment(number, htlcs=966) for number in range(19)))
     link.run()
-    peer = b.manager._roster.connected[identity(1)]
+    peer = roster_of(b.manager).connected[identity(1)]
     assert peer.batch is not None
     assert len(peer.batch.encoded) == 1
     b.manager.abandon_handlers()

@@ -13,6 +13,7 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import Note, identity, join, make_manager, open_pair
+from tests.support.inside import round_trips
 from tests.support.scraping import ask
 from triolight import PeerNursery, metrics, open_peer_nursery
 from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
@@ -75,7 +76,7 @@ async def test_the_page_is_made_while_others_run(monkeypatch: pytest.MonkeyPatch
             nursery.start_soon(other)
             await trio.lowlevel.checkpoint()
             before = len(turns)
-            rtts = await metrics._round_trips(near)
+            rtts = await round_trips(near)
             assert len(turns) - before >= len(near.peers) - 1
             nursery.cancel_scope.cancel()
         await serve_metrics(near)(theirs)

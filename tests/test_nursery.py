@@ -27,6 +27,7 @@ from tests.support import (
     open_pair,
     port_of,
 )
+from tests.support.inside import links_of
 from triolight import (
     ChannelMessageHandler,
     ConnectError,
@@ -328,7 +329,7 @@ async def test_leaving_does_not_wait_for_a_peer_that_does_not_read(autojump_cloc
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(far.attach, theirs)
                 peer = await near.attach(ours, identity(2))
-            far.manager.hold_reading(next(iter(far._parts.present.links)), True)
+            far.manager.hold_reading(next(iter(links_of(far))), True)
             await peer.send(*[Note(payload=bytes(60_000))] * 5)
             await trio.testing.wait_all_tasks_blocked()
             began = trio.current_time()

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of, until
+from tests.support.inside import admission_of, driving_of, links_of
 from tests.support.messages import MANY
 from triolight import (
     Allowance,
@@ -186,7 +187,7 @@ async def test_strangers_are_limited_in_total_and_by_source(autojump_clock: trio
         }
         assert seen.handshake_failures["TOO_MANY_STRANGERS"] == 5
         assert seen.handshake_failures["HANDSHAKE_TIMEOUT"] == 10
-        assert peers._parts.admission.strangers_by_source == {}
+        assert admission_of(peers).strangers_by_source == {}
         nursery.cancel_scope.cancel()
 
 
@@ -349,8 +350,8 @@ async def test_the_duplicate_rule_is_the_policys(autojump_clock: trio.testing.Mo
         assert other.peers.keys() == {identity(1)}
     manager = make_manager(1, duplicates="oldest")
     async with open_peer_nursery(manager), trio.open_nursery():
-        assert manager._seat.driving.duplicates == "oldest"
-    assert manager._seat.driving.duplicates == "oldest"
+        assert driving_of(manager).duplicates == "oldest"
+    assert driving_of(manager).duplicates == "oldest"
 
 
 async def test_dials_that_the_policy_refuses(autojump_clock: trio.testing.MockClock) -> None:
@@ -481,7 +482,7 @@ async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.M
         assert everything.received == received
         assert everything.sent["pong"] == (1, 4)
         await pair.to_far.disconnect("enough")
-        await until(lambda: not pair.far._parts.present.links)
+        await until(lambda: not links_of(pair.far))
         # What has ended still counts.
         assert pair.far.statistics().received["unknown"] == (500, 3000)
         assert pair.far.statistics().received["warning"].messages == 1

@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from tests.support import Note, identity, make_manager, port_of
+from tests.support.inside import session_of
 from tests.support.socks5 import Socks5Server, open_server
 from triolight import (
     ConnectError,
@@ -58,8 +59,8 @@ async def test_one_block_one_node_by_tcp_and_the_next_by_websocket() -> None:
             port = int(listeners[0].socket.getsockname()[1])
             plain = await peers.connect(NodeAddress(identity(2), "127.0.0.1", await port_of(by_tcp)))
             framed = await peers.connect(NodeAddress(identity(3), "127.0.0.1", port), way=WebSocketWay())
-            assert isinstance(framed._session.descriptor.stream, WebSocketStream)
-            assert isinstance(plain._session.descriptor.stream, trio.SocketStream)
+            assert isinstance(session_of(framed).descriptor.stream, WebSocketStream)
+            assert isinstance(session_of(plain).descriptor.stream, trio.SocketStream)
             await framed.send(Note(payload=b"in a frame"))
             assert (await anext(notes))[1] == Note(payload=b"in a frame")
             assert await plain.ping() >= 0
@@ -78,7 +79,7 @@ async def test_a_kept_node_has_a_way_of_its_own(autojump_clock: trio.testing.Moc
         assert (kept.way, kept.proxy) == (over, None)
         peer = await kept.wait_connected()
         assert peer is not None
-        assert isinstance(peer._session.descriptor.stream, WebSocketStream)
+        assert isinstance(session_of(peer).descriptor.stream, WebSocketStream)
         assert peers.keep(NodeAddress(identity(2), there.address, 9736)) is kept
         assert kept.way == over
         assert kept.state is KeepState.CONNECTED
@@ -98,7 +99,7 @@ async def test_a_websocket_through_a_proxy_has_the_proxys_patience_and_faults() 
             assert (way.patience, way.proxied) == (PROXY_PATIENCE, True)
             trio.socket.set_custom_hostname_resolver(NoNames())
             peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), way=way)
-            assert isinstance(peer._session.descriptor.stream, WebSocketStream)
+            assert isinstance(session_of(peer).descriptor.stream, WebSocketStream)
             with pytest.raises(ConnectError) as refused:
                 await peers.connect(NodeAddress(identity(3), ONION, 9736), way=way)
             assert refused.value.reason.code is DisconnectCode.PROXY_FAILED
@@ -215,7 +216,7 @@ async def test_ipv6_and_nodelay() -> None:
             peer = await near.connect(f"{identity(2).hex()}@[::1]:{port}")
             assert far.peers[identity(1)].address is not None
             assert await peer.ping() > 0
-            stream = peer._session.descriptor.stream
+            stream = session_of(peer).descriptor.stream
             assert isinstance(stream, trio.SocketStream)
             assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -285,10 +286,10 @@ async def test_a_proxy_for_one_dial() -> None:
             with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
                 await peers.connect(NodeAddress(identity(2), ONION, 9735))
             peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", server.port))
-            assert peer._session.link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
+            assert session_of(peer).link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
             await peer.disconnect()
             direct = await peers.connect(NodeAddress(identity(2), "127.0.0.1", port))
-            assert direct._session.link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
+            assert session_of(direct).link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
 
 
 async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import Note, identity
+from tests.support.inside import roster_of
 from tests.support.managers import Says, connect, node, wire
 from triolight import (
     DisconnectCode,
@@ -94,11 +95,11 @@ def test_who_waits_for_its_init_is_ended_by_node_id_too() -> None:
     b.manager.disconnect_by_node_id(identity(1))
     assert not b.seen.ended, "nobody has proven yet to be that node"
     link.feed("b", link.at_a.take()[:66])
-    assert b.manager._roster.awaiting_init == {identity(1): {b.manager._roster.by_descriptor[link.at_b]: None}}
+    assert roster_of(b.manager).awaiting_init == {identity(1): {roster_of(b.manager).by_descriptor[link.at_b]: None}}
     b.manager.disconnect_by_node_id(identity(1))
     b.manager.process_events()
     assert link.at_b.ended
-    assert b.manager._roster.awaiting_init == {}
+    assert roster_of(b.manager).awaiting_init == {}
     # Nor is anything left of those that get through.
     connect(a, b)
-    assert b.manager._roster.awaiting_init == {}
+    assert roster_of(b.manager).awaiting_init == {}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import ListLogger, Note, identity
+from tests.support.inside import roster_of
 from tests.support.managers import (
     LARGER,
     SMALLER,
@@ -256,7 +257,7 @@ def test_who_is_ended_while_it_makes_room_waits_for_nobody() -> None:
     assert [reason.message for reason in seen.ended] == ["all of you"] * 2
     assert first.at_a.ended
     assert second.at_b.ended
-    assert larger.manager._roster.parked == {}
+    assert roster_of(larger.manager).parked == {}
     assert handler.connected == handler.disconnected
 
 

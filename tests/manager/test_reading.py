@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import Note, identity
+from tests.support.inside import connection_of, queue_of, says_first
 from tests.support.managers import Chan, Descriptor, connect, node, wire
 from triolight import (
     DisconnectCode,
@@ -97,7 +98,7 @@ def test_non_init_first_raises_and_tells_no_handler() -> None:
     b.manager.read_event(link.at_b, link.at_a.take())
     b.manager.process_events()
     # Our own manager would not do it: a ping in place of its Init.
-    a.manager._greeting.our_init = lambda *_: Ping()  # type: ignore[assignment,method-assign]
+    says_first(a.manager, lambda init: Ping())
     a.manager.read_event(link.at_a, link.at_b.take())
     a.manager.process_events()
     with pytest.raises(PeerHandleError, match="NOT_INIT_FIRST"):
@@ -157,8 +158,8 @@ def test_an_empty_first_message_raises_as_every_other_does(first: bytes) -> None
     link.feed("b", link.at_a.take())
     b.manager.process_events()
     link.feed("a", link.at_b.take())
-    peer = a.manager._roster.by_descriptor[link.at_a].connection
-    peer._queue.clear()
+    peer = connection_of(a.manager, link.at_a)
+    queue_of(peer).clear()
     peer.queue(first)
     a.manager.process_events()
     error = link.feed("b", link.at_a.take())

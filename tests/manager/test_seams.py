@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import make_manager, until
+from tests.support.inside import driving_of
 from tests.support.managers import Descriptor, node
 from triolight import (
     Allowance,
@@ -16,11 +17,11 @@ from triolight import (
 async def test_without_a_driver_there_is_no_allowance() -> None:
     manager = make_manager(1)
     assert isinstance(manager, PeerManager)
-    assert manager._seat.driving.allowance is None
+    assert driving_of(manager).allowance is None
     async with open_peer_nursery(manager) as peers:
-        assert manager._seat.driving.allowance == Allowance()
+        assert driving_of(manager).allowance == Allowance()
         await until(lambda: not peers.peers)
-    assert manager._seat.driving.allowance is None
+    assert driving_of(manager).allowance is None
 
 
 def test_a_manager_with_connections_is_not_driven_by_a_second_one() -> None:

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import triolight
 from tests.support import MESSAGES, ListLogger, Note, Order, identity, secret
+from tests.support.inside import agenda_of, roster_of
 from triolight import (
     ChannelMessageHandler,
     DisconnectPeerWithWarning,
@@ -487,7 +488,7 @@ class Peers(RuleBasedStateMachine):
     @invariant()
     def everybody_stands_in_one_place(self) -> None:
         for node in self.nodes.values():
-            roster = node.manager._roster
+            roster = roster_of(node.manager)
             places = [
                 *roster.connected.values(),
                 *roster.parked.values(),
@@ -496,7 +497,7 @@ class Peers(RuleBasedStateMachine):
             assert len(set(places)) == len(places), "in two places at once"
             assert set(places) <= set(roster.by_descriptor.values()), "gone, and still somewhere"
             assert not any(entry.reason is not None for entry in places), "ended, and still somewhere"
-            assert not roster.orphans or node.manager._agenda.waits, "nobody will look after it"
+            assert not roster.orphans or agenda_of(node.manager).waits, "nobody will look after it"
 
     @invariant()
     def queues_are_bounded(self) -> None:

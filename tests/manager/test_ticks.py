@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support import Note, identity
+from tests.support.inside import connection_of
 from tests.support.managers import Descriptor, connect, node, wire
 from triolight import (
     DisconnectCode,
@@ -110,6 +111,6 @@ def test_a_pong_of_a_wrong_length_does_not_stop_the_ticks_pings() -> None:
         link.at_b.take()  # it is not heard
         a.manager.send_message(identity(2), Pong(ignored=b"wrong"))
         link.run()
-    assert len(b.manager._roster.by_descriptor[link.at_b].connection.pings) == 1
+    assert len(connection_of(b.manager, link.at_b).pings) == 1
     sent = b.manager.traffic(link.at_b)[1][Ping.type]  # type: ignore[index]
     assert sent[0] == 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.support import Note, identity
+from tests.support.inside import connection_of, queue_of
 from tests.support.managers import connect, node
 from triolight import (
     CustomMessageHandler,
@@ -56,9 +57,9 @@ def test_empty_pongs_that_are_not_read_are_bounded() -> None:
         a.manager.send_ping(link.at_a)
         a.manager.forget_ping(link.at_a, None)
     link.run()
-    owed = b.manager._roster.by_descriptor[link.at_b].connection
+    owed = connection_of(b.manager, link.at_b)
     assert owed.over_budget
-    assert len(owed._queue) <= OUTPUT_PAUSE_BYTES // ENTRY_BYTES + 1
+    assert len(queue_of(owed)) <= OUTPUT_PAUSE_BYTES // ENTRY_BYTES + 1
     link.at_b.room = 10**9
     b.manager.write_buffer_space_avail(link.at_b)
     link.run()

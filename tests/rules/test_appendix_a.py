@@ -31,6 +31,7 @@ from tests.support.independent import (
     u16,
     warning,
 )
+from tests.support.inside import links_of
 from triolight import (
     ChannelMessageHandler,
     ConnectError,
@@ -417,7 +418,7 @@ async def test_500_half_open_sockets_are_gone_after_the_deadline(autojump_clock:
             await stranger.aclose()
         assert trio.current_time() - began < 16
         assert await live.alive()
-        assert len(peers._parts.present.links) == 1
+        assert len(links_of(peers)) == 1
         await live.stream.aclose()
 
 

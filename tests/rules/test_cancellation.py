@@ -17,6 +17,7 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of
+from tests.support.inside import dials_of
 from triolight import (
     ConnectError,
     DisconnectCode,
@@ -206,7 +207,7 @@ def test_a_dial_that_nobody_waits_for_ends() -> None:
 
             await cancelled_after(points, life)
             await trio.sleep(1)
-            assert not near._block.dials
+            assert not dials_of(near)
             with suppress(ConnectError):
                 peer = await near.connect(address)
                 await peer.ping()

@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.support import identity, join, make_manager, until
+from tests.support.inside import roster_of
 from tests.support.managers import LARGER, SMALLER, Chan
 from tests.support.rivals import Cln, Ldk, Lnd, rival
 from triolight import (
@@ -51,7 +52,7 @@ async def test_never_none_and_never_two(
             assert list(far.peers) == [identity(numbers[0])], seed
             rtt = await near.peers[identity(numbers[1])].ping()
             assert rtt >= 0
-            assert len(near_manager._roster.by_descriptor) == len(far_manager._roster.by_descriptor) == 1, seed
+            assert len(roster_of(near_manager).by_descriptor) == len(roster_of(far_manager).by_descriptor) == 1, seed
             assert [one.connected - one.disconnected for one in handlers] == [1, 1], seed
         assert [one.connected - one.disconnected for one in handlers] == [0, 0], seed
 
@@ -72,5 +73,5 @@ async def test_a_dial_that_is_parked_returns_the_survivor_at_once(autojump_clock
         assert again.reason is None
         assert await kept.ping() >= 0
         await until(
-            lambda: len(larger.manager._roster.by_descriptor) == len(smaller.manager._roster.by_descriptor) == 1
+            lambda: len(roster_of(larger.manager).by_descriptor) == len(roster_of(smaller.manager).by_descriptor) == 1
         )

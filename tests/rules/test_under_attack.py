@@ -18,6 +18,7 @@ from tests.support import MESSAGES, Note, identity, make_manager, open_pair, por
 from tests.support.independent import dial as dial_raw
 from tests.support.independent import init as raw_init
 from tests.support.independent import ping as raw_ping
+from tests.support.inside import admission_of, crash_of, links_of, tasks_of, timers_of
 from tests.support.messages import MANY
 from triolight import (
     Allowance,
@@ -266,14 +267,14 @@ async def test_connections_that_end_count_until_they_are_closed(autojump_clock: 
             except (ScriptFailed, trio.BrokenResourceError):
                 pass
             await trio.testing.wait_all_tasks_blocked()
-            most = max(most, len(peers._parts.present.links))
+            most = max(most, len(links_of(peers)))
         assert set(refused) == {DisconnectCode.TOO_MANY_STRANGERS}
         assert len(refused) >= 6
         assert most <= 6
         await trio.sleep(200)
-        assert peers._parts.present.links == {}
+        assert links_of(peers) == {}
         assert peers.statistics().strangers == 0
-        assert peers._parts.admission.strangers_by_source == {}
+        assert admission_of(peers).strangers_by_source == {}
 
 
 async def test_what_ended_peers_said_is_bounded(autojump_clock: trio.testing.MockClock) -> None:
@@ -321,8 +322,7 @@ async def test_nobody_waits_for_ever_to_deliver_what_an_ended_peer_said(autojump
             await trio.testing.wait_all_tasks_blocked()
 
         def deliverers() -> int:
-            links = peers._block._streams
-            return 0 if links is None else sum("deliverer" in task.name for task in links.child_tasks)
+            return sum("deliverer" in task.name for task in tasks_of(peers).child_tasks)
 
         assert deliverers() == 5
         await trio.sleep(200)
@@ -343,7 +343,7 @@ async def test_timers_of_a_peer_that_stops_and_starts_do_not_pile_up(autojump_cl
                 await trio.testing.wait_all_tasks_blocked()
                 assert (await anext(inbox)).payload == number.to_bytes(4, "big")
         assert pair.to_far.statistics().reading_paused > 1000
-        assert len(pair.near._parts.timers) <= 2 * len(pair.near._parts.present.links) + 1024
+        assert len(timers_of(pair.near)) <= 2 * len(links_of(pair.near)) + 1024
 
 
 # -- life --------------------------------------------------------------------------------------------------------------
@@ -527,7 +527,7 @@ async def test_leaving_with_a_listener_is_no_crash(autojump_clock: trio.testing.
             near.keep(NodeAddress(identity(3), "9.9.9.1", 9735))
             await until(lambda: bool(near.peers))
             leaving = near
-        assert leaving._block.pump.crash is None
+        assert crash_of(leaving) is None
         assert (await anext(warnings))[1].data == b"shutting down"
         assert counts.disconnected == 1
 

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.support import identity, join, make_manager, open_pair, until
+from tests.support.inside import keeps_of, places_to_dial_of
 from triolight import (
     DisconnectCode,
     KeepState,
@@ -215,7 +216,7 @@ async def test_stop(autojump_clock: trio.testing.MockClock) -> None:
         assert kept.state is KeepState.STOPPED
         assert await kept.wait_changed() is KeepState.STOPPED
         assert await kept.wait_connected() is None
-        await until(lambda: not peers._block.keeps)
+        await until(lambda: not keeps_of(peers))
         assert peer is not None
         assert peer.reason is None
         await peer.disconnect()
@@ -352,8 +353,8 @@ async def test_who_dials_us_needs_no_place_among_the_dials(autojump_clock: trio.
         assert kept.dials == 0
         assert scene.dialled.where == ["9.9.9.1"]
         # The place that it did not take is there for others.
-        assert peers._block._keeping.borrowed_tokens == 1
-        assert peers._block._keeping.statistics().tasks_waiting == 0
+        assert places_to_dial_of(peers).borrowed_tokens == 1
+        assert places_to_dial_of(peers).statistics().tasks_waiting == 0
 
 
 async def test_who_dials_us_meanwhile_is_not_overlooked(autojump_clock: trio.testing.MockClock) -> None:

@@ -14,6 +14,7 @@ from tests.support import (
     make_manager,
     open_pair,
 )
+from tests.support.inside import links_of
 from triolight import (
     DisconnectCode,
     Peer,
@@ -116,4 +117,4 @@ async def test_disconnect_waits_for_the_last_words(autojump_clock: trio.testing.
     async with open_pair() as pair, pair.to_near.subscribe(Warning) as warnings:
         await pair.to_far.disconnect("bye")
         assert [warning.data async for warning in warnings] == [b"bye"]
-        assert not pair.near._parts.present.links
+        assert not links_of(pair.near)

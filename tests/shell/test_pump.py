@@ -18,6 +18,7 @@ from tests.support import (
     until,
 )
 from tests.support.independent import dial as dial_raw
+from tests.support.inside import links_of, routing_of, timers_of
 from triolight import (
     ConnectError,
     DisconnectCode,
@@ -49,7 +50,7 @@ async def test_keepalive_ends_a_silent_peer(autojump_clock: trio.testing.MockClo
                     async with open_peer_nursery(make_manager(2), goodbye_deadline=0) as peers:
                         peer = await peers.attach(theirs)
                         # Never reads again, and never says a word.
-                        peers.manager.hold_reading(next(iter(peers._parts.present.links)), True)
+                        peers.manager.hold_reading(next(iter(links_of(peers))), True)
                         await peer.wait_closed()
 
                 nursery.start_soon(far)
@@ -64,7 +65,7 @@ async def test_keepalive_ends_a_silent_peer(autojump_clock: trio.testing.MockClo
 async def test_keepalive_ends_a_chatty_peer_that_never_answers(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair() as pair:
         # The far manager forgets how to answer.
-        routing = pair.far.manager._routing
+        routing = routing_of(pair.far.manager)
         forgets = (Ping.decode, lambda source, message: None, 65_535, False, False)
         routing.routes = Routes({**routing.routes.by_type, Ping.type: forgets})
 
@@ -106,7 +107,7 @@ async def test_write_stall_ends_a_peer_that_takes_no_byte(autojump_clock: trio.t
                 nursery.start_soon(far.attach, theirs)
                 peer = await near.attach(ours, identity(2))
             to_near = far.peers[identity(1)]
-            far.manager.hold_reading(next(iter(far._parts.present.links)), True)
+            far.manager.hold_reading(next(iter(links_of(far))), True)
             await peer.send(*[Note(payload=bytes(60_000))] * 3)
 
             async def talk() -> None:
@@ -137,7 +138,7 @@ async def test_timers_of_strangers_do_not_pile_up(autojump_clock: trio.testing.M
             await theirs.aclose()
             with pytest.raises(ConnectError):
                 await near.attach(ours)
-        assert len(near._parts.timers) <= 1_030
+        assert len(timers_of(near)) <= 1_030
 
 
 async def test_a_deadline_that_rounds_down_is_still_due(mock_clock: trio.testing.MockClock) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import trio
 import trio.testing
 
 from tests.support import identity, join, make_manager
+from tests.support.inside import says_first
 from triolight import (
     PeerManager,
     open_peer_nursery,
 )
 from triolight.address import IPv4Address, IPv6Address, TorV3Address, write_address
-from triolight.messages import Init
 from triolight.messages.bolt1 import InitTlvs
 
 ONION = TorV3Address(bytes(32), bytes(2), 3, 9735)
@@ -23,12 +21,7 @@ ONION = TorV3Address(bytes(32), bytes(2), 3, 9735)
 def teller(number: int, told: bytes | None) -> PeerManager:
     """Tells everyone the same address, whatever it sees."""
     manager = make_manager(number)
-    ours = manager._greeting.our_init
-
-    def our_init(*arguments: Any) -> Init:
-        return ours(*arguments).replace(tlvs=InitTlvs(remote_addr=told))
-
-    manager._greeting.our_init = our_init  # type: ignore[assignment,method-assign]
+    says_first(manager, lambda init: init.replace(tlvs=InitTlvs(remote_addr=told)))
     return manager
 
 
