@@ -13,12 +13,9 @@ import trio
 import trio.testing
 
 from tests.support import Note, identity, make_manager, port_of
-from triolight import (
-    NodeAddress,
-    open_peer_nursery,
-)
+from triolight import NodeAddress, open_peer_nursery
 from triolight.connection import BATCH_BYTES
-from triolight.descriptor import DRAIN_SECONDS, OUTBOX_BYTES, REPORT_BYTES, StreamDescriptor
+from triolight.descriptor import DIRECT_BYTES, DRAIN_SECONDS, OUTBOX_BYTES, REPORT_BYTES, StreamDescriptor
 from triolight.noise import MAX_LENGTH, OVERHEAD
 
 
@@ -141,3 +138,79 @@ async def test_a_reset_while_nothing_was_read_breaks_the_stream() -> None:
         await descriptor.write_out(report)
         assert descriptor.broken
         await descriptor.stream.aclose()
+
+
+async def test_a_descriptor_is_equal_to_itself_alone() -> None:
+    stream, _ = trio.testing.memory_stream_pair()
+    one, other = StreamDescriptor(stream), StreamDescriptor(stream)
+    before = hash(one)
+    assert one == one
+    assert one != other
+    one.disconnect_socket()
+    one.disconnect_socket()
+    assert {one: 1, other: 2}[one] == 1
+    assert hash(one) == before
+
+
+@pytest.mark.parametrize(("size", "direct"), [(1, True), (DIRECT_BYTES, True), (DIRECT_BYTES + 1, False)])
+async def test_a_few_bytes_for_an_idle_socket_need_no_writer(size: int, direct: bool) -> None:
+    with trio.fail_after(20):
+        descriptor, theirs = await socket_pair()
+        data = random.Random(size).randbytes(size)
+        assert descriptor.send_data(data, False) == size
+        try:
+            heard = os.read(theirs.socket.fileno(), size + 1)
+        except BlockingIOError:
+            heard = b""
+        assert heard == (data if direct else b"")
+        # The next ones wait for what the writer has; nothing overtakes anything.
+        assert descriptor.send_data(b"next", False) == 4
+        descriptor.disconnect_socket()
+
+        async def report(count: int) -> None:
+            raise AssertionError("so little is not told")
+
+        await descriptor.write_out(report)
+        await descriptor.stream.aclose()
+        async for more in theirs:
+            heard += more
+        assert heard == data + b"next"
+        await theirs.aclose()
+
+
+async def test_what_comes_after_the_end_is_read_on_for_a_moment_so_that_last_words_arrive() -> None:
+    with trio.fail_after(20):
+        descriptor, theirs = await socket_pair()
+        await theirs.send_all(bytes(10_000))  # nobody reads it: closing now would send RST
+        descriptor.send_data(b"last words", False)
+        descriptor.disconnect_socket()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(descriptor.close, math.inf, True)
+            assert await theirs.receive_some(100) == b"last words"
+            assert await theirs.receive_some(100) == b""
+            await theirs.aclose()
+
+
+async def test_reading_goes_on_when_what_was_read_is_given_and_the_manager_wants_more() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    descriptor = StreamDescriptor(ours)
+    await theirs.send_all(b"one")
+    assert await descriptor.receive(100) == b"one"
+    await theirs.send_all(b"two")
+    heard: list[bytes] = []
+
+    async def read() -> None:
+        heard.append(await descriptor.receive(100))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        descriptor.send_data(b"", True)  # its word is about what it knows: the last chunk is not given yet
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == []
+        descriptor.gives()
+        descriptor.send_data(b"", False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == []
+        descriptor.send_data(b"", True)
+    assert heard == [b"two"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+
 import pytest
 
-from triolight.text import printable
+from triolight.text import place, printable, system_words
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,30 @@ def test_long_text_is_cut() -> None:
     for text in (b"x" * 513, b"\x00" * 60_000, "\u2028" * 60_000):
         assert len(printable(text)) == 512
         assert printable(text).endswith("...")
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3, 4, 10])
+def test_no_more_is_shown_than_is_asked_for(limit: int) -> None:
+    for text in ("x" * 100, "\0" * 100, b"\\" * 100):
+        assert len(printable(text, limit)) <= max(limit, 3)
+        assert printable(text, limit).endswith("...")
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("127.0.0.1", "127.0.0.1:9735"), ("::1", "[::1]:9735"), ("node.example", "node.example:9735")],
+)
+def test_a_host_and_its_port(host: str, shown: str) -> None:
+    assert place(host, 9735) == shown
+
+
+def test_the_systems_words_come_without_numbers_and_each_once() -> None:
+    assert system_words(None) == "the connection broke"
+    assert system_words(ValueError("as it is")) == "as it is"
+    refused = ConnectionRefusedError(errno.ECONNREFUSED, "('192.0.2.1', 9735) said no")
+    assert system_words(refused) == "Connection refused"
+    assert system_words(socket.gaierror(socket.EAI_NONAME, "no such name")) == "no such name"
+    reset = ConnectionResetError(errno.ECONNRESET, "no")
+    failed = OSError("all attempts to connect failed")
+    failed.__cause__ = ExceptionGroup("attempts", [refused, reset, refused])
+    assert system_words(failed) == "Connection refused; Connection reset by peer"

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from tests.support import Note, identity
-from tests.support.managers import Chan, Descriptor, connect, node, wire
+from tests.support.managers import Chan, connect, node, wire
 from triolight import (
     DisconnectCode,
     DisconnectReason,
@@ -25,6 +25,7 @@ from triolight.messages import (
 )
 from triolight.noise import Handshake
 from triolight.policy import DuplicateRule
+from triolight.testing import MemoryDescriptor
 
 SMALLER, LARGER = sorted((identity(1), identity(2)))
 CLOSE, APART = CROSSING_SECONDS / 2, CROSSING_SECONDS
@@ -102,7 +103,7 @@ class Scene:
         self.roster = Roster(LARGER, self.agenda)
 
     def entry(self, inbound: bool = True) -> Entry:
-        descriptor = Descriptor()
+        descriptor = MemoryDescriptor()
         handshake = Handshake(SecretKey(bytes([1]) * 32), SecretKey(bytes([2]) * 32), None if inbound else SMALLER)
         entry = Entry(descriptor, descriptor.send_data, Connection(handshake), inbound, None)
         self.roster.register(entry)

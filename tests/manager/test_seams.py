@@ -6,12 +6,8 @@ import pytest
 
 from tests.support import make_manager, until
 from tests.support.inside import driving_of
-from tests.support.managers import Descriptor, node
-from triolight import (
-    Allowance,
-    PeerManager,
-    open_peer_nursery,
-)
+from triolight import Allowance, PeerManager, open_peer_nursery
+from triolight.testing import MemoryDescriptor, MemoryNode
 
 
 async def test_without_a_driver_there_is_no_allowance() -> None:
@@ -26,6 +22,6 @@ async def test_without_a_driver_there_is_no_allowance() -> None:
 
 def test_a_manager_with_connections_is_not_driven_by_a_second_one() -> None:
     manager = make_manager(1)
-    manager.new_inbound_connection(Descriptor())
+    manager.new_inbound_connection(MemoryDescriptor())
     with pytest.raises(RuntimeError, match="somebody else drives"):
-        manager.drive(node(2).seen, lambda: None, lambda: 0.0)
+        MemoryNode(manager)

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import identity
-from tests.support.managers import connect, node
+from tests.support import identity, make_manager
 from triolight import (
     ChannelMessageHandler,
     CustomMessageHandler,
@@ -19,6 +18,7 @@ from triolight import (
     RoutingMessageHandler,
 )
 from triolight.messages import BOLT, Error, Message
+from triolight.testing import MemoryNode, Wire
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 CASES: dict[str, bytes] = {
@@ -66,33 +66,37 @@ def test_each_message_reaches_the_method_of_its_name(name: str) -> None:
     message = BOLT.decode(CASES[name])
     assert isinstance(message, Message)
     heard: list[tuple[str, bytes, Any]] = []
-    b = node(
-        2,
-        chan=listening(ChannelMessageHandler, heard),
-        route=listening(RoutingMessageHandler, heard),
-        onion=listening(OnionMessageHandler, heard),
-        custom=listening(CustomMessageHandler, heard),
+    near, far = (
+        MemoryNode(make_manager(1)),
+        MemoryNode(
+            make_manager(
+                2,
+                chan=listening(ChannelMessageHandler, heard),
+                route=listening(RoutingMessageHandler, heard),
+                onion=listening(OnionMessageHandler, heard),
+                custom=listening(CustomMessageHandler, heard),
+            )
+        ),
     )
-    a = node(1)
-    link = connect(a, b)
-    a.manager.send_message(identity(2), message)
-    link.run()
+    wire = Wire(near, far).connect()
+    near.manager.send_message(identity(2), message)
+    wire.run()
     assert heard == [(method, identity(1), message) for method in expected(type(message))]
-    assert b.seen.messages == [message]
+    assert far.messages == [message]
     # The placeholder refuses new channels and says nothing to anything else.
-    answers = [one for one in a.seen.messages if isinstance(one, Error)]
+    answers = [one for one in near.messages if isinstance(one, Error)]
     assert len(answers) == (name in ("open_channel", "open_channel2"))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_erroring_handler_answers_channel_messages(name: str) -> None:
     message = BOLT.decode(CASES[name])
-    a, b = node(1), node(2, chan=ErroringMessageHandler())
-    link = connect(a, b)
-    a.manager.send_message(identity(2), message)
-    link.run()
+    near, far = MemoryNode(make_manager(1)), MemoryNode(make_manager(2, chan=ErroringMessageHandler()))
+    wire = Wire(near, far).connect()
+    near.manager.send_message(identity(2), message)
+    wire.run()
     channel_id = getattr(message, "channel_id", None) or getattr(message, "temporary_channel_id", None)
-    answers = [one.channel_id for one in a.seen.messages if isinstance(one, Error)]
+    answers = [one.channel_id for one in near.messages if isinstance(one, Error)]
     quiet = name in ("error", "warning", "start_batch") or channel_id is None
     assert answers == ([] if quiet else [channel_id])
 

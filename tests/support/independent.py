@@ -1,7 +1,7 @@
 """A BOLT 8 and BOLT 1 client that shares no code with triolight: what it agrees with, is not our own mistake twice.
 
 It imports nothing of ours. The curve is written out here, the AEAD is the only thing it takes from a library, and it
-frames, rotates and parses by itself. Slow, and meant to be.
+frames, rotates and parses by itself. Slow, and meant to be. No test here.
 """
 
 from __future__ import annotations
