@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.measure import Row, report
-from tests.simulations import flood, keep_alive
+from tests.support.simulations import flood, keep_alive
 from triolight.testing import run_seeded
 
 NODES = 1000
@@ -28,7 +28,7 @@ def flooding() -> Iterator[Row]:
     began = time.perf_counter()
     done = run_seeded(SEED, flood, SEED, NODES)
     seconds = time.perf_counter() - began
-    command = [sys.executable, "-m", "tests.simulations", "flood", str(SEED), str(NODES)]
+    command = [sys.executable, "-m", "tests.support.simulations", "flood", str(SEED), str(NODES)]
     again = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     if again != done.transcript:
         raise SystemExit("the same seed did something else in another process")

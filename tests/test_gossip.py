@@ -19,6 +19,8 @@ from triolight.address import (
 )
 from triolight.errors import DecodeError
 from triolight.gossip import (
+    UNCOMPRESSED,
+    ZLIB,
     Announcement,
     addresses_of,
     channel_update_checksum,
@@ -32,6 +34,7 @@ from triolight.gossip import (
     encode_query_flags,
     encode_short_ids,
     encode_timestamps,
+    refuse_zlib,
     sign_announcement,
     signature_hash,
     signed_bytes,
@@ -341,3 +344,17 @@ def test_flags_of_a_channel_update() -> None:
     update = ChannelUpdate.decode(bytes.fromhex(VECTORS["channel_update_crc32c"]["vectors"][0]["channel_update"]))
     assert (direction(update), disabled(update)) == (update.channel_flags & 1, False)
     assert (direction(update.replace(channel_flags=3)), disabled(update.replace(channel_flags=2))) == (1, True)
+
+
+def test_a_compressed_list_is_refused_by_place() -> None:
+    query = QueryShortChannelIds(chain_hash=bytes(32), encoded_short_ids=bytes((ZLIB, 1, 2)))
+    reply = ReplyChannelRange(
+        chain_hash=bytes(32), first_blocknum=0, number_of_blocks=1, sync_complete=1, encoded_short_ids=bytes((ZLIB,))
+    )
+    for message in (query, reply):
+        with pytest.raises(DecodeError) as caught:
+            refuse_zlib(message)
+        assert (caught.value.message, caught.value.field) == (message.name, "encoded_short_ids")
+        assert caught.value.offset is not None
+        assert message.encode()[caught.value.offset] == ZLIB
+    refuse_zlib(query.replace(encoded_short_ids=bytes((UNCOMPRESSED,))))

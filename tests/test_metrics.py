@@ -13,6 +13,8 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import Note, identity, join, make_manager, open_pair
+from tests.support.inside import round_trips
+from tests.support.scraping import ask
 from triolight import PeerNursery, metrics, open_peer_nursery
 from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
 
@@ -74,7 +76,7 @@ async def test_the_page_is_made_while_others_run(monkeypatch: pytest.MonkeyPatch
             nursery.start_soon(other)
             await trio.lowlevel.checkpoint()
             before = len(turns)
-            rtts = await metrics._round_trips(near)
+            rtts = await round_trips(near)
             assert len(turns) - before >= len(near.peers) - 1
             nursery.cancel_scope.cancel()
         await serve_metrics(near)(theirs)
@@ -83,15 +85,6 @@ async def test_the_page_is_made_while_others_run(monkeypatch: pytest.MonkeyPatch
             page += data
         assert len(rtts) == 6
         assert values(page.partition(b"\r\n\r\n")[2]) == values(metrics_text(near))
-
-
-async def ask(port: int, request: bytes) -> bytes:
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(request)
-        answer = b""
-        async for data in stream:
-            answer += data
-        return answer
 
 
 async def serving(nursery: trio.Nursery, peers: PeerNursery) -> int:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import independent
+from tests.support import independent
+from tests.support.inside import keys_of
 from triolight.keys import SecretKey
 from triolight.noise import (
     EphemeralKeys,
@@ -82,9 +83,9 @@ def test_handshake_vectors(case: dict[str, Any], chunk: int) -> None:
     assert handshake.opener is not None
     assert handshake.sealer is not None
     first, second = (case["sk"], case["rk"])
-    assert handshake.sealer._key.hex() == first
-    assert handshake.opener._key.hex() == second
-    assert handshake.sealer._chaining_key.hex() == handshake.opener._chaining_key.hex() == case["ck"]
+    assert keys_of(handshake.sealer)[0].hex() == first
+    assert keys_of(handshake.opener)[0].hex() == second
+    assert keys_of(handshake.sealer)[1].hex() == keys_of(handshake.opener)[1].hex() == case["ck"]
 
 
 @pytest.mark.parametrize("case", VECTORS["derived_handshake_failures"], ids=lambda case: case["name"])
@@ -118,7 +119,8 @@ def test_message_vectors_with_rotation() -> None:
         if str(number) in message["outputs"]:
             assert packet.hex() == message["outputs"][str(number)]
         if number in rotated:
-            assert (sealer._key.hex(), sealer._chaining_key.hex()) == (rotated[number]["sk"], rotated[number]["ck"])
+            key, chaining_key = keys_of(sealer)
+            assert (key.hex(), chaining_key.hex()) == (rotated[number]["sk"], rotated[number]["ck"])
         opener.feed(packet)
         assert opener.next_message() == b"hello"
         assert opener.next_message() is None
@@ -302,7 +304,7 @@ def test_no_secret_shows() -> None:
     initiator, responder, *_ = pair()
     secrets = [b"\x01" * 32, b"\x02" * 32, b"\x03" * 32, b"\x04" * 32]
     assert initiator.sealer is not None
-    secrets += [initiator.sealer._key, initiator.sealer._chaining_key]
+    secrets += keys_of(initiator.sealer)
     shown = "".join(
         repr(one) + str(one)
         for one in (

@@ -1,17 +1,24 @@
-"""The Trio shell over memory streams on the mock clock: lives and ends of peers, subscribers, backpressure, time."""
+"""A peer nursery over memory streams on the mock clock: how it begins, streams other than TCP, and how it ends."""
 
 from __future__ import annotations
 
+import datetime
 import math
+import random
+import socket
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support import (
     MESSAGES,
-    ListLogger,
     Note,
     Order,
     identity,
@@ -19,25 +26,25 @@ from tests.support import (
     make_manager,
     open_pair,
     port_of,
-    until,
 )
+from tests.support.inside import links_of
 from triolight import (
     ChannelMessageHandler,
     ConnectError,
     CustomMessageHandler,
     DisconnectCode,
-    EventsLost,
     NodeAddress,
-    Peer,
     PeerClosed,
     PeerConnected,
     PeerDisconnected,
-    Side,
+    PeerNursery,
     open_peer_nursery,
 )
-from triolight.connection import MAX_PINGS
-from triolight.manager.routing import Routes
-from triolight.messages import Init, Message, Ping, Pong, UnknownMessage, Warning
+from triolight.messages import Init, Message, Warning
+from triolight.nursery import Block
+from triolight.policy import Policy
+from triolight.shell.watch import Deadlines
+from triolight.ways import Tcp
 
 
 async def test_both_sides_know_each_other(autojump_clock: trio.testing.MockClock) -> None:
@@ -54,408 +61,6 @@ async def test_both_sides_know_each_other(autojump_clock: trio.testing.MockClock
     assert pair.near.peers == {}
     assert (await pair.to_far.wait_closed()).code in (DisconnectCode.PEER_CLOSED, DisconnectCode.SHUTDOWN)
     assert (await pair.to_near.wait_closed()).code in (DisconnectCode.PEER_CLOSED, DisconnectCode.SHUTDOWN)
-
-
-async def test_messages_arrive_in_order_at_waiting_and_busy_subscribers(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair, pair.far.subscribe(Note) as all_notes, pair.to_near.subscribe() as everything:
-        for number in range(300):
-            await pair.to_far.send(Note(payload=b"%d" % number))
-        got = [await all_notes.__anext__() for _ in range(300)]
-        assert got == [(pair.to_near, Note(payload=b"%d" % number)) for number in range(300)]
-        assert [await everything.__anext__() for _ in range(300)] == [message for _, message in got]
-        # Now both wait, and what comes goes straight to them.
-        results: list[Any] = []
-
-        async def take(inbox: Any) -> None:
-            results.append(await inbox.__anext__())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(take, all_notes)
-            nursery.start_soon(take, everything)
-            await trio.testing.wait_all_tasks_blocked()
-            await pair.to_far.send(Note(payload=b"last"))
-        assert len(results) == 2
-
-
-async def test_subscribers_get_the_types_they_asked_for(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair, pair.to_near.subscribe(Note, Pong) as some:
-        await pair.to_far.send(Order(payload=b""), UnknownMessage(43001, b"odd"), Note(payload=b"x"))
-        assert await some.__anext__() == Note(payload=b"x")
-        async with pair.to_near.subscribe(UnknownMessage) as unknown:
-            await pair.to_far.send(UnknownMessage(43001, b"odd"))
-            assert await unknown.__anext__() == UnknownMessage(43001, b"odd")
-
-
-async def test_iteration_ends_with_the_peer_after_what_it_said(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair, pair.to_near.subscribe(Note) as inbox:
-        await pair.to_far.send(*[Note(payload=b"%d" % number) for number in range(20)])
-        await pair.to_far.ping()
-        await pair.to_far.disconnect("that was all")
-        reason = await pair.to_near.wait_closed()
-        assert (reason.code, reason.by) == (DisconnectCode.PEER_CLOSED, Side.PEER)
-        assert "that was all" in reason.message
-        assert [message.payload async for message in inbox] == [b"%d" % number for number in range(20)]
-        # A subscription made after the end ends at once.
-        async with pair.to_near.subscribe() as late:
-            assert [message async for message in late] == []
-
-
-async def test_ping(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        for size in (0, 1, 65531):
-            assert await pair.to_far.ping(size) >= 0
-        assert await pair.to_far.ping(5, ignored=bytes(65529)) >= 0
-        for size in (-1, 65532, 65535):
-            with pytest.raises(ValueError, match="65531"):
-                await pair.to_far.ping(size)
-        with pytest.raises(ValueError, match="65535"):
-            await pair.to_far.ping(0, ignored=bytes(65530))
-        statistics = pair.to_far.statistics()
-        assert statistics.pings_outstanding == 0
-        assert statistics.rtt_minimum is not None
-        assert statistics.rtt_minimum <= (statistics.rtt_smoothed or 0)
-        assert (statistics.messages_sent, statistics.messages_received) == (5, 5)
-
-
-async def test_more_pings_than_may_be_outstanding_wait(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair, trio.open_nursery() as nursery:
-        for _ in range(3 * MAX_PINGS):
-            nursery.start_soon(pair.to_far.ping)
-
-
-async def test_a_cancelled_ping_keeps_its_place(autojump_clock: trio.testing.MockClock) -> None:
-    """Its pong comes all the same, and must not be taken for the next one's."""
-    async with open_pair() as pair:
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(pair.to_far.ping, 7)
-                await trio.lowlevel.checkpoint()
-                scope.cancel()
-        await pair.to_far.ping(7)
-        await pair.to_far.ping(7)
-        assert pair.to_far.statistics().pings_outstanding == 0
-
-
-async def test_unsolicited_pongs_are_life_and_no_more(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        await pair.to_near.send(Pong(ignored=bytes(3)), Pong(ignored=bytes(0)))
-        await pair.to_near.ping()
-        assert pair.to_far.statistics().rtt_last is None
-
-
-async def test_send_after_the_end_raises_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        await pair.to_far.disconnect("enough")
-        for call in (pair.to_far.send(Note(payload=b"")), pair.to_far.ping()):
-            with pytest.raises(PeerClosed, match="enough") as caught:
-                await call
-            assert caught.value.reason.code is DisconnectCode.REQUESTED
-        await pair.to_far.disconnect()
-        assert pair.to_far.statistics().messages_sent == 1
-
-
-async def test_an_oversized_message_raises_in_the_caller(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        with pytest.raises(ValueError, match="65536"):
-            await pair.to_far.send(Note(payload=bytes(65534)))
-        await pair.to_far.send(Note(payload=bytes(65533)))
-        await pair.to_far.ping()
-
-
-async def test_waiting_calls_are_woken_by_the_end(autojump_clock: trio.testing.MockClock) -> None:
-    """A full queue, an outstanding ping, and whoever waits for the end: all hear of it."""
-    ended: list[str] = []
-
-    async def flood(peer: Peer) -> None:
-        with pytest.raises(PeerClosed):
-            while True:
-                await peer.send(Note(payload=bytes(60000)))
-        ended.append("send")
-
-    async def ping(peer: Peer) -> None:
-        with pytest.raises(PeerClosed):
-            await peer.ping()
-        ended.append("ping")
-
-    async with open_peer_nursery(make_manager(1), ping_interval=math.inf) as near:
-        ours, theirs = trio.testing.lockstep_stream_pair()
-        async with open_peer_nursery(make_manager(2)) as far:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(far.attach, theirs)
-                peer = await near.attach(ours, identity(2))
-            async with trio.open_nursery() as nursery, far.subscribe(buffer_bytes=1):
-                nursery.start_soon(flood, peer)
-                await trio.testing.wait_all_tasks_blocked()
-                nursery.start_soon(ping, peer)
-                await trio.testing.wait_all_tasks_blocked()
-                far.manager.disconnect_by_node_id(identity(1), "go away")
-                reason = await peer.wait_closed()
-                assert "go away" in reason.message
-    assert sorted(ended) == ["ping", "send"]
-
-
-class CountsSteps(trio.abc.Instrument):
-    """How often tasks of a name were run."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.steps = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += task.name == self.name
-
-
-async def test_who_waits_for_the_end_sleeps_through_all_that_comes_before(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    """Send room comes and goes a hundred times, with a sender that waits for it; the end comes once."""
-    steps = CountsSteps("waits for the end")
-    trio.lowlevel.add_instrument(steps)
-    try:
-        async with open_pair() as pair, pair.to_near.subscribe(Note) as inbox, trio.open_nursery() as nursery:
-            for _ in range(10):
-                nursery.start_soon(pair.to_far.wait_closed, name=steps.name)
-            await trio.testing.wait_all_tasks_blocked()
-            before = steps.steps
-
-            @nursery.start_soon
-            async def _() -> None:
-                for _ in range(100):
-                    await pair.to_far.send(Note(payload=bytes(60_000)))
-
-            for _ in range(100):
-                await inbox.__anext__()
-            assert steps.steps == before
-            await pair.to_far.disconnect()
-    finally:
-        trio.lowlevel.remove_instrument(steps)
-    assert steps.steps == before + 10
-
-
-async def test_a_slow_subscriber_slows_its_own_peer_only(autojump_clock: trio.testing.MockClock) -> None:
-    hub = make_manager(1)
-    async with (
-        open_peer_nursery(hub, ping_interval=math.inf) as centre,
-        open_peer_nursery(make_manager(2)) as slow,
-        open_peer_nursery(make_manager(3)) as quick,
-    ):
-        slow_peer, to_hub = await join(centre, slow)
-        quick_peer, quick_to_hub = await join(centre, quick)
-        sent = 0
-
-        async def flood() -> None:
-            nonlocal sent
-            for _ in range(400):
-                await to_hub.send(Note(payload=bytes(10_000)))
-                sent += 1
-
-        async with slow_peer.subscribe(Note, buffer_bytes=64 * 1024) as inbox, trio.open_nursery() as nursery:
-            nursery.start_soon(flood)
-            await trio.testing.wait_all_tasks_blocked()
-            stuck = sent
-            assert stuck < 100
-            statistics = slow_peer.statistics()
-            assert statistics.reading_paused == 1
-            assert statistics.inbox_bytes < 64 * 1024 + 2 * 10_512
-            for _ in range(10):
-                await quick_to_hub.ping()
-                await quick_peer.ping()
-            assert sent == stuck
-            for _ in range(400):
-                await inbox.__anext__()
-        assert sent == 400
-
-
-async def test_a_subscriber_that_stops_reading_ends_its_peer(autojump_clock: trio.testing.MockClock) -> None:
-    logger = ListLogger()
-    async with (
-        open_peer_nursery(make_manager(1, logger=logger), stall_deadline=60) as centre,
-        open_peer_nursery(make_manager(2)) as far,
-        open_peer_nursery(make_manager(3)) as other,
-    ):
-        peer, to_hub = await join(centre, far)
-        _, other_to_hub = await join(centre, other)
-        began = trio.current_time()
-
-        async def flood() -> None:
-            with pytest.raises(PeerClosed):
-                while True:
-                    await to_hub.send(Note(payload=bytes(10_000)))
-
-        async with peer.subscribe(Note), trio.open_nursery() as nursery:
-            nursery.start_soon(flood)
-            reason = await peer.wait_closed()
-            assert reason.code is DisconnectCode.SUBSCRIBER_STALLED
-            assert 60 <= trio.current_time() - began < 61
-        assert "a subscriber of ours does not read" in logger
-        assert await other_to_hub.ping() >= 0
-        assert other_to_hub.statistics().messages_received >= 1
-
-
-async def test_ping_in_the_loop_that_reads_ends_by_itself(autojump_clock: trio.testing.MockClock) -> None:
-    """The classic hang: the pong waits behind messages that only this loop would read."""
-    async with open_pair() as pair:
-
-        async def stream() -> None:
-            with pytest.raises(PeerClosed):
-                while True:
-                    await pair.to_near.send(Note(payload=bytes(5_000)))
-
-        async def hang() -> None:
-            async with pair.to_far.subscribe(Note) as inbox:
-                async for _ in inbox:
-                    await pair.to_far.ping()
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stream)
-            with pytest.raises(PeerClosed) as caught:
-                await hang()
-        assert caught.value.reason.code is DisconnectCode.SUBSCRIBER_STALLED
-
-
-async def test_two_peers_that_send_before_they_read(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        messages = [Note(payload=bytes(65_000)) for _ in range(8_000_000 // 65_000)]
-
-        async def send_then_read(peer: Peer) -> int:
-            async with peer.subscribe(Note) as inbox:
-                for one in messages:
-                    await peer.send(one)
-                return len([await inbox.__anext__() for _ in messages])
-
-        async def run(peer: Peer) -> None:
-            try:
-                await send_then_read(peer)
-            except PeerClosed as error:
-                reasons.append(error.reason)
-
-        reasons: list[Any] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(run, pair.to_far)
-            nursery.start_soon(run, pair.to_near)
-        assert reasons
-        assert all(reason.code in (DisconnectCode.SUBSCRIBER_STALLED, DisconnectCode.PEER_CLOSED) for reason in reasons)
-
-
-async def test_a_quiet_day(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        await trio.sleep(24 * 3600 + 1)
-        for peer in (pair.to_far, pair.to_near):
-            statistics = peer.statistics()
-            assert statistics.messages_sent == 1 + 2 * (24 * 3600 // 30)
-            assert statistics.pings_outstanding == 0
-            assert statistics.rtt_last == 0
-
-
-async def test_keepalive_ends_a_silent_peer(autojump_clock: trio.testing.MockClock) -> None:
-    """Black hole: the streams stay open, and nothing comes any more."""
-    async with open_peer_nursery(make_manager(1)) as near:
-        ours, theirs = trio.testing.memory_stream_pair()
-        with trio.CancelScope() as far_scope:
-            async with trio.open_nursery() as nursery:
-
-                async def far() -> None:
-                    async with open_peer_nursery(make_manager(2), goodbye_deadline=0) as peers:
-                        peer = await peers.attach(theirs)
-                        # Never reads again, and never says a word.
-                        peers.manager.hold_reading(next(iter(peers._parts.present.links)), True)
-                        await peer.wait_closed()
-
-                nursery.start_soon(far)
-                peer = await near.attach(ours, identity(2))
-                began = trio.current_time()
-                reason = await peer.wait_closed()
-                assert reason.code is DisconnectCode.PING_TIMEOUT
-                assert trio.current_time() - began == 60
-                far_scope.cancel()
-
-
-async def test_keepalive_ends_a_chatty_peer_that_never_answers(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair:
-        # The far manager forgets how to answer.
-        routing = pair.far.manager._routing
-        forgets = (Ping.decode, lambda source, message: None, 65_535, False, False)
-        routing.routes = Routes({**routing.routes.by_type, Ping.type: forgets})
-
-        async def chat() -> None:
-            with pytest.raises(PeerClosed):
-                while True:
-                    await pair.to_near.send(Note(payload=b"still here"))
-                    await trio.sleep(5)
-
-        began = trio.current_time()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(chat)
-            reason = await pair.to_far.wait_closed()
-            assert reason.code is DisconnectCode.PING_TIMEOUT
-            assert trio.current_time() - began == 90
-            assert "no pong" in reason.message
-
-
-async def test_handshake_and_init_deadlines(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_peer_nursery(make_manager(1)) as near:
-        for inbound in (True, False):
-            ours, theirs = trio.testing.memory_stream_pair()
-            began = trio.current_time()
-            with pytest.raises(ConnectError) as caught:
-                await near.attach(ours, None if inbound else identity(2))
-            assert caught.value.reason.code is DisconnectCode.HANDSHAKE_TIMEOUT
-            assert trio.current_time() - began == 15
-            received = b""
-            while data := await theirs.receive_some(100):
-                received += data
-            assert len(received) == (0 if inbound else 50)
-
-
-async def test_write_stall_ends_a_peer_that_takes_no_byte(autojump_clock: trio.testing.MockClock) -> None:
-    ours, theirs = trio.testing.lockstep_stream_pair()
-    async with open_peer_nursery(make_manager(1), ping_interval=20, pong_deadline=60) as near:
-        async with open_peer_nursery(make_manager(2), ping_interval=math.inf) as far:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(far.attach, theirs)
-                peer = await near.attach(ours, identity(2))
-            to_near = far.peers[identity(1)]
-            far.manager.hold_reading(next(iter(far._parts.present.links)), True)
-            await peer.send(*[Note(payload=bytes(60_000))] * 3)
-
-            async def talk() -> None:
-                while True:
-                    await to_near.send(Pong(ignored=b""))
-                    await trio.sleep(3)
-
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(talk)
-                reason = await peer.wait_closed()
-                nursery.cancel_scope.cancel()
-        assert reason.code is DisconnectCode.WRITE_STALLED
-
-
-async def test_events(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_peer_nursery(make_manager(1)) as near, near.events() as events:
-        async with open_peer_nursery(make_manager(2)) as far:
-            peer, _ = await join(near, far)
-            assert await events.__anext__() == PeerConnected(peer)
-        event = await events.__anext__()
-        assert isinstance(event, PeerDisconnected)
-        assert event.peer is peer
-        assert event.reason.code is DisconnectCode.PEER_CLOSED
-        assert event.reason.message.endswith("after saying: shutting down")
-
-
-async def test_events_that_nobody_reads_are_lost_and_said_to_be(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("triolight.shell.news.PEER_EVENTS", 3)
-    async with open_peer_nursery(make_manager(1)) as near, near.events() as events:
-        for number in (2, 3, 4):
-            async with open_peer_nursery(make_manager(number)) as far:
-                await join(near, far)
-        with pytest.raises(EventsLost, match="start again from"):
-            await events.__anext__()
-        assert near.statistics().events_lost == 3
-        async with open_peer_nursery(make_manager(5)) as far:
-            peer, _ = await join(near, far)
-            assert await events.__anext__() == PeerConnected(peer)
 
 
 async def test_events_and_subscriptions_end_with_the_nursery(autojump_clock: trio.testing.MockClock) -> None:
@@ -575,15 +180,6 @@ async def test_registry_of_the_manager_is_used(autojump_clock: trio.testing.Mock
         assert await inbox.__anext__() == (pair.to_near, Order(payload=b"even, but known"))
 
 
-async def test_work_queued_from_outside_goes_out_at_once(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_pair() as pair, pair.far.subscribe(Note) as inbox:
-        pair.near.manager.send_message(identity(2), Note(payload=b"now"))
-        began = trio.current_time()
-        await inbox.__anext__()
-        assert trio.current_time() == began
-        await until(lambda: pair.to_far.statistics().queued_bytes == 0)
-
-
 async def test_a_second_crash_is_not_swallowed(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -628,48 +224,120 @@ async def test_leaving_while_others_come_and_dial(autojump_clock: trio.testing.M
         pass
 
 
-async def test_events_reader_made_after_the_end(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_peer_nursery(make_manager(1)) as near, near.subscribe() as inbox, near.events() as events:
-        pass
-    assert [one async for one in events] == []
-    assert [one async for one in inbox] == []
+async def meet(near: PeerNursery, far: PeerNursery, ours: trio.abc.Stream, theirs: trio.abc.Stream) -> None:
+    """Connects through two ends of something, and sees that it carries."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(far.attach, theirs)
+        peer = await near.attach(ours, far.manager.our_node_id)
+    async with far.subscribe(Note) as inbox:
+        await peer.send(Note(payload=bytes(60_000)))
+        assert (await inbox.__anext__())[1] == Note(payload=bytes(60_000))
+    assert await peer.ping(65_531) >= 0
 
 
-async def test_timers_of_strangers_do_not_pile_up(autojump_clock: trio.testing.MockClock) -> None:
+async def test_unix_sockets() -> None:
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+            ours, theirs = trio.socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            await meet(near, far, trio.SocketStream(ours), trio.SocketStream(theirs))
+
+
+async def test_tls(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "both.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(2)) as far, far.subscribe(Warning) as warnings:
+            async with open_peer_nursery(make_manager(1)) as near:
+                ours, theirs = trio.socket.socketpair()
+                await meet(
+                    near,
+                    far,
+                    trio.SSLStream(trio.SocketStream(ours), client),
+                    trio.SSLStream(trio.SocketStream(theirs), server, server_side=True),
+                )
+            # A stream that cannot half-close says goodbye all the same.
+            assert (await warnings.__anext__())[1].data == b"shutting down"
+
+
+async def test_a_newer_connection_replaces_the_old_one(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_peer_nursery(make_manager(1)) as hub,
+        open_peer_nursery(make_manager(2)) as old,
+        hub.events() as events,
+    ):
+        await join(old, hub)
+        assert isinstance(await events.__anext__(), PeerConnected)
+        async with open_peer_nursery(make_manager(2)) as new:
+            peer, _ = await join(new, hub)
+            first, second = await events.__anext__(), await events.__anext__()
+            assert isinstance(first, PeerDisconnected)
+            assert first.reason.code is DisconnectCode.DUPLICATE
+            assert isinstance(second, PeerConnected)
+            assert hub.peers[identity(2)] is second.peer
+            await peer.ping()
+        assert old.peers == {}
+
+
+async def test_attach_refuses_what_is_no_node_id() -> None:
     async with open_peer_nursery(make_manager(1)) as near:
-        for _ in range(1_500):
-            ours, theirs = trio.testing.memory_stream_pair()
-            await theirs.aclose()
-            with pytest.raises(ConnectError):
-                await near.attach(ours)
-        assert len(near._parts.timers) <= 1_030
-
-
-async def test_a_deadline_that_rounds_down_is_still_due(mock_clock: trio.testing.MockClock) -> None:
-    """At some times (t + 30) - t is less than 30. The peer is ended all the same, at once."""
-    start = next(one / 10 for one in range(1, 1000) if (one / 10 + 60) - (one / 10 + 30) < 30)
-    mock_clock.jump(start)
-
-    async def settle() -> None:
-        for _ in range(500):
-            await trio.lowlevel.checkpoint()
-
-    async with open_peer_nursery(make_manager(1), ping_interval=30, pong_deadline=30) as near:
         ours, theirs = trio.testing.memory_stream_pair()
-        async with open_peer_nursery(make_manager(2), ping_interval=math.inf) as far:
+        with pytest.raises(ValueError, match="no point of secp256k1"):
+            await near.attach(ours, bytes(33))
+        assert await theirs.receive_some(1) == b""
+        ours, theirs = trio.testing.memory_stream_pair()
+        with pytest.raises(ValueError, match="our own"):
+            await near.attach(ours, identity(1))
+        assert await theirs.receive_some(1) == b""
+        with pytest.raises(ConnectError, match="our own node id"):
+            await near.connect(NodeAddress(identity(1), "127.0.0.1", 9735))
+
+
+async def test_a_remote_address_of_an_attached_stream(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(far.attach, theirs, None, ("8.8.4.4", 4242))
+            peer = await near.attach(ours, identity(2))
+        assert peer.init.tlvs.remote_addr == bytes.fromhex("01080804041092")
+
+
+async def test_leaving_does_not_wait_for_a_peer_that_does_not_read(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(2), ping_interval=math.inf) as far:
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        async with open_peer_nursery(make_manager(1), goodbye_deadline=5) as near:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(far.attach, theirs)
                 peer = await near.attach(ours, identity(2))
-            ours.send_stream.send_all_hook = trio.lowlevel.checkpoint
-            theirs.send_stream.send_all_hook = trio.sleep_forever  # nothing comes back
-            try:
-                mock_clock.jump(30)
-                await settle()
-                sent_at = trio.current_time()
-                mock_clock.jump(30)
-                await settle()
-                assert trio.current_time() - sent_at <= 30
-                assert peer.reason is not None
-                assert peer.reason.code is DisconnectCode.PING_TIMEOUT
-            finally:
-                mock_clock.autojump_threshold = 0
+            far.manager.hold_reading(next(iter(links_of(far))), True)
+            await peer.send(*[Note(payload=bytes(60_000))] * 5)
+            await trio.testing.wait_all_tasks_blocked()
+            began = trio.current_time()
+        assert 5 <= trio.current_time() - began <= 5.5
+
+
+async def test_methods_before_the_block_is_entered() -> None:
+    peers = PeerNursery(Block(make_manager(1), Deadlines(1, 1, 1, 1, 1, 1), Policy(), Tcp(), random.Random(1)))
+    ours, _ = trio.testing.memory_stream_pair()
+    with pytest.raises(RuntimeError, match="not been entered"):
+        await peers.attach(ours, identity(2))

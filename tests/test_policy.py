@@ -11,6 +11,8 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, join, make_manager, open_pair, port_of, until
+from tests.support.inside import admission_of, driving_of, links_of
+from tests.support.messages import MANY
 from triolight import (
     Allowance,
     ChannelMessageHandler,
@@ -20,7 +22,6 @@ from triolight import (
     DisconnectReason,
     NodeAddress,
     Peer,
-    PeerManager,
     PeerNursery,
     Policy,
     Population,
@@ -32,7 +33,6 @@ from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, Tor
 from triolight.keys import SecretKey
 from triolight.messages import (
     ChannelReady,
-    ChannelReadyTlvs,
     GossipTimestampFilter,
     Message,
     Ping,
@@ -43,14 +43,8 @@ from triolight.messages import (
 from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_WORDS
 from triolight.shell.turns import TURN_WORK
 from triolight.testing import Conditions, ScriptedPeer, SimulatedHost, SimulatedNetwork, scripted_peer
-from triolight.wire import TlvRecord
 
-NOBODY = Population(strangers=0, strangers_of_source=0, peers=0, inbound_peers=0)
-MANY = ChannelReadyTlvs(unknown=tuple(TlvRecord(1001 + 2 * number, b"") for number in range(1000)))
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
-
-
-# -- by itself ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -131,9 +125,6 @@ def test_dials() -> None:
         assert banned.code is DisconnectCode.BANNED
 
 
-# -- strangers ---------------------------------------------------------------------------------------------------------
-
-
 class Scene:
     """A node that listens in a simulated network, at a public address."""
 
@@ -196,7 +187,7 @@ async def test_strangers_are_limited_in_total_and_by_source(autojump_clock: trio
         }
         assert seen.handshake_failures["TOO_MANY_STRANGERS"] == 5
         assert seen.handshake_failures["HANDSHAKE_TIMEOUT"] == 10
-        assert peers._parts.admission.strangers_by_source == {}
+        assert admission_of(peers).strangers_by_source == {}
         nursery.cancel_scope.cancel()
 
 
@@ -248,9 +239,6 @@ async def test_a_banned_address_is_not_heard(autojump_clock: trio.testing.MockCl
         with pytest.raises(ConnectError, match="BANNED"):
             await peers.attach(ours, remote_address=("8.8.0.2", 1))
         assert await is_closed(theirs)
-
-
-# -- peers -------------------------------------------------------------------------------------------------------------
 
 
 async def refusal(near: PeerNursery, far: PeerNursery) -> tuple[DisconnectReason, DisconnectReason]:
@@ -362,8 +350,8 @@ async def test_the_duplicate_rule_is_the_policys(autojump_clock: trio.testing.Mo
         assert other.peers.keys() == {identity(1)}
     manager = make_manager(1, duplicates="oldest")
     async with open_peer_nursery(manager), trio.open_nursery():
-        assert manager._seat.driving.duplicates == "oldest"
-    assert manager._seat.driving.duplicates == "oldest"
+        assert driving_of(manager).duplicates == "oldest"
+    assert driving_of(manager).duplicates == "oldest"
 
 
 async def test_dials_that_the_policy_refuses(autojump_clock: trio.testing.MockClock) -> None:
@@ -376,9 +364,6 @@ async def test_dials_that_the_policy_refuses(autojump_clock: trio.testing.MockCl
         assert isinstance(descriptor_of(ONION, 9735), TorV3Address)
         assert peers.statistics().dials == 0
         assert peers.statistics().handshake_failures == {"BANNED": 1, "ADDRESS_REFUSED": 1}
-
-
-# -- the allowance -----------------------------------------------------------------------------------------------------
 
 
 async def flood(peer: Peer, messages: Sequence[Message | UnknownMessage]) -> None:
@@ -483,16 +468,6 @@ async def test_a_throttled_peer_that_has_gone_does_not_linger(autojump_clock: tr
         assert trio.current_time() - began < 120
 
 
-async def test_without_a_driver_there_is_no_allowance() -> None:
-    manager = make_manager(1)
-    assert isinstance(manager, PeerManager)
-    assert manager._seat.driving.allowance is None
-    async with open_peer_nursery(manager) as peers:
-        assert manager._seat.driving.allowance == Allowance()
-        await until(lambda: not peers.peers)
-    assert manager._seat.driving.allowance is None
-
-
 async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair(make_manager(1), make_manager(2, route=RoutingMessageHandler())) as pair:
         await flood(pair.to_far, [UnknownMessage(40_001 + 2 * number, b"abcd") for number in range(500)])
@@ -507,7 +482,7 @@ async def test_unknown_types_are_counted_together(autojump_clock: trio.testing.M
         assert everything.received == received
         assert everything.sent["pong"] == (1, 4)
         await pair.to_far.disconnect("enough")
-        await until(lambda: not pair.far._parts.present.links)
+        await until(lambda: not links_of(pair.far))
         # What has ended still counts.
         assert pair.far.statistics().received["unknown"] == (500, 3000)
         assert pair.far.statistics().received["warning"].messages == 1

@@ -11,8 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.socks5 import LOOPBACK, Asked, Socks5Server, listener_on_loopback, listening, open_server
 from tests.support import identity, make_manager
+from tests.support.socks5 import LOOPBACK, Asked, Socks5Server, listener_on_loopback, listening, open_server
 from triolight import NodeAddress, open_peer_nursery
 from triolight.proxy import ISOLATION_USER, Proxy, ProxyError, open_through
 

@@ -1,4 +1,4 @@
-"""BOLT 10: bech32, what a seed is asked for, and what is left of its answers; against a DNS server on loopback."""
+"""BOLT 10: what a seed is asked for, and what is left of its answers; against a DNS server on loopback."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ import dns.rrset
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.dns_server import LOOPBACK, Answer, DnsServer, open_dns
 from tests.support import identity
+from tests.support.dns_server import LOOPBACK, OF_BOLT_10, Answer, DnsServer, open_dns
 from triolight import NodeAddress
 from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.seeds import (
@@ -36,68 +34,12 @@ from triolight.seeds import (
 )
 
 SEED = "seed.example"
+
+
 QUESTION = "_nodes._tcp.seed.example."
+
+
 RANDOM = bytes(range(32))
-
-# -- bech32 ------------------------------------------------------------------------------------------------------------
-
-OF_BOLT_10 = "ln1qwktpe6jxltmpphyl578eax6fcjc2m807qalr76a5gfmx7k9qqfjwy4mctz"
-"""From its examples."""
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "A12UEL5L",
-        "a12uel5l",
-        "an83characterlonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1tt5tgs",
-        "abcdef1qpzry9x8gf2tvdw0s3jn54khce6mua7lmqqqxw",
-        "11qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqc8247j",
-        "split1checkupstagehandshakeupstreamerranterredcaperred2y9e3w",
-        "?1ezyfcl",
-        OF_BOLT_10,
-    ],
-)
-def test_bech32_of_bip_173(text: str) -> None:
-    prefix, values = bech32_decode(text)
-    assert bech32_encode(prefix, values) == text.lower()
-    # It finds any single wrong character, wherever it is.
-    for at in range(len(prefix) + 1, len(text)):
-        wrong = text[:at].lower() + ("q" if text[at] not in "qQ" else "p") + text[at + 1 :].lower()
-        with pytest.raises(ValueError, match="the checksum is wrong"):
-            bech32_decode(wrong)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("\x201nwldj5", "not bech32"),
-        ("\x7f1axkwrx", "not bech32"),
-        ("\x801eym55h", "not bech32"),
-        ("an84characterslonghumanreadablepartthatcontainsthenumber1andtheexcludedcharactersbio1569pvx", "not bech32"),
-        ("pzry9x0s0muk", "not bech32"),
-        ("1pzry9x0s0muk", "not bech32"),
-        ("x1b4n0q5v", "not bech32"),
-        ("li1dgmt3", "not bech32"),
-        ("de1lg7wt\xff", "not bech32"),
-        ("A1G7SGD8", "the checksum is wrong"),
-        ("10a06t8", "not bech32"),
-        ("1qzzfhee", "not bech32"),
-        ("a12UEL5L", "mixed case"),
-        ("", "not bech32"),
-    ],
-)
-def test_what_is_no_bech32(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        bech32_decode(text)
-
-
-@given(
-    st.text("abcdefghijklmnopqrstuvwxyz1", min_size=1, max_size=20),
-    st.lists(st.integers(0, 31), max_size=60),
-)
-def test_bech32_there_and_back(prefix: str, values: list[int]) -> None:
-    assert bech32_decode(bech32_encode(prefix, values)) == (prefix, values)
 
 
 def test_a_node_id_as_a_label() -> None:
@@ -126,9 +68,6 @@ def test_a_node_id_as_a_label() -> None:
 def test_labels_without_a_node_id(label: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         node_of_label(label)
-
-
-# -- answers -----------------------------------------------------------------------------------------------------------
 
 
 def target(number: int, seed: str = SEED) -> str:
@@ -312,9 +251,6 @@ async def test_a_follow_up_that_fails_loses_one_node_only() -> None:
             assert await ask(server) == [NodeAddress(identity(4), "203.0.113.4")]
 
 
-# -- bounds ------------------------------------------------------------------------------------------------------------
-
-
 async def test_too_many_records_are_not_looked_at() -> None:
     def answer(query: dns.message.Message, tcp: bool) -> dns.message.Message:
         (question,) = query.question
@@ -356,9 +292,6 @@ async def test_only_so_many_resolvers_are_asked() -> None:
             with pytest.raises(SeedError, match=r"^seed seed\.example: (127\.0\.0\.1: REFUSED(; )?){3}$"):
                 await seed_nodes(SEED, random_data=RANDOM, resolvers=[server.address] * (MAX_RESOLVERS + 1))
             assert len(server.asked) == MAX_RESOLVERS
-
-
-# -- failures ----------------------------------------------------------------------------------------------------------
 
 
 def _cut(query: dns.message.Message) -> dns.message.Message:
@@ -437,9 +370,6 @@ async def test_nobody_listens_for_tcp() -> None:
             await ask(server)
 
 
-# -- silence -----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("cut", [False, True])
 async def test_cancelled_while_a_resolver_is_silent(cut: bool) -> None:
     by_tcp = trio.Event()
@@ -481,9 +411,6 @@ async def test_a_silent_resolver_is_given_up_and_not_asked_again(mock_clock: tri
         nursery.start_soon(let_time_pass)
         with pytest.raises(SeedError, match="no answer within 5 seconds"):
             await ask(silent)
-
-
-# -- arguments ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

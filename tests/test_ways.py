@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,8 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.socks5 import Socks5Server, open_server
 from tests.support import Note, identity, make_manager, port_of
+from tests.support.inside import session_of
+from tests.support.socks5 import Socks5Server, open_server
 from triolight import (
     ConnectError,
     DisconnectCode,
@@ -25,6 +28,7 @@ from triolight import (
     reasons,
 )
 from triolight.address import descriptor_of
+from triolight.shell.watch import Deadlines
 from triolight.testing import SimulatedNetwork
 from triolight.ways import PROXY_PATIENCE, DialWay, ProxyWay, Refused, Tcp, way_of
 from triolight.websocket import WebSocketListener, WebSocketStream, WebSocketWay, dial_websocket
@@ -55,8 +59,8 @@ async def test_one_block_one_node_by_tcp_and_the_next_by_websocket() -> None:
             port = int(listeners[0].socket.getsockname()[1])
             plain = await peers.connect(NodeAddress(identity(2), "127.0.0.1", await port_of(by_tcp)))
             framed = await peers.connect(NodeAddress(identity(3), "127.0.0.1", port), way=WebSocketWay())
-            assert isinstance(framed._session.descriptor.stream, WebSocketStream)
-            assert isinstance(plain._session.descriptor.stream, trio.SocketStream)
+            assert isinstance(session_of(framed).descriptor.stream, WebSocketStream)
+            assert isinstance(session_of(plain).descriptor.stream, trio.SocketStream)
             await framed.send(Note(payload=b"in a frame"))
             assert (await anext(notes))[1] == Note(payload=b"in a frame")
             assert await plain.ping() >= 0
@@ -75,7 +79,7 @@ async def test_a_kept_node_has_a_way_of_its_own(autojump_clock: trio.testing.Moc
         assert (kept.way, kept.proxy) == (over, None)
         peer = await kept.wait_connected()
         assert peer is not None
-        assert isinstance(peer._session.descriptor.stream, WebSocketStream)
+        assert isinstance(session_of(peer).descriptor.stream, WebSocketStream)
         assert peers.keep(NodeAddress(identity(2), there.address, 9736)) is kept
         assert kept.way == over
         assert kept.state is KeepState.CONNECTED
@@ -95,7 +99,7 @@ async def test_a_websocket_through_a_proxy_has_the_proxys_patience_and_faults() 
             assert (way.patience, way.proxied) == (PROXY_PATIENCE, True)
             trio.socket.set_custom_hostname_resolver(NoNames())
             peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), way=way)
-            assert isinstance(peer._session.descriptor.stream, WebSocketStream)
+            assert isinstance(session_of(peer).descriptor.stream, WebSocketStream)
             with pytest.raises(ConnectError) as refused:
                 await peers.connect(NodeAddress(identity(3), ONION, 9736), way=way)
             assert refused.value.reason.code is DisconnectCode.PROXY_FAILED
@@ -201,3 +205,109 @@ async def test_the_guides_own_way_reaches_a_node() -> None:
             await far.listen_on(trio.SocketListener(socket))
             peer = await peers.connect(NodeAddress(identity(2), "here", 1), way=scope["UnixSockets"](folder))
             assert await peer.ping() >= 0
+
+
+async def test_ipv6_and_nodelay() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("missing: IPv6")
+    with trio.fail_after(20):
+        async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+            port = await port_of(far, "::1")
+            peer = await near.connect(f"{identity(2).hex()}@[::1]:{port}")
+            assert far.peers[identity(1)].address is not None
+            assert await peer.ping() > 0
+            stream = session_of(peer).descriptor.stream
+            assert isinstance(stream, trio.SocketStream)
+            assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+class Unresolvable(trio.abc.HostnameResolver):
+    async def getaddrinfo(self, *args: object, **options: object) -> Any:
+        raise trio.socket.gaierror(-2, "Name or service not known")
+
+    async def getnameinfo(self, *args: object, **options: object) -> Any:
+        raise AssertionError
+
+
+async def test_names_that_do_not_resolve() -> None:
+    trio.socket.set_custom_hostname_resolver(Unresolvable())
+    async with open_peer_nursery(make_manager(1)) as near:
+        with pytest.raises(ConnectError, match=r"RESOLVE_FAILED.*not known"):
+            await near.connect(f"{identity(2).hex()}@nowhere.invalid")
+
+
+async def test_tcp_that_never_answers(autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*args: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", never)
+    async with open_peer_nursery(make_manager(1)) as near:
+        with pytest.raises(ConnectError, match=r"TCP_FAILED.*15 seconds"):
+            await near.connect(NodeAddress(identity(2), "127.0.0.1", 1))
+        assert trio.current_time() == 15
+
+
+async def test_peers_through_a_proxy() -> None:
+    with trio.fail_after(20):
+        async with (
+            open_peer_nursery(make_manager(2)) as far,
+            open_peer_nursery(make_manager(3)) as farther,
+            open_server(Socks5Server()) as server,
+        ):
+            server.table = {(ONION, 9735): await port_of(far), ("node.example", 9735): await port_of(farther)}
+            trio.socket.set_custom_hostname_resolver(NoNames())
+            async with open_peer_nursery(make_manager(1), proxy=Proxy("127.0.0.1", server.port)) as peers:
+                onion = await peers.connect(NodeAddress(identity(2), ONION, 9735))
+                assert await onion.ping() < 10
+                named = await peers.connect(NodeAddress(identity(3), "node.example", 9735))
+                assert [asked.host for asked in server.asked] == [ONION, "node.example"]
+                # A circuit for each node: Tor tells them apart by these.
+                first, second = [asked.credentials for asked in server.asked]
+                assert first is not None
+                assert first != second
+                await named.disconnect()
+                await peers.connect(NodeAddress(identity(3), "node.example", 9735))
+                assert server.asked[-1].credentials == second
+                with pytest.raises(ConnectError) as refused:
+                    await peers.connect(NodeAddress(identity(4), "nobody.example", 9735))
+                assert refused.value.reason.code is DisconnectCode.PROXY_FAILED
+                assert "proxy" in refused.value.reason.message
+
+
+async def test_a_proxy_for_one_dial() -> None:
+    with trio.fail_after(20):
+        async with (
+            open_peer_nursery(make_manager(2)) as far,
+            open_peer_nursery(make_manager(1)) as peers,
+            open_server(Socks5Server()) as server,
+        ):
+            port = await port_of(far)
+            server.table = {(ONION, 9735): port}
+            with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
+                await peers.connect(NodeAddress(identity(2), ONION, 9735))
+            peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", server.port))
+            assert session_of(peer).link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
+            await peer.disconnect()
+            direct = await peers.connect(NodeAddress(identity(2), "127.0.0.1", port))
+            assert session_of(direct).link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
+
+
+async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "python_socks", None)
+    with pytest.raises(ImportError, match=r"triolight\[tor\]"):
+        open_peer_nursery(make_manager(1), proxy=Proxy("127.0.0.1", 9050))
+    async with open_peer_nursery(make_manager(1)) as peers:
+        with pytest.raises(ImportError, match=r"triolight\[tor\]"):
+            await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", 9050))
+
+
+async def test_a_proxy_that_never_answers(autojump_clock: trio.testing.MockClock) -> None:
+    autojump_clock.autojump_threshold = 0.05
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, open_peer_nursery(make_manager(1)) as peers:
+        proxy = Proxy("127.0.0.1", listener.socket.getsockname()[1])
+        began = trio.current_time()
+        with pytest.raises(ConnectError, match="within 45 seconds") as error:
+            await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=proxy)
+        assert error.value.reason.code is DisconnectCode.PROXY_FAILED
+        assert trio.current_time() - began == pytest.approx(45)

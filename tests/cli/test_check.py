@@ -9,8 +9,8 @@ import socket
 import pytest
 import trio
 
-from tests.cli.processes import COMMAND, SIGNALS, Running, listening, run, unread
 from tests.support import identity, make_manager, port_of
+from tests.support.processes import COMMAND, SIGNALS, Running, listening, run, unread
 from triolight import Features, RoutingMessageHandler, open_peer_nursery
 from triolight.messages import BOLT, Message, message
 from triolight.testing.questions import CHECKS

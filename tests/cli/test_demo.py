@@ -10,7 +10,8 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from tests.cli.processes import SIGNALS, Running, run
+from tests.support.inside import DEMO_ACCEPTS, DEMO_GREETING, next_of_demo
+from tests.support.processes import SIGNALS, Running, run
 from triolight import PeerConnected, TriolightError
 from triolight.cli import cli, demo
 
@@ -36,7 +37,7 @@ def test_demo_says_what_did_not_happen(monkeypatch: pytest.MonkeyPatch) -> None:
         return True
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo, "_accepts", accepts)
+        patch.setattr(DEMO_ACCEPTS, accepts)
         result = CliRunner().invoke(cli, ["demo"])
         assert result.exit_code == 1
         assert "failed in step 8, 'Alice leaves': this did not happen: no peer is left" in result.stderr
@@ -61,7 +62,7 @@ async def test_the_demo_is_not_content_with_any_event() -> None:
             return "something else"
 
     with pytest.raises(TriolightError, match="expected PeerConnected, and there was something else"):
-        await demo._next(News(), PeerConnected)
+        await next_of_demo(News(), PeerConnected)
 
 
 @pytest.mark.parametrize(("number", "exits"), SIGNALS)
@@ -70,7 +71,7 @@ def test_interrupting_the_demo(number: signal.Signals, exits: int, monkeypatch: 
         signal.raise_signal(number)
         await trio.sleep_forever()
 
-    monkeypatch.setattr(demo, "_demo_greeting", greeting)
+    monkeypatch.setattr(DEMO_GREETING, greeting)
     result = CliRunner().invoke(cli, ["demo"])
     assert (result.exit_code, result.stderr) == (exits, "")
     assert "pong of 65531 bytes" in result.stdout

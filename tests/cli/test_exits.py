@@ -2,125 +2,110 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from tests.cli import (
-    test_check,
-    test_demo,
-    test_group,
-    test_keys,
-    test_listen,
-    test_messages,
-    test_node,
-    test_options,
-    test_pieces,
-    test_ping,
-    test_replay,
-    test_running,
-    test_top,
-    test_tree,
-)
-from tests.cli.processes import run
+from tests.support.processes import run
 from triolight import DisconnectCode, DisconnectReason, Side
 from triolight.cli import cli
 from triolight.cli.exits import ENDS, MEANINGS, Exit, exit_of
 from triolight.reasons import Kind
 
-SHOWN: Mapping[str, Mapping[Exit, Callable[..., Any]]] = {
+SHOWN: Mapping[str, Mapping[Exit, str]] = {
     "ping": {
-        Exit.OK: test_ping.test_ping_in_words,
-        Exit.USAGE: test_options.test_exit_code_2,
-        Exit.CONNECT: test_ping.test_exit_code_3_when_nobody_listens,
-        Exit.HANDSHAKE: test_ping.test_exit_code_4_for_another_node,
-        Exit.PROTOCOL: test_ping.test_exit_code_5_for_an_init_that_is_refused,
-        Exit.TIMEOUT: test_ping.test_exit_code_6_for_silence,
-        Exit.HUNG_UP: test_ping.test_interrupting_ping_says_goodbye,
-        Exit.INTERRUPTED: test_ping.test_interrupting_ping_says_goodbye,
-        Exit.BROKEN_PIPE: test_ping.test_a_reader_that_leaves_ends_ping_quietly,
-        Exit.TERMINATED: test_ping.test_interrupting_ping_says_goodbye,
+        Exit.OK: "test_ping.test_ping_in_words",
+        Exit.USAGE: "test_options.test_exit_code_2",
+        Exit.CONNECT: "test_ping.test_exit_code_3_when_nobody_listens",
+        Exit.HANDSHAKE: "test_ping.test_exit_code_4_for_another_node",
+        Exit.PROTOCOL: "test_ping.test_exit_code_5_for_an_init_that_is_refused",
+        Exit.TIMEOUT: "test_ping.test_exit_code_6_for_silence",
+        Exit.HUNG_UP: "test_ping.test_interrupting_ping_says_goodbye",
+        Exit.INTERRUPTED: "test_ping.test_interrupting_ping_says_goodbye",
+        Exit.BROKEN_PIPE: "test_ping.test_a_reader_that_leaves_ends_ping_quietly",
+        Exit.TERMINATED: "test_ping.test_interrupting_ping_says_goodbye",
     },
     "listen": {
-        Exit.USAGE: test_options.test_exit_code_2_for_the_command_line,
-        Exit.CONNECT: test_listen.test_exit_code_3_for_a_port_that_is_taken,
-        Exit.HUNG_UP: test_listen.test_interrupting_listen_says_goodbye,
-        Exit.INTERRUPTED: test_listen.test_interrupting_listen_says_goodbye,
-        Exit.BROKEN_PIPE: test_listen.test_a_reader_that_leaves_ends_listen_quietly,
-        Exit.TERMINATED: test_listen.test_interrupting_listen_says_goodbye,
+        Exit.USAGE: "test_options.test_exit_code_2_for_the_command_line",
+        Exit.CONNECT: "test_listen.test_exit_code_3_for_a_port_that_is_taken",
+        Exit.HUNG_UP: "test_listen.test_interrupting_listen_says_goodbye",
+        Exit.INTERRUPTED: "test_listen.test_interrupting_listen_says_goodbye",
+        Exit.BROKEN_PIPE: "test_listen.test_a_reader_that_leaves_ends_listen_quietly",
+        Exit.TERMINATED: "test_listen.test_interrupting_listen_says_goodbye",
     },
     "top": {
-        Exit.OK: test_top.test_top_once,
-        Exit.USAGE: test_options.test_usage,
-        Exit.CONNECT: test_top.test_top_once,
-        Exit.HUNG_UP: test_top.test_top_lives_until_a_signal,
-        Exit.INTERRUPTED: test_top.test_top_lives_until_a_signal,
-        Exit.BROKEN_PIPE: test_top.test_a_reader_that_leaves_ends_top_quietly,
-        Exit.TERMINATED: test_top.test_top_lives_until_a_signal,
+        Exit.OK: "test_top.test_top_once",
+        Exit.USAGE: "test_options.test_usage",
+        Exit.CONNECT: "test_top.test_top_once",
+        Exit.HUNG_UP: "test_top.test_top_lives_until_a_signal",
+        Exit.INTERRUPTED: "test_top.test_top_lives_until_a_signal",
+        Exit.BROKEN_PIPE: "test_top.test_a_reader_that_leaves_ends_top_quietly",
+        Exit.TERMINATED: "test_top.test_top_lives_until_a_signal",
     },
     "check": {
-        Exit.OK: test_check.test_the_command,
-        Exit.USAGE: test_options.test_exit_code_2_for_the_command_line,
-        Exit.CONNECT: test_running.test_exit_code_3_for_an_onion_without_a_proxy,
-        Exit.HANDSHAKE: test_check.test_exit_code_4_for_another_node,
-        Exit.PROTOCOL: test_check.test_the_command_says_when_a_rule_is_broken,
-        Exit.TIMEOUT: test_check.test_exit_code_6_for_silence,
-        Exit.HUNG_UP: test_check.test_interrupting_check,
-        Exit.INTERRUPTED: test_check.test_interrupting_check,
-        Exit.BROKEN_PIPE: test_check.test_output_that_nobody_takes_is_no_node_that_cannot_be_reached,
-        Exit.TERMINATED: test_check.test_interrupting_check,
+        Exit.OK: "test_check.test_the_command",
+        Exit.USAGE: "test_options.test_exit_code_2_for_the_command_line",
+        Exit.CONNECT: "test_running.test_exit_code_3_for_an_onion_without_a_proxy",
+        Exit.HANDSHAKE: "test_check.test_exit_code_4_for_another_node",
+        Exit.PROTOCOL: "test_check.test_the_command_says_when_a_rule_is_broken",
+        Exit.TIMEOUT: "test_check.test_exit_code_6_for_silence",
+        Exit.HUNG_UP: "test_check.test_interrupting_check",
+        Exit.INTERRUPTED: "test_check.test_interrupting_check",
+        Exit.BROKEN_PIPE: "test_check.test_output_that_nobody_takes_is_no_node_that_cannot_be_reached",
+        Exit.TERMINATED: "test_check.test_interrupting_check",
     },
     "demo": {
-        Exit.OK: test_demo.test_demo,
-        Exit.FAILED: test_demo.test_demo_says_what_did_not_happen,
-        Exit.USAGE: test_group.test_output_that_cannot_be_written,
-        Exit.HUNG_UP: test_demo.test_interrupting_the_demo,
-        Exit.INTERRUPTED: test_demo.test_interrupting_the_demo,
-        Exit.BROKEN_PIPE: test_demo.test_a_reader_that_leaves_ends_the_demo_quietly,
-        Exit.TERMINATED: test_demo.test_interrupting_the_demo,
+        Exit.OK: "test_demo.test_demo",
+        Exit.FAILED: "test_demo.test_demo_says_what_did_not_happen",
+        Exit.USAGE: "test_group.test_output_that_cannot_be_written",
+        Exit.HUNG_UP: "test_demo.test_interrupting_the_demo",
+        Exit.INTERRUPTED: "test_demo.test_interrupting_the_demo",
+        Exit.BROKEN_PIPE: "test_demo.test_a_reader_that_leaves_ends_the_demo_quietly",
+        Exit.TERMINATED: "test_demo.test_interrupting_the_demo",
     },
     "keygen": {
-        Exit.OK: test_keys.test_keygen_makes_a_private_file_and_never_overwrites,
-        Exit.USAGE: test_keys.test_keygen_makes_a_private_file_and_never_overwrites,
-        Exit.HUNG_UP: test_group.test_a_terminal_that_is_gone,
-        Exit.INTERRUPTED: test_group.test_interrupting_keygen,
-        Exit.BROKEN_PIPE: test_group.test_a_reader_that_has_left_ends_it_quietly,
+        Exit.OK: "test_keys.test_keygen_makes_a_private_file_and_never_overwrites",
+        Exit.USAGE: "test_keys.test_keygen_makes_a_private_file_and_never_overwrites",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_keygen",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
     "node-id": {
-        Exit.OK: test_keys.test_keygen_makes_a_private_file_and_never_overwrites,
-        Exit.USAGE: test_node.test_what_is_no_secret_is_refused_and_not_shown,
-        Exit.HUNG_UP: test_group.test_a_terminal_that_is_gone,
-        Exit.INTERRUPTED: test_group.test_interrupting_who_waits_for_a_file,
-        Exit.BROKEN_PIPE: test_group.test_a_reader_that_has_left_ends_it_quietly,
+        Exit.OK: "test_keys.test_keygen_makes_a_private_file_and_never_overwrites",
+        Exit.USAGE: "test_node.test_what_is_no_secret_is_refused_and_not_shown",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
     "decode": {
-        Exit.OK: test_tree.test_the_tree_explains,
-        Exit.USAGE: test_messages.test_usage,
-        Exit.PROTOCOL: test_messages.test_usage,
-        Exit.HUNG_UP: test_group.test_a_terminal_that_is_gone,
-        Exit.INTERRUPTED: test_group.test_interrupting_who_waits_for_a_file,
-        Exit.BROKEN_PIPE: test_group.test_a_reader_that_has_left_ends_it_quietly,
+        Exit.OK: "test_tree.test_the_tree_explains",
+        Exit.USAGE: "test_messages.test_usage",
+        Exit.PROTOCOL: "test_messages.test_usage",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
     "encode": {
-        Exit.OK: test_pieces.test_bytes_to_json_and_back,
-        Exit.USAGE: test_pieces.test_a_closed_standard_input,
-        Exit.PROTOCOL: test_messages.test_what_is_no_message_is_named_by_encode,
-        Exit.INTERRUPTED: test_group.test_interrupting_who_waits_for_a_file,
-        Exit.BROKEN_PIPE: test_group.test_a_reader_that_has_left_ends_it_quietly,
+        Exit.OK: "test_pieces.test_bytes_to_json_and_back",
+        Exit.USAGE: "test_pieces.test_a_closed_standard_input",
+        Exit.PROTOCOL: "test_messages.test_what_is_no_message_is_named_by_encode",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
     "replay": {
-        Exit.OK: test_replay.test_the_command_shows_what_happened,
-        Exit.FAILED: test_replay.test_the_commands_exit_codes,
-        Exit.USAGE: test_replay.test_the_commands_exit_codes,
-        Exit.HUNG_UP: test_group.test_a_terminal_that_is_gone,
-        Exit.INTERRUPTED: test_group.test_interrupting_who_waits_for_a_file,
-        Exit.BROKEN_PIPE: test_group.test_a_reader_that_has_left_ends_it_quietly,
+        Exit.OK: "test_replay.test_the_command_shows_what_happened",
+        Exit.FAILED: "test_replay.test_the_commands_exit_codes",
+        Exit.USAGE: "test_replay.test_the_commands_exit_codes",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
 }
-"""For each command and each code that it can give, a test that has seen it."""
+"""For each command and each code that it can give, a test of this folder that has seen it."""
 
 
 def listed(*command: str) -> dict[int, str]:
@@ -174,6 +159,13 @@ def test_the_help_lists_every_code_with_its_words() -> None:
 
 def test_every_command_is_looked_at() -> None:
     assert SHOWN.keys() == cli.commands.keys()
+
+
+@pytest.mark.parametrize("seen", sorted({test for tests in SHOWN.values() for test in tests.values()}))
+def test_a_test_that_has_seen_a_code_is_there(seen: str) -> None:
+    file, _, name = seen.partition(".")
+    tree = ast.parse((Path(__file__).parent / f"{file}.py").read_text())
+    assert name in {one.name for one in tree.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
 @pytest.mark.parametrize("command", SHOWN)

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.decoding import UPDATE
-from tests.cli.processes import COMMAND, Running, run, unread, unseen
 from tests.support import secret
-from tests.test_tape import record
+from tests.support.processes import COMMAND, Running, run, unread, unseen
+from tests.support.tapes import record
 from triolight.cli import cli
 
 PROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.processes import run
+from tests.support.processes import run
 from triolight.cli import cli
 
 

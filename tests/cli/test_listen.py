@@ -11,11 +11,11 @@ import subprocess
 import pytest
 import trio
 
-from tests.cli.processes import COMMAND, GOODBYE, SIGNALS, Running, listening, run
 from tests.support import make_manager, open_pair
-from tests.test_metrics import ask
+from tests.support.inside import Guests
+from tests.support.processes import COMMAND, GOODBYE, SIGNALS, Running, listening, run
+from tests.support.scraping import ask
 from triolight import open_peer_nursery
-from triolight.cli import listen
 from triolight.cli.exits import Exit
 
 
@@ -49,7 +49,7 @@ def test_listen_on_ipv6() -> None:
 
 async def test_listen_catches_up_after_lost_events(capsys: pytest.CaptureFixture[str]) -> None:
     async with open_pair() as pair:
-        guests = listen._Guests(as_json=True)
+        guests = Guests(as_json=True)
         await guests.catch_up({pair.to_far})
         await guests.catch_up({pair.to_far})
         await pair.to_far.disconnect("enough")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.processes import listening, run
 from tests.support import identity, secret
+from tests.support.processes import listening, run
 
 
 def test_throw_away_keys_differ_and_a_file_s_does_not(tmp_path: Path) -> None:

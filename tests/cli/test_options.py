@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.processes import COMMAND, listening, run
 from tests.support import identity
+from tests.support.processes import COMMAND, listening, run
 from triolight.cli import cli
 
 

@@ -15,8 +15,9 @@ from typing import Any, Self
 import pytest
 import trio
 
-from tests.cli.processes import COMMAND, GOODBYE, PATIENCE, SIGNALS, Running, listening, run
 from tests.support import identity, secret
+from tests.support.inside import PingReport, connected, samples_of
+from tests.support.processes import COMMAND, GOODBYE, PATIENCE, SIGNALS, Running, listening, run
 from triolight.cli import ping
 from triolight.cli.exits import Exit
 from triolight.keys import SecretKey
@@ -87,14 +88,14 @@ def test_a_terminal_gets_a_histogram() -> None:
 
 def test_many_pongs_are_sampled(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(ping, "SAMPLES", 50)
-    report = ping._PingReport(as_json=True)
+    report = PingReport(as_json=True)
     for number in range(5000):
         report.pong(0, 1.0 + number)
     capsys.readouterr()
-    report._connected = True
+    connected(report)
     report.summary()
     summary = json.loads(capsys.readouterr().out)
-    assert len(report._samples) == 50
+    assert samples_of(report) == 50
     assert (summary["received"], summary["min"], summary["max"]) == (5000, 1.0, 5000.0)
     # 50 out of 5,000: further off than this comes once in more than a billion times.
     assert 500 < summary["median"] < 4500

@@ -9,8 +9,8 @@ from pathlib import Path
 import click.testing
 import pytest
 
-from tests.cli.processes import COMMAND
-from tests.test_tape import record
+from tests.support.processes import COMMAND
+from tests.support.tapes import record
 from triolight.cli import cli
 
 

@@ -9,8 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.cli.processes import COMMAND, listening, run
 from tests.support import identity
+from tests.support.processes import COMMAND, listening, run
 from triolight.cli import running
 
 

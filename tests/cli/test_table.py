@@ -11,8 +11,9 @@ import trio.testing
 from rich.console import Console
 
 from tests.support import identity, join, make_manager
+from tests.support.inside import ping_for_table, table_of
 from triolight import open_peer_nursery
-from triolight.cli import table, top
+from triolight.cli import table
 
 
 async def test_top_counts_what_it_has_no_row_for() -> None:
@@ -27,7 +28,7 @@ async def test_top_counts_what_it_has_no_row_for() -> None:
             assert "and 1 more" in shown
             assert (identity(2).hex()[:20] in shown) != (identity(3).hex()[:20] in shown)
         await gone.wait_closed()
-        await top._ping(gone)  # the table will show it
+        await ping_for_table(gone)  # the table will show it
 
 
 @pytest.mark.parametrize("host", ["fe80::1", "fd00:a:b::7", "2001:db8:a:b::1"])
@@ -47,7 +48,7 @@ async def test_top_shows_addresses_as_they_are(host: str) -> None:
 def test_top_fits(width: int, address: str) -> None:
     row = ("02" * 6, address, "out", "1:02:03", "123.4", "12,345", "1,234,567", "1,234.5", "5.0", "0", "0")
     console = Console(width=width, record=True, file=io.StringIO())
-    console.print(table._table([row, row], width))
+    console.print(table_of([row, row], width))
     header, *rows = console.export_text().splitlines()
     assert len(rows) == 2
     assert max(map(len, (header, *rows))) <= width

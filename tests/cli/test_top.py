@@ -10,8 +10,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.cli.processes import COMMAND, SIGNALS, run, unread
 from tests.support import identity, join, make_manager, open_pair, port_of
+from tests.support.inside import measure
+from tests.support.processes import COMMAND, SIGNALS, run, unread
 from triolight import open_peer_nursery
 from triolight.cli import top
 
@@ -33,7 +34,7 @@ async def test_top_once() -> None:
 
 async def test_top_pings_newcomers_at_once(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair() as pair, open_peer_nursery(make_manager(3)) as third, trio.open_nursery() as nursery:
-        nursery.start_soon(top._measure, pair.near)
+        nursery.start_soon(measure, pair.near)
         await trio.testing.wait_all_tasks_blocked()
         assert pair.to_far.statistics().rtt_smoothed is not None
         to_third, _ = await join(pair.near, third)

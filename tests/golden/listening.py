@@ -27,11 +27,11 @@ from typing import Any, Final, TypeAlias
 
 import pytest
 
+from tests.support.inside import NOBODY_WAITS, PLAYER, PlayedCall, Player
 from triolight import DisconnectReason, Happening, Replay, SocketDescriptor, TapeMismatch
 from triolight.connection import OutstandingPing
 from triolight.messages import Init, Registry
 from triolight.peer_manager import PeerDetails
-from triolight.tape import replay
 from triolight.tape.values import EVENTS
 
 RETURNS: Final = ("forget_ping", "read_event", "send_encoded", "send_ping")
@@ -136,7 +136,7 @@ def listen(path: Path, messages: Registry) -> tuple[list[Happening], Lines]:
     notes = Notes()
     managers: list[Any] = []
 
-    class Listening(replay._Player):
+    class Listening(Player):
         """The replay's own stand-in for whoever the manager asks and tells."""
 
         def __init__(self, header: dict[str, Any], messages: Registry) -> None:
@@ -147,7 +147,7 @@ def listen(path: Path, messages: Registry) -> tuple[list[Happening], Lines]:
 
         # -- calls
 
-        def play(self, call: replay._Call) -> None:
+        def play(self, call: PlayedCall) -> None:
             super().play(call)
             unfinished = [self._number(one) for one in self.manager.unfinished()]
             if unfinished:
@@ -217,8 +217,8 @@ def listen(path: Path, messages: Registry) -> tuple[list[Happening], Lines]:
 
     played = Replay(path, messages=messages)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "_Player", Listening)
-        patch.setattr(replay, "_nobody_waits", notes.wakes)
+        patch.setattr(PLAYER, Listening)
+        patch.setattr(NOBODY_WAITS, notes.wakes)
         try:
             happenings = list(played)
         except TapeMismatch as error:

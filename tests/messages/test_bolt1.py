@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.messages.vectors import BOLT1, plain
+from tests.support.vectors import BOLT1, plain
 from triolight.connection import init_features
 from triolight.errors import DecodeError
 from triolight.messages import BOLT, Init, Ping, Pong, UnknownMessage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.messages.vectors import ONION, plain
+from tests.support.vectors import ONION, plain
 from triolight.errors import DecodeError
 from triolight.messages import (
     BlindedPath,

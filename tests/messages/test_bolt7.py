@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.messages.vectors import BOLT7, REAL, plain
+from tests.support.vectors import BOLT7, REAL, plain
 from triolight.errors import DecodeError
 from triolight.messages import BOLT, ChannelUpdate
 

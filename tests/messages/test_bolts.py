@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.messages.vectors import BOLT1, FOLDER, MESSAGES, REAL, hexed, records_of
+from tests.support.vectors import BOLT1, FOLDER, MESSAGES, REAL, hexed, records_of
 from triolight import wire
 from triolight.errors import DecodeError
 from triolight.gossip import decode_timestamps, encode_timestamps

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import pytest
 
-from tests.messages.vectors import MESSAGES, REAL
 from tests.support import Note
+from tests.support.vectors import MESSAGES, REAL
 from triolight import wire
 from triolight.errors import DecodeError
 from triolight.messages import (

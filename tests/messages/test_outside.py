@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 
-from tests.messages.vectors import FOLDER
+from tests.support.vectors import FOLDER
 from triolight.messages import BOLT, OUTSIDE, UnknownMessage, describe_type
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.messages.vectors import REAL
+from tests.support.vectors import REAL
 from triolight import wire
 from triolight.messages import BOLT, ChannelUpdate, Message, Ping, Registry, message, opaque
 

@@ -1,0 +1,1 @@
+"""Tests of triolight.testing, a file for each of its files."""

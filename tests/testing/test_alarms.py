@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.testing.support import joined, two_hosts
+from tests.support.scenes import joined, two_hosts
 from triolight.testing import run_seeded
 from triolight.testing.alarms import Alarm, Clock
 

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.support import identity
-from tests.testing.support import converse, findings, greet, played
+from tests.support.scenes import converse, findings, greet, played
 from triolight import NodeAddress
 from triolight.messages import Init, Ping, Pong, UnknownMessage
 from triolight.testing import Deed, ScriptedPeer, ScriptFailed, Verdict, check_peer

@@ -11,9 +11,9 @@ import pytest
 import trio
 import trio.testing
 
-from tests.cli.processes import COMMAND
 from tests.support import identity, make_manager, port_of
-from tests.testing.support import Queries, findings
+from tests.support.processes import COMMAND
+from tests.support.scenes import Queries, findings
 from triolight import ConnectError, DisconnectCode, NodeAddress, open_peer_nursery
 from triolight.testing import ScriptFailed, Verdict, check_peer, scripted_peer
 from triolight.testing.questions import CHECKS, REKEY_PINGS, THOROUGH

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.simulations import flood
+from tests.support.simulations import flood
 from triolight.testing import derive, replay_command, run_seeded, seeds
 
 ROOT = Path(__file__).parent.parent.parent
@@ -21,7 +21,7 @@ heap = random.Random(int(sys.argv[1]))
 junk = [bytearray(heap.randrange(1, 3000)) for _ in range(heap.randrange(20000))]
 del junk[:: heap.randrange(2, 5)]
 gc.set_threshold(heap.randrange(100, 2000))
-from tests.simulations import flood
+from tests.support.simulations import flood
 from triolight.testing import run_seeded
 done = run_seeded(7, flood, 7, 24)
 print(done.transcript, done.heard_at)

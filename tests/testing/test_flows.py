@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.testing.support import joined, read, two_hosts
+from tests.support.inside import flows_between
+from tests.support.scenes import joined, read, two_hosts
 from triolight.testing import Conditions
 
 
@@ -129,8 +130,8 @@ async def test_nothing_is_left_of_connections_that_are_over(autojump_clock: trio
         await here.send_all(b"x")
         await there.aclose()
         await here.aclose()
-    assert not network._direction("alice", "bob").flows
-    assert not network._direction("bob", "alice").flows
+    assert not flows_between(network, "alice", "bob")
+    assert not flows_between(network, "bob", "alice")
 
 
 async def test_what_has_arrived_outlives_the_host_that_sent_it(autojump_clock: trio.testing.MockClock) -> None:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, make_manager
-from tests.testing.support import joined, read, two_hosts
+from tests.support.scenes import joined, read, two_hosts
 from triolight import (
     ConnectError,
     DisconnectCode,

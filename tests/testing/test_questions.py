@@ -8,7 +8,7 @@ import trio
 import trio.testing
 
 from tests.support import identity, make_manager
-from tests.testing.support import Even, converse, findings, greet, played
+from tests.support.scenes import Even, converse, findings, greet, played
 from triolight import Features, open_peer_nursery
 from triolight.messages import (
     BOLT,

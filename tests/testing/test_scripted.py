@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from tests.support import Note, identity
-from tests.testing.support import ALIVE, lives, node, script
+from tests.support.scenes import ALIVE, lives, node, script
 from triolight.messages import Init, Ping, Pong, UnknownMessage, Warning
 from triolight.testing import Deed, ScriptedPeer, ScriptFailed, SimulatedNetwork, scripted_peer
 

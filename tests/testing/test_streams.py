@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.testing.support import joined, read, two_hosts
+from tests.support.scenes import joined, read, two_hosts
 from triolight.testing import Conditions, SimulatedStream
 from triolight.testing.flows import BUFFER_BYTES
 from triolight.testing.streams import BACKLOG

@@ -1,0 +1,112 @@
+"""The examples as users run them: each is a process that ends by itself, says what it should, and warns of nothing."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support import identity
+from tests.support.processes import PATIENCE, listening
+
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
+
+
+def run_example(name: str, *arguments: str) -> tuple[int, list[str], str]:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+def test_hello() -> None:
+    code, lines, errors = run_example("hello.py")
+    assert (code, errors) == (0, "")
+    assert lines[0].startswith("Alice hears 'Hello, Alice!' from 0")
+    assert lines[1].startswith("Bob hears 'Hello, Bob!' from 0")
+    assert lines[2].endswith("after saying: shutting down")
+
+
+def test_lsps0() -> None:
+    code, lines, errors = run_example("lsps0.py")
+    assert (code, errors) == (0, "")
+    assert lines == [
+        "list_protocols: {'protocols': [1, 2]}",
+        "no_such_thing: {'code': -32601, 'message': 'method not found'}",
+    ]
+
+
+def test_simulated_network(tmp_path: Path) -> None:
+    picture = tmp_path / "delivery.png"
+    code, lines, errors = run_example("simulated_network.py", "7", str(picture))
+    assert (code, errors) == (0, "")
+    assert re.fullmatch(r"before the partition: 40 of 40 nodes within 0\.\d+ s, all 40 within 0\.\d+ s", lines[0])
+    assert re.fullmatch(r"during the partition: 13 of 40 nodes within 0\.\d+ s, all 40 within 6\d\.\d+ s", lines[1])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    again = run_example("simulated_network.py", "7")
+    assert again[1] == lines[:2]
+
+
+def test_own_message() -> None:
+    code, lines, errors = run_example("own_message.py")
+    assert (code, errors) == (0, "")
+    assert lines == [
+        "version 1 reads the price: Price(amount_msat=250000, valid_seconds=600)",
+        "version 1 keeps what it does not know, as types: [3]",
+        "written again, the bytes are the same: True",
+    ]
+
+
+def test_ping_pings_itself() -> None:
+    code, lines, errors = run_example("ping.py")
+    assert (code, errors) == (0, "")
+    assert lines[0].startswith("connected with 0")
+    assert [re.sub(r"[\d.]+", "T", line) for line in lines[1:]] == ["pong after T ms"] * 5
+
+
+def test_ping_pings_others() -> None:
+    with listening() as (listener, address):
+        code, lines, errors = run_example("ping.py", address)
+        assert (code, errors) == (0, "")
+        assert lines[0] == f"connected with {address}"
+        assert "shutting down" in listener.line("disconnected")
+        code, lines, errors = run_example("ping.py", identity(1).hex() + address[66:])
+        assert (code, lines) == (1, [])
+        assert errors.startswith("no connection: CLOSED_IN_HANDSHAKE")
+
+
+def test_sans_io() -> None:
+    code, lines, errors = run_example("sans_io.py")
+    assert (code, errors) == (0, "")
+    counts = re.search(r"^alice: (\d+) short writes, (\d+) pauses of reading$", "\n".join(lines), re.MULTILINE)
+    assert counts is not None
+    assert all(int(count) > 0 for count in counts.groups())
+    assert "bob: the tick's ping has its pong" in lines
+    assert lines[-1].endswith("the peer closed the connection, after saying: that was all")
+
+
+def test_sans_io_imports_no_trio() -> None:
+    tree = ast.parse((EXAMPLES / "sans_io.py").read_text())
+    imported: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module or "")
+    trio_s = {"trio", "triolight", "triolight.descriptor", "triolight.nursery", "triolight.testing", "triolight.cli"}
+    assert not imported & trio_s
+
+
+def test_every_example_is_tested_and_says_what_it_shows() -> None:
+    names = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert names == ["hello.py", "lsps0.py", "own_message.py", "ping.py", "sans_io.py", "simulated_network.py"]
+    for name in names:
+        words = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
+        assert words is not None
+        assert f"python examples/{name}" in words

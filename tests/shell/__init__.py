@@ -1,0 +1,1 @@
+"""Tests of triolight.shell, a file for each of its files."""

@@ -1,0 +1,219 @@
+"""Subscribers: in order, whole, and slowed down alone; the bounds of what waits for them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import (
+    ListLogger,
+    Note,
+    Order,
+    join,
+    make_manager,
+    open_pair,
+)
+from triolight import (
+    DisconnectCode,
+    Peer,
+    PeerClosed,
+    Side,
+    open_peer_nursery,
+)
+from triolight.messages import Pong, UnknownMessage
+
+
+async def test_messages_arrive_in_order_at_waiting_and_busy_subscribers(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, pair.far.subscribe(Note) as all_notes, pair.to_near.subscribe() as everything:
+        for number in range(300):
+            await pair.to_far.send(Note(payload=b"%d" % number))
+        got = [await all_notes.__anext__() for _ in range(300)]
+        assert got == [(pair.to_near, Note(payload=b"%d" % number)) for number in range(300)]
+        assert [await everything.__anext__() for _ in range(300)] == [message for _, message in got]
+        # Now both wait, and what comes goes straight to them.
+        results: list[Any] = []
+
+        async def take(inbox: Any) -> None:
+            results.append(await inbox.__anext__())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take, all_notes)
+            nursery.start_soon(take, everything)
+            await trio.testing.wait_all_tasks_blocked()
+            await pair.to_far.send(Note(payload=b"last"))
+        assert len(results) == 2
+
+
+async def test_subscribers_get_the_types_they_asked_for(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, pair.to_near.subscribe(Note, Pong) as some:
+        await pair.to_far.send(Order(payload=b""), UnknownMessage(43001, b"odd"), Note(payload=b"x"))
+        assert await some.__anext__() == Note(payload=b"x")
+        async with pair.to_near.subscribe(UnknownMessage) as unknown:
+            await pair.to_far.send(UnknownMessage(43001, b"odd"))
+            assert await unknown.__anext__() == UnknownMessage(43001, b"odd")
+
+
+async def test_iteration_ends_with_the_peer_after_what_it_said(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, pair.to_near.subscribe(Note) as inbox:
+        await pair.to_far.send(*[Note(payload=b"%d" % number) for number in range(20)])
+        await pair.to_far.ping()
+        await pair.to_far.disconnect("that was all")
+        reason = await pair.to_near.wait_closed()
+        assert (reason.code, reason.by) == (DisconnectCode.PEER_CLOSED, Side.PEER)
+        assert "that was all" in reason.message
+        assert [message.payload async for message in inbox] == [b"%d" % number for number in range(20)]
+        # A subscription made after the end ends at once.
+        async with pair.to_near.subscribe() as late:
+            assert [message async for message in late] == []
+
+
+async def test_a_slow_subscriber_slows_its_own_peer_only(autojump_clock: trio.testing.MockClock) -> None:
+    hub = make_manager(1)
+    async with (
+        open_peer_nursery(hub, ping_interval=math.inf) as centre,
+        open_peer_nursery(make_manager(2)) as slow,
+        open_peer_nursery(make_manager(3)) as quick,
+    ):
+        slow_peer, to_hub = await join(centre, slow)
+        quick_peer, quick_to_hub = await join(centre, quick)
+        sent = 0
+
+        async def flood() -> None:
+            nonlocal sent
+            for _ in range(400):
+                await to_hub.send(Note(payload=bytes(10_000)))
+                sent += 1
+
+        async with slow_peer.subscribe(Note, buffer_bytes=64 * 1024) as inbox, trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            await trio.testing.wait_all_tasks_blocked()
+            stuck = sent
+            assert stuck < 100
+            statistics = slow_peer.statistics()
+            assert statistics.reading_paused == 1
+            assert statistics.inbox_bytes < 64 * 1024 + 2 * 10_512
+            for _ in range(10):
+                await quick_to_hub.ping()
+                await quick_peer.ping()
+            assert sent == stuck
+            for _ in range(400):
+                await inbox.__anext__()
+        assert sent == 400
+
+
+async def test_a_subscriber_that_stops_reading_ends_its_peer(autojump_clock: trio.testing.MockClock) -> None:
+    logger = ListLogger()
+    async with (
+        open_peer_nursery(make_manager(1, logger=logger), stall_deadline=60) as centre,
+        open_peer_nursery(make_manager(2)) as far,
+        open_peer_nursery(make_manager(3)) as other,
+    ):
+        peer, to_hub = await join(centre, far)
+        _, other_to_hub = await join(centre, other)
+        began = trio.current_time()
+
+        async def flood() -> None:
+            with pytest.raises(PeerClosed):
+                while True:
+                    await to_hub.send(Note(payload=bytes(10_000)))
+
+        async with peer.subscribe(Note), trio.open_nursery() as nursery:
+            nursery.start_soon(flood)
+            reason = await peer.wait_closed()
+            assert reason.code is DisconnectCode.SUBSCRIBER_STALLED
+            assert 60 <= trio.current_time() - began < 61
+        assert "a subscriber of ours does not read" in logger
+        assert await other_to_hub.ping() >= 0
+        assert other_to_hub.statistics().messages_received >= 1
+
+
+async def test_ping_in_the_loop_that_reads_ends_by_itself(autojump_clock: trio.testing.MockClock) -> None:
+    """The classic hang: the pong waits behind messages that only this loop would read."""
+    async with open_pair() as pair:
+
+        async def stream() -> None:
+            with pytest.raises(PeerClosed):
+                while True:
+                    await pair.to_near.send(Note(payload=bytes(5_000)))
+
+        async def hang() -> None:
+            async with pair.to_far.subscribe(Note) as inbox:
+                async for _ in inbox:
+                    await pair.to_far.ping()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stream)
+            with pytest.raises(PeerClosed) as caught:
+                await hang()
+        assert caught.value.reason.code is DisconnectCode.SUBSCRIBER_STALLED
+
+
+async def test_two_peers_that_send_before_they_read(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        messages = [Note(payload=bytes(65_000)) for _ in range(8_000_000 // 65_000)]
+
+        async def send_then_read(peer: Peer) -> int:
+            async with peer.subscribe(Note) as inbox:
+                for one in messages:
+                    await peer.send(one)
+                return len([await inbox.__anext__() for _ in messages])
+
+        async def run(peer: Peer) -> None:
+            try:
+                await send_then_read(peer)
+            except PeerClosed as error:
+                reasons.append(error.reason)
+
+        reasons: list[Any] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, pair.to_far)
+            nursery.start_soon(run, pair.to_near)
+        assert reasons
+        assert all(reason.code in (DisconnectCode.SUBSCRIBER_STALLED, DisconnectCode.PEER_CLOSED) for reason in reasons)
+
+
+async def test_a_subscriber_that_leaves_frees_its_peer(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, trio.open_nursery() as nursery:
+
+        async def flood() -> None:
+            for _ in range(100):
+                await pair.to_far.send(Note(payload=bytes(30_000)))
+
+        for subscribe in (pair.to_near.subscribe, pair.far.subscribe):
+            async with subscribe(Note, buffer_bytes=10_000) as inbox:
+                nursery.start_soon(flood)
+                await inbox.__anext__()
+                await trio.testing.wait_all_tasks_blocked()
+                assert pair.to_near.statistics().inbox_bytes > 0
+            assert pair.to_near.statistics().inbox_bytes == 0
+            await pair.to_far.ping()
+
+
+async def test_all_peers_of_a_subscriber_share_a_bound(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triolight.shell.inboxes.SUBSCRIPTION_TOTAL_BYTES", 40_000)
+    async with (
+        open_peer_nursery(make_manager(1), ping_interval=math.inf) as hub,
+        hub.subscribe(Note) as inbox,
+        open_peer_nursery(make_manager(2)) as two,
+        open_peer_nursery(make_manager(3)) as three,
+        trio.open_nursery() as nursery,
+    ):
+        for far in (two, three):
+            peer, _ = await join(far, hub)
+
+            async def flood(peer: Any = peer) -> None:
+                for _ in range(200):
+                    await peer.send(Note(payload=bytes(3_000)))
+
+            nursery.start_soon(flood)
+        await trio.testing.wait_all_tasks_blocked()
+        waiting = sum(peer.statistics().inbox_bytes for peer in hub.peers.values())
+        assert 20_000 < waiting <= 40_000 + 2 * 3_514
+        for _ in range(400):
+            await inbox.__anext__()

@@ -1,0 +1,120 @@
+"""Peer, as users hold it: what it sends and when it waits, and what whoever waits hears of the end."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import (
+    Note,
+    identity,
+    make_manager,
+    open_pair,
+)
+from tests.support.inside import links_of
+from triolight import (
+    DisconnectCode,
+    Peer,
+    PeerClosed,
+    open_peer_nursery,
+)
+from triolight.messages import Warning
+
+
+async def test_send_after_the_end_raises_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        await pair.to_far.disconnect("enough")
+        for call in (pair.to_far.send(Note(payload=b"")), pair.to_far.ping()):
+            with pytest.raises(PeerClosed, match="enough") as caught:
+                await call
+            assert caught.value.reason.code is DisconnectCode.REQUESTED
+        await pair.to_far.disconnect()
+        assert pair.to_far.statistics().messages_sent == 1
+
+
+async def test_an_oversized_message_raises_in_the_caller(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        with pytest.raises(ValueError, match="65536"):
+            await pair.to_far.send(Note(payload=bytes(65534)))
+        await pair.to_far.send(Note(payload=bytes(65533)))
+        await pair.to_far.ping()
+
+
+async def test_waiting_calls_are_woken_by_the_end(autojump_clock: trio.testing.MockClock) -> None:
+    """A full queue, an outstanding ping, and whoever waits for the end: all hear of it."""
+    ended: list[str] = []
+
+    async def flood(peer: Peer) -> None:
+        with pytest.raises(PeerClosed):
+            while True:
+                await peer.send(Note(payload=bytes(60000)))
+        ended.append("send")
+
+    async def ping(peer: Peer) -> None:
+        with pytest.raises(PeerClosed):
+            await peer.ping()
+        ended.append("ping")
+
+    async with open_peer_nursery(make_manager(1), ping_interval=math.inf) as near:
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        async with open_peer_nursery(make_manager(2)) as far:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(far.attach, theirs)
+                peer = await near.attach(ours, identity(2))
+            async with trio.open_nursery() as nursery, far.subscribe(buffer_bytes=1):
+                nursery.start_soon(flood, peer)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(ping, peer)
+                await trio.testing.wait_all_tasks_blocked()
+                far.manager.disconnect_by_node_id(identity(1), "go away")
+                reason = await peer.wait_closed()
+                assert "go away" in reason.message
+    assert sorted(ended) == ["ping", "send"]
+
+
+class CountsSteps(trio.abc.Instrument):
+    """How often tasks of a name were run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += task.name == self.name
+
+
+async def test_who_waits_for_the_end_sleeps_through_all_that_comes_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Send room comes and goes a hundred times, with a sender that waits for it; the end comes once."""
+    steps = CountsSteps("waits for the end")
+    trio.lowlevel.add_instrument(steps)
+    try:
+        async with open_pair() as pair, pair.to_near.subscribe(Note) as inbox, trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(pair.to_far.wait_closed, name=steps.name)
+            await trio.testing.wait_all_tasks_blocked()
+            before = steps.steps
+
+            @nursery.start_soon
+            async def _() -> None:
+                for _ in range(100):
+                    await pair.to_far.send(Note(payload=bytes(60_000)))
+
+            for _ in range(100):
+                await inbox.__anext__()
+            assert steps.steps == before
+            await pair.to_far.disconnect()
+    finally:
+        trio.lowlevel.remove_instrument(steps)
+    assert steps.steps == before + 10
+
+
+async def test_disconnect_waits_for_the_last_words(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, pair.to_near.subscribe(Warning) as warnings:
+        await pair.to_far.disconnect("bye")
+        assert [warning.data async for warning in warnings] == [b"bye"]
+        assert not links_of(pair.near)

@@ -1,0 +1,1 @@
+"""Tests of triolight.tape, a file for each of its files."""

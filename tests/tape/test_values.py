@@ -1,0 +1,155 @@
+"""What handlers answer, as a tape has it: whatever it is, the tape changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support import MESSAGES, Note, identity, make_manager
+from tests.support.tapes import kinds, played, said
+from triolight import (
+    ChannelMessageHandler,
+    DisconnectPeer,
+    HandleError,
+    PeerHandleError,
+    RoutingMessageHandler,
+    SendErrorMessage,
+    SendMessages,
+    SendWarningMessage,
+    Tape,
+    open_peer_nursery,
+)
+from triolight.messages import (
+    ChannelReady,
+    Error,
+    Ping,
+    Pong,
+    Warning,
+)
+from triolight.tape.tape import Kind
+from triolight.testing import run_seeded, scripted_peer
+
+
+class Odd(ChannelMessageHandler, RoutingMessageHandler):
+    """Its answer to a channel_ready, and the events that it then has, in whatever form."""
+
+    def __init__(self, answer: Any, events: Callable[[bytes], Any]) -> None:
+        super().__init__()
+        self.answer = answer
+        self.events = events
+        self.due: Any = ()
+
+    def handle_channel_ready(self, node_id: bytes, message: ChannelReady) -> Any:
+        self.due = self.events(node_id)
+        return self.answer
+
+    def get_and_clear_pending_msg_events(self) -> Any:
+        due, self.due = self.due, ()
+        return due
+
+
+async def odd_life(odd: Odd, tape: Tape | None) -> tuple[list[bytes], str]:
+    """What a peer hears of a node with this handler, and what leaves the node's block."""
+    heard: list[bytes] = []
+    raised = ""
+    try:
+        async with (
+            open_peer_nursery(make_manager(1, chan=odd, route=odd), tape=tape) as peers,
+            scripted_peer(peers, messages=MESSAGES) as peer,
+        ):
+            heard.append((await peer.exchange_inits()).encode())
+            ready = ChannelReady(channel_id=bytes(32), second_per_commitment_point=identity(1))
+            await peer.send(ready, Ping(num_pong_bytes=3))
+            while (one := await peer.receive()) is not None:
+                heard.append(one.encode())
+                if one == Pong(ignored=bytes(3)):
+                    break
+    except* (AttributeError, TypeError, RuntimeError) as group:
+        raised = repr(group.exceptions)
+    return heard, raised
+
+
+def note(node_id: Any, payload: Any = b"an event") -> SendMessages:
+    return SendMessages(node_id, Note(payload=payload))
+
+
+def until_it_breaks(node_id: bytes) -> Iterator[SendMessages]:
+    yield note(node_id)
+    raise RuntimeError("an iterator with a bug")
+
+
+def unchecked(cls: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return cls(*arguments, **named)
+
+
+class NeitherTrueNorFalse:
+    def __bool__(self) -> bool:
+        raise TypeError("it depends")
+
+
+class Refusal(DisconnectPeer):
+    """Of an application's own kind."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "events"),
+    [
+        *((answer, lambda node_id: ()) for answer in (0, 1, "yes", b"", [], object(), Error(data=b"no action"))),
+        (NeitherTrueNorFalse(), lambda node_id: ()),
+        (Refusal(reason="one of its own"), lambda node_id: ()),
+        (unchecked(DisconnectPeer, reason=b"\xff bytes"), lambda node_id: ()),
+        (unchecked(DisconnectPeer, reason=5), lambda node_id: ()),
+        (unchecked(DisconnectPeer, Ping()), lambda node_id: ()),
+        (unchecked(SendErrorMessage, b"no message"), lambda node_id: ()),
+        (unchecked(SendWarningMessage, Warning(data=b"hm"), 7), lambda node_id: ()),
+        (None, lambda node_id: iter([note(node_id), note(node_id, b"another")])),
+        (None, lambda node_id: (note(node_id, payload) for payload in (b"one", b"two"))),
+        (None, until_it_breaks),
+        (None, lambda node_id: None),
+        (None, lambda node_id: [note(node_id), 5]),
+        (None, lambda node_id: [note("somebody"), note(node_id)]),
+        (None, lambda node_id: [note(bytearray(node_id))]),
+        (None, lambda node_id: [note(node_id, 5)]),
+        (None, lambda node_id: [unchecked(SendMessages, node_id, 5)]),
+        (None, lambda node_id: [unchecked(HandleError, node_id, 5), note(node_id)]),
+    ],
+)
+@kinds
+def test_a_tape_changes_nothing_for_an_odd_handler(kind: Kind, answer: Any, events: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tape"
+    without = run_seeded(0, odd_life, Odd(answer, events), None)
+    heard, raised = run_seeded(0, odd_life, Odd(answer, events), Tape(path, kind=kind))
+    assert (heard, raised) == without
+    sent = said(played(path), "sent")
+    assert sent[: len(heard)] == heard
+
+
+@kinds
+async def test_a_call_that_no_tape_can_hold_gets_the_managers_own_answer(
+    kind: Kind, tmp_path: Path, autojump_clock: Any
+) -> None:
+    path = tmp_path / "tape"
+    manager: Any = make_manager(1)
+    async with open_peer_nursery(manager, tape=Tape(path, kind=kind)) as peers, scripted_peer(peers) as peer:
+        await peer.exchange_inits()
+        await peer.send(Ping(num_pong_bytes=1))
+        await peer.expect(Pong)
+        node_id = peer.node_id
+        with pytest.raises(PeerHandleError):
+            manager.send_message("somebody", Note(payload=b""))
+        with pytest.raises(ValueError, match="70002"):
+            manager.send_message(node_id, Note(payload=bytes(70_000)))
+        with pytest.raises(AttributeError, match="encode"):
+            manager.send_message(node_id, 5)
+        with pytest.raises(TypeError, match="disconnect_by_node_id"):
+            manager.disconnect_by_node_id()
+        with pytest.raises(TypeError, match="subscriptable"):
+            manager.disconnect_by_node_id(node_id, 5)
+        manager.disconnect_by_node_id("somebody", object())
+        manager.disconnect_by_node_id(node_id, b"\xff bytes")
+        await peer.expect_closed("xff bytes")
+    (ended,) = [one.words for one in played(path) if one.what == "ended"]
+    assert "xff bytes" in ended

@@ -1,0 +1,39 @@
+"""The ciphers: ChaCha20-Poly1305 of RFC 8439, with a nonce of 12 bytes and a tag of 16 behind what it encrypts."""
+
+from __future__ import annotations
+
+import pytest
+
+from triolight.ciphers import ChaCha20Poly1305, InvalidTag
+
+KEY = bytes(range(0x80, 0xA0))
+NONCE = bytes.fromhex("070000004041424344454647")
+ALONG = bytes.fromhex("50515253c0c1c2c3c4c5c6c7")
+PLAIN = (
+    b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+    b"sunscreen would be it."
+)
+SEALED_BEGINS = "d31a8d34648e60db7b86afbc53ef7ec2"
+TAG = "1ae10b594f09e26a7e902ecbd0600691"
+
+
+def test_the_rfcs_vector() -> None:
+    sealed = ChaCha20Poly1305(KEY).encrypt(NONCE, PLAIN, ALONG)
+    assert (sealed[:16].hex(), sealed[-16:].hex()) == (SEALED_BEGINS, TAG)
+    assert len(sealed) == len(PLAIN) + 16
+    assert ChaCha20Poly1305(KEY).decrypt(NONCE, sealed, ALONG) == PLAIN
+
+
+@pytest.mark.parametrize("at", [0, 57, -16, -1])
+def test_a_changed_bit_is_refused(at: int) -> None:
+    sealed = bytearray(ChaCha20Poly1305(KEY).encrypt(NONCE, PLAIN, ALONG))
+    sealed[at] ^= 1
+    with pytest.raises(InvalidTag):
+        ChaCha20Poly1305(KEY).decrypt(NONCE, bytes(sealed), ALONG)
+
+
+@pytest.mark.parametrize(("nonce", "along"), [(bytes(12), ALONG), (NONCE, b""), (NONCE, ALONG[:-1])])
+def test_another_nonce_or_other_data_along_is_refused(nonce: bytes, along: bytes) -> None:
+    sealed = ChaCha20Poly1305(KEY).encrypt(NONCE, PLAIN, ALONG)
+    with pytest.raises(InvalidTag):
+        ChaCha20Poly1305(KEY).decrypt(nonce, sealed, along)

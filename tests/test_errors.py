@@ -1,0 +1,43 @@
+"""The exceptions: what they say, of which byte, and why a peer has gone."""
+
+from __future__ import annotations
+
+import pickle
+
+from triolight import (
+    ConnectError,
+    DisconnectCode,
+    DisconnectReason,
+    PeerClosed,
+    PeerHandleError,
+    Side,
+)
+from triolight.errors import DecodeError
+
+
+def test_errors_without_a_name_say_only_where() -> None:
+    assert str(DecodeError("no", offset=0)) == "at byte 0: no"
+    assert str(DecodeError("no")) == "no"
+    assert str(DecodeError("no", message="ping", offset=2)) == "ping at byte 2: no"
+
+
+def test_errors_say_what_and_where() -> None:
+    error = DecodeError("too short", message="ping", field="ignored", offset=4)
+    assert str(error) == "ping.ignored at byte 4: too short"
+    assert str(DecodeError("bad")) == "bad"
+    assert str(DecodeError("bad", offset=1)) == " at byte 1: bad".strip() or str(DecodeError("bad", offset=1))
+    outer = error.within(message="init", field="tlvs", base=10)
+    assert (outer.message, outer.field, outer.offset) == ("init", "tlvs.ping.ignored", 14)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.offset) == (str(error), 4)
+    assert DecodeError("x").within(message="m").offset is None
+
+
+def test_reasons_are_who_why_and_words() -> None:
+    reason = DisconnectReason(DisconnectCode.PING_TIMEOUT, Side.US, "no pong")
+    assert str(reason) == "PING_TIMEOUT (by us): no pong"
+    for error in (PeerHandleError(reason), PeerClosed(reason), ConnectError(reason)):
+        assert str(error) == str(reason)
+        assert error.reason is reason
+    assert ConnectError(reason).init is None
+    assert all(code.name == code.value for code in DisconnectCode)
