@@ -34,8 +34,6 @@ def test_the_reasons_are_documented() -> None:
 
 
 BOUNDS = DESIGN + (ROOT / "docs" / "policy.md").read_text()
-
-
 UNITS = {"KiB": 1024, "MiB": 1024 * 1024}
 
 
