@@ -132,8 +132,6 @@ def test_pongs_belong_to_the_oldest_ping_of_their_length() -> None:
 
 
 CHAIN = b"\x01" * 32
-
-
 INITS: list[tuple[Any, Features, tuple[bytes, ...], Any, str]] = [
     (Init(features=Features([200]).to_bytes()), Features(), (), "unknown", "you require bit 200"),
     (Init(globalfeatures=Features([6]).to_bytes()), Features(), (), "not_offered", "gossip_queries (6)"),

@@ -188,7 +188,11 @@ async def test_what_comes_after_the_end_is_read_on_for_a_moment_so_that_last_wor
             nursery.start_soon(descriptor.close, math.inf, True)
             assert await theirs.receive_some(100) == b"last words"
             assert await theirs.receive_some(100) == b""
+            stream = descriptor.stream
+            assert isinstance(stream, trio.SocketStream)
+            assert stream.socket.fileno() != -1, "it says that it ends before it is closed"
             await theirs.aclose()
+        assert stream.socket.fileno() == -1
 
 
 async def test_reading_goes_on_when_what_was_read_is_given_and_the_manager_wants_more() -> None:

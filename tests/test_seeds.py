@@ -34,11 +34,7 @@ from triolight.seeds import (
 )
 
 SEED = "seed.example"
-
-
 QUESTION = "_nodes._tcp.seed.example."
-
-
 RANDOM = bytes(range(32))
 
 

@@ -36,8 +36,6 @@ from triolight.tape.values import EVENTS
 
 RETURNS: Final = ("forget_ping", "read_event", "send_encoded", "send_ping")
 """Calls whose answer tells a driver something that is not on the tape."""
-
-
 Lines: TypeAlias = list[list[str]]
 """The words of each call."""
 _ASKED: Final = re.compile(r"([a-z+]+)\.([a-z_0-9]+)")

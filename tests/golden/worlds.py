@@ -59,8 +59,6 @@ OUTAGE_PERIODS: Final = 4
 """Longer than a silent connection lives."""
 THINKING_SECONDS: Final = 4.0
 LONGEST_PERIODS: Final = 40
-
-
 Act: TypeAlias = Callable[[], Awaitable[None]]
 
 # ---------------------------------------------------------------------------------------------------------------------

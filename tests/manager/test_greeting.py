@@ -82,11 +82,7 @@ def test_node_announcement_is_signed_and_grows() -> None:
 
 # Queries that a routing handler does not answer
 CHAIN = b"\x06" * 32
-
-
 RANGE = QueryChannelRange(chain_hash=CHAIN, first_blocknum=100, number_of_blocks=2000)
-
-
 IDS = QueryShortChannelIds(chain_hash=CHAIN, encoded_short_ids=bytes(9))
 
 

@@ -713,8 +713,6 @@ INVARIANTS: Final[tuple[Step, ...]] = (
     Peers.queues_are_bounded,
     Peers.every_end_is_told_once,
 )
-
-
 PACKAGE: Final = Path(peer_manager.__file__).parent
 PARTS: Final = ("peer_manager", "manager", *(f"manager.{one.stem}" for one in PACKAGE.glob("manager/[!_]*.py")))
 

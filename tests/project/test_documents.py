@@ -36,8 +36,6 @@ def test_the_page_of_reasons_is_made_from_their_table() -> None:
 
 
 BOUNDS = DESIGN + (ROOT / "docs" / "policy.md").read_text()
-
-
 UNITS = {"KiB": 1024, "MiB": 1024 * 1024}
 
 

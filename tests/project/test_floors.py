@@ -12,16 +12,10 @@ import pytest
 from tests.support.project import FILES, FLOORS, PACKAGE, WITHOUT_TRIO
 
 MESSAGES_ARE_MADE_BY = ("structures", "compile", "declare", "registry")
-
-
 INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
-
-
 MAY_START_TASKS = ("nursery", "testing", "cli")
 """The commands of `cli` are programs, and use what programs use; so do tests, and what they are written with."""
-
-
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
 
 

@@ -64,6 +64,8 @@ async def test_an_end_reaches_all_who_wait(autojump_clock: trio.testing.MockCloc
         await trio.testing.wait_all_tasks_blocked()
         assert heard == {}
         await ours.disconnect("enough")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()  # who has not heard waits for ever
     assert heard == dict.fromkeys(("ping", "closed", "inbox"), DisconnectCode.REQUESTED)
 
 

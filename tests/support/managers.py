@@ -1,4 +1,8 @@
-"""Managers that a test drives call by call, descriptors that are lists, handlers that count. No test here."""
+"""Managers that a test drives call by call, descriptors that are lists, handlers that count. No test here.
+
+`triolight.testing.MemoryNode` and `Wire` keep the contract of sockets in a test's place. Here the test does: it decides
+which call comes when, and a descriptor fails it for a call that no driver may get, and counts the others.
+"""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ from triolight.messages import (
 from triolight.wire import TlvRecord
 
 OURS = b"\x0a" * 32
-
-
 OTHER = b"\x0b" * 32
 
 

@@ -6,11 +6,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-
-
 PACKAGE = ROOT / "triolight"
-
-
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 
 
@@ -39,9 +35,5 @@ def floors_of(page: str) -> list[str]:
 
 FLOORS = floors_of(DESIGN)
 """A file imports only from floors above it in this list, which stands in the design and nowhere else."""
-
-
 WITHOUT_TRIO = FLOORS[: FLOORS.index("descriptor")]
-
-
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -40,8 +40,6 @@ from triolight.tape.tape import Kind
 from triolight.testing import run_seeded, scripted_peer
 
 KINDS: tuple[Kind, ...] = ("messages", "with_secrets")
-
-
 kinds = pytest.mark.parametrize("kind", KINDS)
 
 
