@@ -67,7 +67,8 @@ def test_messages_in_order_in_pieces_and_batches() -> None:
         got.append(int(message[:6]))
     assert got == list(range(600))
     assert (one.messages_sent, other.messages_received) == (600, 600)
-    assert one.bytes_sent == other.bytes_received - 50 + 50 or one.bytes_sent > 0
+    # Act one went out before the connection knew; whoever wrote it has counted it.
+    assert one.bytes_sent == other.bytes_received - 50
 
 
 def test_budget_counts_what_the_peer_has_caused() -> None:

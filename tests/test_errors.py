@@ -25,7 +25,7 @@ def test_errors_say_what_and_where() -> None:
     error = DecodeError("too short", message="ping", field="ignored", offset=4)
     assert str(error) == "ping.ignored at byte 4: too short"
     assert str(DecodeError("bad")) == "bad"
-    assert str(DecodeError("bad", offset=1)) == " at byte 1: bad".strip() or str(DecodeError("bad", offset=1))
+    assert str(DecodeError("bad", offset=1)) == "at byte 1: bad"
     outer = error.within(message="init", field="tlvs", base=10)
     assert (outer.message, outer.field, outer.offset) == ("init", "tlvs.ping.ignored", 14)
     again = pickle.loads(pickle.dumps(error))

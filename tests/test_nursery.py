@@ -7,6 +7,7 @@ import math
 import random
 import socket
 import ssl
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.support import (
     port_of,
 )
 from tests.support.inside import links_of
+from tests.support.nodes import CountsSteps
 from triolight import (
     ChannelMessageHandler,
     ConnectError,
@@ -199,6 +201,37 @@ async def test_a_second_crash_is_not_swallowed(
 
                 monkeypatch.setattr(near.manager, "disconnect_all_peers", bug)
                 await trio.sleep_forever()
+
+
+async def test_after_a_second_crash_the_pump_still_takes_events_and_sleeps(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more streams to close than events on their way fit: each one's last act is an event."""
+    monkeypatch.setattr("triolight.nursery.EVENTS_CAPACITY", 4)
+    steps = CountsSteps("pump")
+
+    async def lives() -> None:
+        near = make_manager(1, custom=Buggy())
+        usual = near.disconnect_all_peers
+
+        def bug(*arguments: Any) -> None:
+            usual(*arguments)  # what it marks asks for another turn
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(near, "disconnect_all_peers", bug)
+        async with AsyncExitStack() as stack:
+            managers = [make_manager(number) for number in range(2, 12)]
+            others = [await stack.enter_async_context(open_peer_nursery(manager)) for manager in managers]
+            async with open_peer_nursery(near) as peers:
+                pairs = [await join(peers, other) for other in others]
+                trio.lowlevel.add_instrument(steps)
+                await pairs[0][1].send(Note(payload=b"boom"))
+                await trio.sleep_forever()
+
+    with trio.fail_after(60), pytest.RaisesGroup(Bug, ZeroDivisionError, flatten_subgroups=True):
+        await lives()
+    trio.lowlevel.remove_instrument(steps)
+    assert 0 < steps.steps < 1_000
 
 
 async def test_leaving_while_others_come_and_dial(autojump_clock: trio.testing.MockClock) -> None:

@@ -232,6 +232,12 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
+        # ``import triolight`` is enough for ``triolight.messages`` and the other files.
+        try:
+            return importlib.import_module(f"triolight.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"triolight.{name}":
+                raise
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(importlib.import_module(f"triolight.{home}"), name)
     return value

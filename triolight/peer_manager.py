@@ -147,7 +147,9 @@ class PeerManager:
         """
         if their_node_id == self.our_node_id:
             raise ValueError("that is our own node id")
-        return self._register(descriptor, their_node_id, remote_address).act_one()
+        act_one = self._register(descriptor, their_node_id, remote_address).act_one()
+        self._roster.by_descriptor[descriptor].connection.bytes_sent += len(act_one)
+        return act_one
 
     def new_inbound_connection(
         self, descriptor: SocketDescriptor, remote_address: Address | tuple[str, int] | None = None
@@ -247,8 +249,8 @@ class PeerManager:
                     write(entry)
         finally:
             agenda.depth -= 1
-        if agenda.pulls:
-            # It is for another turn: nobody else would have it come.
+        if agenda.waits:
+            # For another turn, or pushed by a handler that was asked in this one: nobody else would have it come.
             agenda.wake()
 
     def timer_tick_occurred(self) -> None:

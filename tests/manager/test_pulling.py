@@ -19,6 +19,7 @@ from triolight import (
     PeerObserver,
     Replay,
     RoutingMessageHandler,
+    SendMessages,
     Tape,
     open_peer_nursery,
 )
@@ -325,3 +326,21 @@ def test_the_guides_handler_tells_everything_once() -> None:
     route.start(identity(2))
     wire.run()
     assert numbers(far.messages) == list(range(500))
+
+
+async def test_what_is_pushed_while_gossip_is_asked_for_goes_out_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Pushes(Backfill):
+        def next_gossip(self, node_id: bytes, room: int) -> Sequence[bytes]:
+            self.push(SendMessages(node_id, Note(payload=b"pushed")))
+            return ()
+
+    async with (
+        open_peer_nursery(make_manager(1, route=Pushes()), ping_interval=1_000) as near,
+        open_peer_nursery(make_manager(2), ping_interval=1_000) as far,
+        far.subscribe(Note) as inbox,
+    ):
+        await join(near, far)
+        with trio.fail_after(1):
+            assert (await anext(inbox))[1] == Note(payload=b"pushed")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
@@ -134,3 +136,10 @@ async def test_what_is_iterated_and_what_is_entered() -> None:
 def test_the_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
     assert PeerNursery.connect.__annotations__["return"] == "Peer"
+
+
+@pytest.mark.parametrize("name", ["messages", "wire", "errors", "policy", "address", "features", "peer_manager"])
+def test_importing_the_package_is_enough_for_its_files(name: str) -> None:
+    program = f"import triolight; print(triolight.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == f"triolight.{name}\n"

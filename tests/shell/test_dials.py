@@ -16,18 +16,21 @@ import trio.testing
 
 from tests.support import identity, make_manager, port_of, until
 from triolight import (
+    ChannelMessageHandler,
     ConnectError,
     DisconnectCode,
     KeepState,
     NodeAddress,
     Peer,
+    PeerConnected,
+    PeerDisconnected,
     PeerNursery,
     Policy,
     Proxy,
     open_peer_nursery,
 )
 from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, UnknownAddress, write_address
-from triolight.messages import NodeAnnouncement
+from triolight.messages import Init, NodeAnnouncement
 from triolight.testing import Conditions, SimulatedNetwork
 from triolight.ways import MAX_RESOLVED
 
@@ -536,3 +539,32 @@ async def test_crossing_dials_end_with_the_same_connection(seed: int) -> None:
             await other.peers[identity(1)].ping()
             assert one.peers[identity(2)].inbound != other.peers[identity(1)].inbound
             assert len(one.peers) == len(other.peers) == 1
+
+
+class CancelsAsItSucceeds(ChannelMessageHandler):
+    """Cancels a scope in the very step in which a peer is connected, after so many checkpoints of another task."""
+
+    scope: trio.CancelScope | None = None
+
+    def peer_connected(self, node_id: bytes, init: Init, inbound: bool) -> bool:
+        if self.scope is not None:
+            self.scope.cancel()
+        return True
+
+
+async def test_a_dial_that_is_cancelled_as_it_succeeds_leaves_no_peer() -> None:
+    """In whatever order those run who hear of both: a peer that nobody has is one that nobody ends."""
+    with trio.fail_after(60):
+        async with open_peer_nursery(make_manager(2)) as far:
+            address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
+            for _ in range(20):
+                chan = CancelsAsItSucceeds()
+                async with open_peer_nursery(make_manager(1, chan=chan)) as near, near.events() as events:
+                    with trio.CancelScope() as chan.scope:
+                        await near.connect(address)
+                    assert chan.scope.cancelled_caught
+                    connected, ended = await anext(events), await anext(events)
+                    assert isinstance(connected, PeerConnected)
+                    assert isinstance(ended, PeerDisconnected)
+                    assert ended.reason.code is DisconnectCode.REQUESTED
+                    assert not near.peers

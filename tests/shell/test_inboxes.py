@@ -17,6 +17,7 @@ from tests.support import (
     make_manager,
     open_pair,
 )
+from tests.support.inside import session_of
 from triolight import (
     DisconnectCode,
     Peer,
@@ -217,3 +218,26 @@ async def test_all_peers_of_a_subscriber_share_a_bound(
         assert 20_000 < waiting <= 40_000 + 2 * 3_514
         for _ in range(400):
             await inbox.__anext__()
+
+
+async def test_what_an_ended_peer_said_waits_for_its_subscriber_no_longer_than_a_live_ones(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The stall deadline counts from when the peer was held, or something was last taken, and not from its end."""
+    async with (
+        open_pair(stall_deadline=60, ping_interval=1_000, pong_deadline=1_000) as pair,
+        pair.far.subscribe(Note, buffer_bytes=1_000) as inbox,
+    ):
+        began = trio.current_time()
+        for number in range(5):
+            await pair.to_far.send(Note(payload=bytes([number]) * 600))
+        await trio.sleep(50)
+        await pair.to_near.disconnect()
+        mailbox = session_of(pair.to_near).mailbox
+        assert mailbox.delivering
+        await trio.sleep(began + 59.9 - trio.current_time())
+        assert mailbox.delivering
+        await trio.sleep(0.2)
+        assert not mailbox.delivering
+        # What it had room for is there.
+        assert (await inbox.__anext__())[1] == Note(payload=bytes(600))

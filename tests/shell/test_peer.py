@@ -15,6 +15,7 @@ from tests.support import (
     open_pair,
 )
 from tests.support.inside import links_of
+from tests.support.nodes import CountsSteps
 from triolight import (
     DisconnectCode,
     Peer,
@@ -75,17 +76,6 @@ async def test_waiting_calls_are_woken_by_the_end(autojump_clock: trio.testing.M
     assert sorted(ended) == ["ping", "send"]
 
 
-class CountsSteps(trio.abc.Instrument):
-    """How often tasks of a name were run."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.steps = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.steps += task.name == self.name
-
-
 async def test_who_waits_for_the_end_sleeps_through_all_that_comes_before(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -118,3 +108,19 @@ async def test_disconnect_waits_for_the_last_words(autojump_clock: trio.testing.
         await pair.to_far.disconnect("bye")
         assert [warning.data async for warning in warnings] == [b"bye"]
         assert not links_of(pair.near)
+
+
+async def test_a_send_that_is_cancelled_makes_room_for_another(autojump_clock: trio.testing.MockClock) -> None:
+    """What it had reserved was never queued, so that no byte that is written would wake who waits for it."""
+    async with open_pair(ping_interval=math.inf) as pair:
+        for _ in range(40):
+
+            async def gives_up() -> None:
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await pair.to_far.send(*[Note(payload=bytes(60_000))] * 5)
+
+            with trio.fail_after(60):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(gives_up)
+                    nursery.start_soon(pair.to_far.send, Note(payload=b"small"))

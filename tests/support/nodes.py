@@ -141,3 +141,14 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await trio.testing.wait_all_tasks_blocked()
     raise AssertionError("nothing more will happen, and the condition does not hold")
+
+
+class CountsSteps(trio.abc.Instrument):
+    """How often tasks of a name were run."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.steps = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.steps += task.name == self.name

@@ -7,6 +7,7 @@ is about to process events.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -115,7 +116,7 @@ class Agenda:
         """Those with something to write, to tell, or to end."""
         self._unfinished: dict[Entry, None] = {}
         """Those whose turn ended before their input did."""
-        self.pulls: Final[dict[Entry, None]] = {}
+        self.pulls: Final[OrderedDict[Entry, None]] = OrderedDict()
         """Those to be asked for in their turn whether a handler has gossip for them."""
         self.pushed = False
         """Whether a handler has pushed an event since they were taken."""

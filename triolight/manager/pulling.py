@@ -61,8 +61,7 @@ class Pulling:
             agenda.pulls.clear()
         if gossip is None or not agenda.pulls or agenda.work >= self._limit:
             return False
-        entry = next(iter(agenda.pulls))
-        del agenda.pulls[entry]
+        entry, _ = agenda.pulls.popitem(last=False)
         connection = entry.connection
         if entry.details is None or entry.reason is not None or entry.awaiting_space or connection.owed_bytes:
             return True  # it has ended, or its turn comes when it has taken what waits

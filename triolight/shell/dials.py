@@ -122,14 +122,25 @@ class Dials:
         dialling.waiting += 1
         try:
             await dialling.done.wait()
+        except BaseException:
+            if dialling.waiting == 1:
+                await self._leave(dialling)
+            raise
         finally:
             dialling.waiting -= 1
-            if not dialling.waiting and not dialling.done.is_set():
-                # Whoever comes now wants a dial of their own, not one that is about to end.
-                self._forget(dialling)
-                dialling.scope.cancel(reason="nobody waits for this dial any more")
-                if dialling.link is not None:
-                    dialling.link.abandoned = True
+
+    async def _leave(self, dialling: Dialling) -> None:
+        """Nobody waits for it any more."""
+        link = dialling.link
+        if not dialling.done.is_set():
+            # Whoever comes now wants a dial of their own, not one that is about to end.
+            self._forget(dialling)
+            dialling.scope.cancel(reason="nobody waits for this dial any more")
+            if link is not None:
+                link.abandoned = True
+        elif link is not None and link.session is not None:
+            # It has succeeded in the same step, and nobody has got what it came to.
+            await self._hooks.abandon(link)
 
     def _forget(self, dialling: Dialling) -> None:
         node_id = dialling.asked.address.node_id
@@ -177,6 +188,9 @@ class Dials:
         except BaseException:
             await self._hooks.abandon(link)
             raise
+        if link.abandoned:
+            # The one who waited has left in the step in which it succeeded.
+            await self._hooks.abandon(link)
         try:
             dialling.peer = self._present.outcome_of(link)
         except ConnectError as error:

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -276,7 +276,7 @@ class Shelf:
         capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
         self._in, self.arrived = trio.open_memory_channel[None](capacity)
         """One for each message; which one, is decided when it is taken."""
-        self._queues: dict[Mailbox, deque[tuple[Any, int]]] = {}
+        self._queues: OrderedDict[Mailbox, deque[tuple[Any, int]]] = OrderedDict()
         """Messages and what they count as, for each peer that has some."""
         self._used: dict[Mailbox, int] = {}
         """Bytes that wait here, for each peer."""
@@ -293,8 +293,7 @@ class Shelf:
 
     def take(self) -> Any:
         """The next message, after one was received from `arrived`."""
-        mailbox = next(iter(self._queues))
-        queue = self._queues.pop(mailbox)
+        mailbox, queue = self._queues.popitem(last=False)
         item, cost = queue.popleft()
         if queue:
             self._queues[mailbox] = queue  # behind the others

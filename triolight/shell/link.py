@@ -46,8 +46,13 @@ class Room:
         self._reserved += size
 
     def give_back(self, size: int) -> None:
-        """They are queued, or will not be sent."""
+        """They are queued now."""
         self._reserved -= size
+
+    def cancel(self, size: int) -> None:
+        """They will not be sent: there may be room for somebody else."""
+        self._reserved -= size
+        self.wake()
 
     async def wait(self) -> None:
         """Until there may be more of it, or the peer has ended."""

@@ -94,6 +94,8 @@ class News:
         reader.out.close()
 
     def publish(self, event: PeerEvent) -> None:
+        if self._ended:
+            return
         for reader in self._readers:
             self._lost += not reader.publish(event)
 

@@ -102,7 +102,7 @@ class Peer:
             # The last await: trio's channel either has the event or was cancelled without it.
             await self._events_in.send(Send(session, encoded, size))
         except BaseException:
-            room.give_back(size)
+            room.cancel(size)
             raise
 
     @trio.lowlevel.enable_ki_protection

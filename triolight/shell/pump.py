@@ -80,6 +80,7 @@ class Pump:
                 event = await self._events.receive()
             if self._broken:
                 self._turns.clear()
+                self._more_work = False
                 if event is not None:
                     self._refuse(event)
                 continue

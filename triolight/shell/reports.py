@@ -116,8 +116,10 @@ class Reports(PeerObserver):
         parts.admission.peer_left(details.inbound, reason)
         parts.admission.enter(mailbox.place)
         parts.totals.add_session(session)
-        parts.timers.stop(session.timer)
-        if mailbox.held_since is not None:
+        if mailbox.held_since is None:
+            parts.timers.stop(session.timer)
+        else:
+            # It is looked at when it would have been, and then as `Watch.after_end` says.
             parts.timers.set(session.timer, parts.moment.now + session.link.deadlines.stall)
         if parts.present.sessions.get(details.node_id) is session:
             del parts.present.sessions[details.node_id]
