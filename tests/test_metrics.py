@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from contextlib import AsyncExitStack
 from functools import partial
@@ -15,8 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support import Note, identity, join, make_manager, open_pair
 from tests.support.inside import round_trips
 from tests.support.scraping import ask
-from triolight import PeerNursery, metrics, open_peer_nursery
+from triolight import PeerNursery, PeersStatistics, metrics, open_peer_nursery
 from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
+from triolight.shell.statistics import counted_fields
 
 
 def values(page: bytes) -> dict[str, float]:
@@ -179,3 +181,16 @@ async def test_a_client_that_stalls(autojump_clock: trio.testing.MockClock) -> N
         await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await ours.aclose()
         await serve_metrics(peers)(theirs)
+
+
+async def test_every_number_of_the_statistics_is_on_the_page(autojump_clock: trio.testing.MockClock) -> None:
+    """A new field says how it is shown, and is: nobody has to remember the page."""
+    async with open_peer_nursery(make_manager(1)) as peers:
+        page = metrics_text(peers).decode()
+    shown = counted_fields()
+    assert {*shown} == {one.name for one in dataclasses.fields(PeersStatistics)}
+    for name, counted in shown.items():
+        if counted.kind != "elsewhere":
+            assert f"# TYPE triolight_{name}{'_total' if counted.kind == 'counter' else ''} {counted.kind}" in page, (
+                name
+            )

@@ -11,7 +11,6 @@ import pytest
 
 from triolight import reasons
 from triolight.errors import DisconnectCode, DisconnectReason, Side
-from triolight.messages import Init
 
 HOSTILE = "\x1b[2J\nnot \u2028 ascii é" + "\0" * 10_000
 CODE = DisconnectCode
@@ -111,9 +110,3 @@ def test_every_reason_is_in_the_table() -> None:
         name for name, one in vars(reasons).items() if inspect.isfunction(one) and one.__module__ == reasons.__name__
     }
     assert made == {row[0].__name__ for row in GIVEN}
-
-
-def test_a_failed_dial_says_its_reason_and_keeps_the_init() -> None:
-    error = reasons.ConnectError(reasons.duplicate(), Init())
-    assert (error.reason, error.init) == (reasons.duplicate(), Init())
-    assert str(error) == str(reasons.duplicate())

@@ -13,13 +13,10 @@ if TYPE_CHECKING:
     from triolight.address import NodeAddress as NodeAddress
     from triolight.descriptor import StreamDescriptor as StreamDescriptor
     from triolight.errors import DecodeError as DecodeError
-    from triolight.errors import DisconnectCode as DisconnectCode
-    from triolight.errors import DisconnectReason as DisconnectReason
     from triolight.errors import EventsLost as EventsLost
     from triolight.errors import PeerClosed as PeerClosed
     from triolight.errors import PeerHandleError as PeerHandleError
     from triolight.errors import QueueFull as QueueFull
-    from triolight.errors import Side as Side
     from triolight.errors import TriolightError as TriolightError
     from triolight.features import Features as Features
     from triolight.handlers import BaseMessageHandler as BaseMessageHandler
@@ -56,13 +53,16 @@ if TYPE_CHECKING:
     from triolight.policy import Policy as Policy
     from triolight.policy import Population as Population
     from triolight.proxy import Proxy as Proxy
-    from triolight.reasons import ConnectError as ConnectError
+    from triolight.reasons import DisconnectCode as DisconnectCode
+    from triolight.reasons import DisconnectReason as DisconnectReason
+    from triolight.reasons import Side as Side
     from triolight.shell.inboxes import Inbox as Inbox
     from triolight.shell.keep import KeepState as KeepState
     from triolight.shell.keep import KeptPeer as KeptPeer
     from triolight.shell.news import PeerConnected as PeerConnected
     from triolight.shell.news import PeerDisconnected as PeerDisconnected
     from triolight.shell.news import PeerEvents as PeerEvents
+    from triolight.shell.peer import ConnectError as ConnectError
     from triolight.shell.peer import Peer as Peer
     from triolight.shell.statistics import PeersStatistics as PeersStatistics
     from triolight.shell.statistics import PeerStatistics as PeerStatistics
@@ -144,15 +144,11 @@ _HOMES = {
         "address": ("NodeAddress",),
         "descriptor": ("StreamDescriptor",),
         "errors": (
-            "ConnectError",
             "DecodeError",
-            "DisconnectCode",
-            "DisconnectReason",
             "EventsLost",
             "PeerClosed",
             "PeerHandleError",
             "QueueFull",
-            "Side",
             "TriolightError",
         ),
         "features": ("Features",),
@@ -200,13 +196,11 @@ _HOMES = {
             "Population",
         ),
         "proxy": ("Proxy",),
-        "tape.replay": (
-            "Happening",
-            "Replay",
-            "TapeError",
-            "TapeMismatch",
+        "reasons": (
+            "DisconnectCode",
+            "DisconnectReason",
+            "Side",
         ),
-        "reasons": ("ConnectError",),
         "shell.inboxes": ("Inbox",),
         "shell.keep": (
             "KeepState",
@@ -217,10 +211,19 @@ _HOMES = {
             "PeerDisconnected",
             "PeerEvents",
         ),
-        "shell.peer": ("Peer",),
+        "shell.peer": (
+            "ConnectError",
+            "Peer",
+        ),
         "shell.statistics": (
             "PeerStatistics",
             "PeersStatistics",
+        ),
+        "tape.replay": (
+            "Happening",
+            "Replay",
+            "TapeError",
+            "TapeMismatch",
         ),
         "tape.tape": ("Tape",),
         "ways": ("Way",),

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import trio
 
 from triolight.nursery import PeerNursery
-from triolight.shell.statistics import PeersStatistics
+from triolight.shell.statistics import PeersStatistics, counted_fields
 from triolight.tally import Traffic
 
 try:
@@ -44,47 +44,26 @@ class _Snapshot(Collector):
     def collect(self) -> Iterator[Metric]:
         seen = self._peers.statistics()
         outbound = seen.peers - seen.inbound_peers
-        yield _gauges("peers", "Connected peers.", "direction", {"in": seen.inbound_peers, "out": outbound})
-        yield _gauge("strangers", "Inbound connections that are not peers yet.", seen.strangers)
-        yield _gauge("dials", "Dials on their way.", seen.dials)
-        yield _gauges("kept", "Nodes that shall stay connected, by state.", "state", seen.kept)
+        yield _family("gauge", "peers", "Connected peers.", "direction", {"in": seen.inbound_peers, "out": outbound})
         yield from _traffic(seen)
-        yield _gauge("queued_bytes", "Bytes that wait to be written to peers.", seen.queued_bytes)
-        yield _gauge("inbox_bytes", "Bytes that wait for subscribers.", seen.inbox_bytes)
-        yield _counter("reading_paused", "Pauses of reading because a subscriber was full.", seen.reading_paused)
-        yield _counter("throttled", "Pauses of reading because a peer overdrew its allowance.", seen.throttled)
-        dropped = "Events of handlers for nodes that were not connected any more."
-        yield _counter("handler_events_dropped", dropped, seen.handler_events_dropped)
-        yield _counter("events_lost", "Comings and goings that a busy reader had no room for.", seen.events_lost)
-        failures = "Connections that never became peers, by code."
-        yield _counters("handshake_failures", failures, "code", seen.handshake_failures)
-        yield _counters("disconnects", "Peers that are gone, by code.", "code", seen.disconnects)
         yield _decisions(seen)
+        for name, counted in counted_fields().items():
+            if counted.kind != "elsewhere":
+                yield _family(counted.kind, name, counted.words, counted.label, getattr(seen, name))
         rtts = self._rtts
         if rtts:
             spread = {"0": min(rtts), "0.5": statistics.median(rtts), "1": max(rtts)}
-            yield _gauges("rtt_seconds", "Smoothed round trips of the peers there are.", "quantile", spread)
+            yield _family("gauge", "rtt_seconds", "Smoothed round trips of the peers there are.", "quantile", spread)
 
 
-def _gauge(name: str, words: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"triolight_{name}", words, value=value)
-
-
-def _counter(name: str, words: str, value: float) -> Metric:
-    return CounterMetricFamily(f"triolight_{name}", words, value=value)
-
-
-def _gauges(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(f"triolight_{name}", words, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
-
-
-def _counters(name: str, words: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(f"triolight_{name}", words, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
+def _family(
+    kind: Literal["gauge", "counter"], name: str, words: str, label: str, value: float | Mapping[str, float]
+) -> Metric:
+    family = (GaugeMetricFamily if kind == "gauge" else CounterMetricFamily)(
+        f"triolight_{name}", words, labels=[label] if label else []
+    )
+    for key, number in value.items() if isinstance(value, Mapping) else [("", value)]:
+        family.add_metric([key] if label else [], number)
     return family
 
 

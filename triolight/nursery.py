@@ -28,7 +28,6 @@ from triolight.messages import AnyMessage, Message, NodeAnnouncement, UnknownMes
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
-from triolight.reasons import ConnectError
 from triolight.shell.admission import NO_ROOM_SECONDS, Admission
 from triolight.shell.dials import Asked, DialHooks, Dialling, Dials
 from triolight.shell.events import (
@@ -47,12 +46,12 @@ from triolight.shell.keep import Keep, Keeps, KeptPeer, addresses_to_keep
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream
 from triolight.shell.news import News, PeerEvents
-from triolight.shell.parts import Parts, peers_statistics
-from triolight.shell.peer import Peer, Present, peer_of
+from triolight.shell.parts import Parts
+from triolight.shell.peer import ConnectError, Peer, Present, peer_of
 from triolight.shell.pump import Pump
 from triolight.shell.reported import agreed_hosts
 from triolight.shell.reports import Reports
-from triolight.shell.statistics import PeersStatistics, Totals
+from triolight.shell.statistics import PeersStatistics, Totals, peers_statistics
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
@@ -485,8 +484,7 @@ class PeerNursery:
 
     def statistics(self) -> PeersStatistics:
         """A snapshot of all. Costs as much as there are peers and message types."""
-        block = self._block
-        return peers_statistics(self._parts, block.policy, len(block.dials), block.keeps.by_state())
+        return peers_statistics(self._block)
 
     @trio.lowlevel.enable_ki_protection
     async def attach(

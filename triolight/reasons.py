@@ -1,4 +1,4 @@
-"""Every reason that we give for an end: its code, whose doing it was, its words; and the error that a dial ends with.
+"""Every reason for an end: its code and what there is to know of it, whose doing it was, its words.
 
 Whoever decides that a connection ends, or never begins, takes the reason from here, so that one cause has one code and
 one text: the peer's last word, the log, `PeerDisconnected`, `wait_closed` and `ConnectError` all show it. Nothing is
@@ -9,12 +9,120 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
-from enum import Enum, auto
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
 from typing import Final, Literal, NamedTuple
 
-from triolight.errors import DisconnectCode, DisconnectReason, Side, TriolightError
-from triolight.messages import Init
 from triolight.text import printable, system_words
+
+
+class Side(StrEnum):
+    """Who ended a connection."""
+
+    US = "us"
+    PEER = "peer"
+    NETWORK = "network"
+
+
+class DisconnectCode(StrEnum):
+    """Why a connection ended, or never began. One code for each cause; the value is the name."""
+
+    # Before the handshake: in ConnectError, or a stranger that is let go unheard.
+    RESOLVE_FAILED = "RESOLVE_FAILED"
+    """The host name has no address."""
+    PROXY_FAILED = "PROXY_FAILED"
+    """The proxy refused or could not be reached."""
+    TCP_FAILED = "TCP_FAILED"
+    """No TCP connection: refused, unreachable, reset, or no answer in time."""
+
+    BANNED = "BANNED"
+    """The policy bans the node or the address."""
+    ADDRESS_REFUSED = "ADDRESS_REFUSED"
+    """This address is not dialled: a private one that somebody announced, an onion without a proxy, or our own node."""
+    TOO_MANY_STRANGERS = "TOO_MANY_STRANGERS"
+    """So many inbound connections are being made, altogether or from one source, that the policy takes no more."""
+
+    # The handshake (BOLT 8). Nothing is said to the peer.
+    ACT_ONE_FAILED = "ACT_ONE_FAILED"
+    ACT_TWO_FAILED = "ACT_TWO_FAILED"
+    ACT_THREE_FAILED = "ACT_THREE_FAILED"
+    HANDSHAKE_TIMEOUT = "HANDSHAKE_TIMEOUT"
+    """The three acts were not done within `handshake_deadline`."""
+    CLOSED_IN_HANDSHAKE = "CLOSED_IN_HANDSHAKE"
+    """The peer hung up before the acts were done: it may not be the node id that was dialled."""
+
+    # Between the handshake and both Inits.
+    CLOSED_BEFORE_INIT = "CLOSED_BEFORE_INIT"
+    """The peer hung up after the acts, before its Init: it is full, or has another connection with us."""
+    INIT_TIMEOUT = "INIT_TIMEOUT"
+    NOT_INIT_FIRST = "NOT_INIT_FIRST"
+    """The peer's first message was not Init (BOLT 1)."""
+    INIT_MALFORMED = "INIT_MALFORMED"
+    INIT_REFUSED = "INIT_REFUSED"
+    """Features or networks of the peer's Init do not fit ours."""
+    HANDLER_REFUSED = "HANDLER_REFUSED"
+    """One of our handlers refused the peer in `peer_connected`."""
+    TOO_MANY_PEERS = "TOO_MANY_PEERS"
+    """The policy takes no more peers, or no more inbound ones."""
+    DUPLICATE = "DUPLICATE"
+    """Another connection with the same node was kept instead of this one."""
+
+    # The peer broke the protocol after Init. It hears a warning first.
+    SECOND_INIT = "SECOND_INIT"
+    BAD_PACKET = "BAD_PACKET"
+    """An encrypted packet failed its authentication, or is too short to hold a message type."""
+    MALFORMED_MESSAGE = "MALFORMED_MESSAGE"
+    UNKNOWN_EVEN_MESSAGE = "UNKNOWN_EVEN_MESSAGE"
+    BATCH_BROKEN = "BATCH_BROKEN"
+    """start_batch was not followed by what it announced (BOLT 2)."""
+
+    # The peer said so, or vanished.
+    PEER_ERROR = "PEER_ERROR"
+    """The peer sent an error for all channels."""
+    PEER_CLOSED = "PEER_CLOSED"
+    """The peer closed the connection."""
+    CONNECTION_LOST = "CONNECTION_LOST"
+    """The connection broke: reset, unreachable, or a stream that failed."""
+
+    # We judged it.
+    PING_TIMEOUT = "PING_TIMEOUT"
+    """No pong, or no sign of life, within the deadlines."""
+    WRITE_STALLED = "WRITE_STALLED"
+    """The peer took no byte for `pong_deadline` while we had bytes for it."""
+    SUBSCRIBER_STALLED = "SUBSCRIBER_STALLED"
+    """Our own subscriber read nothing for `stall_deadline` while its buffer was full."""
+    QUEUE_FULL = "QUEUE_FULL"
+    """A handler's messages for this peer outgrew the limit of its queue."""
+    MESSAGE_TOO_LONG = "MESSAGE_TOO_LONG"
+    """A handler of ours made a message above 65535 bytes; dropping it alone would leave the channel out of step."""
+    HANDLER_DISCONNECT = "HANDLER_DISCONNECT"
+    """A handler asked for the end, with its own words."""
+    REQUESTED = "REQUESTED"
+    """The application asked for the end."""
+    SHUTDOWN = "SHUTDOWN"
+    """We are leaving: `open_peer_nursery` ends."""
+    HANDLER_CRASHED = "HANDLER_CRASHED"
+    """A handler of ours raised an exception; every connection ends."""
+
+    NOT_CONNECTED = "NOT_CONNECTED"
+    """Not a connection's end: no connection with that node."""
+    UNKNOWN_DESCRIPTOR = "UNKNOWN_DESCRIPTOR"
+    """Not a connection's end: the PeerManager does not know the descriptor (any more)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisconnectReason:
+    """Who ended a connection and why: `code` for programs, `message` for people.
+
+    `message` is printable ASCII; whatever a peer contributed to it went through `printable`.
+    """
+
+    code: DisconnectCode
+    by: Side
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.code} (by {self.by}): {self.message}"
 
 
 class Kind(Enum):
@@ -251,18 +359,6 @@ ABOUT: Final[Mapping[DisconnectCode, About]] = {
     ),
 }
 """Every code, each once."""
-
-
-class ConnectError(TriolightError):
-    """A dial that did not end with both Inits. `reason` tells in which phase; `init` is the peer's Init if one came."""
-
-    def __init__(self, reason: DisconnectReason, init: Init | None = None) -> None:
-        super().__init__(reason, init)
-        self.reason: Final = reason
-        self.init: Final = init
-
-    def __str__(self) -> str:
-        return str(self.reason)
 
 
 # Asked for.

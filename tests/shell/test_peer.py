@@ -17,12 +17,14 @@ from tests.support import (
 from tests.support.inside import links_of
 from tests.support.nodes import CountsSteps
 from triolight import (
+    ConnectError,
     DisconnectCode,
     Peer,
     PeerClosed,
     open_peer_nursery,
+    reasons,
 )
-from triolight.messages import Warning
+from triolight.messages import Init, Warning
 
 
 async def test_send_after_the_end_raises_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
@@ -124,3 +126,9 @@ async def test_a_send_that_is_cancelled_makes_room_for_another(autojump_clock: t
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(gives_up)
                     nursery.start_soon(pair.to_far.send, Note(payload=b"small"))
+
+
+def test_a_failed_dial_says_its_reason_and_keeps_the_init() -> None:
+    error = ConnectError(reasons.duplicate(), Init())
+    assert (error.reason, error.init) == (reasons.duplicate(), Init())
+    assert str(error) == str(reasons.duplicate())

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from triolight import KeptPeer, Peer, PeerNursery
 from triolight.address import readable
+from triolight.shell.statistics import columns
 from triolight.text import printable
 
 PIPE_COLUMNS: Final = 160
@@ -81,7 +82,8 @@ class Screen:
 
 
 _HEADERS: Final = ("node", "address", "way", "for", "rtt ms")
-_NUMBERS: Final = ("msgs in", "msgs out", "KiB in", "KiB out", "queued", "paused")
+_COLUMNS: Final = columns()
+_NUMBERS: Final = tuple(column.header for column in _COLUMNS)
 """From the left: what one wants to know first. A narrow terminal loses the last ones."""
 
 
@@ -93,13 +95,12 @@ def _cells(peer: Peer, id_digits: int, seconds: float) -> tuple[str, ...]:
         "in" if peer.inbound else "out",
         _span(seconds),
         "" if one.rtt_smoothed is None else f"{one.rtt_smoothed * 1000:.1f}",
-        f"{one.messages_received:,}",
-        f"{one.messages_sent:,}",
-        f"{one.bytes_received / 1024:,.1f}",
-        f"{one.bytes_sent / 1024:,.1f}",
-        f"{one.queued_bytes:,}",
-        str(one.reading_paused + one.throttled),
+        *(_number(sum(getattr(one, name) for name in names), column.unit) for column, names in _COLUMNS.items()),
     )
+
+
+def _number(value: int, unit: int) -> str:
+    return f"{value:,}" if unit == 1 else f"{value / unit:,.1f}"
 
 
 def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:

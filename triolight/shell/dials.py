@@ -16,10 +16,9 @@ from triolight.address import Address, NodeAddress, descriptor_of
 from triolight.errors import DisconnectReason
 from triolight.messages import Init
 from triolight.proxy import ProxyError
-from triolight.reasons import ConnectError
 from triolight.shell.admission import Admission
 from triolight.shell.link import Link
-from triolight.shell.peer import Peer, Present
+from triolight.shell.peer import ConnectError, Peer, Present
 from triolight.shell.watch import Deadlines
 from triolight.ways import NoAnswer, Refused, Way
 

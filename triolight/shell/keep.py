@@ -18,9 +18,8 @@ from triolight.errors import DisconnectReason
 from triolight.gossip import addresses_of
 from triolight.messages import NodeAnnouncement
 from triolight.proxy import Proxy
-from triolight.reasons import ConnectError
 from triolight.shell.dials import Asked
-from triolight.shell.peer import Peer
+from triolight.shell.peer import ConnectError, Peer
 from triolight.ways import ProxyWay, Way
 
 FIRST_WAIT: Final = 1.0

@@ -12,11 +12,10 @@ import trio
 from triolight import reasons
 from triolight.address import Address
 from triolight.connection import LARGEST_PONG
-from triolight.errors import DisconnectCode, DisconnectReason, PeerClosed
+from triolight.errors import DisconnectCode, DisconnectReason, PeerClosed, TriolightError
 from triolight.features import Features
 from triolight.messages import AnyMessage, Init, Message, Ping, UnknownMessage
 from triolight.peer_manager import PeerManager, SocketDescriptor
-from triolight.reasons import ConnectError
 from triolight.shell.events import Disconnect, EventsIn, Send, SendPing
 from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
 from triolight.shell.link import Link, Session
@@ -187,6 +186,18 @@ class Peer:
 
     def _ended(self) -> DisconnectReason:
         return self._session.reason or reasons.shutdown()
+
+
+class ConnectError(TriolightError):
+    """A dial that did not end with both Inits. `reason` tells in which phase; `init` is the peer's Init if one came."""
+
+    def __init__(self, reason: DisconnectReason, init: Init | None = None) -> None:
+        super().__init__(reason, init)
+        self.reason: Final = reason
+        self.init: Final = init
+
+    def __str__(self) -> str:
+        return str(self.reason)
 
 
 def peer_of(session: Session) -> Peer:

@@ -6,9 +6,10 @@ and each stream is added once, when it ends.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from triolight.peer_manager import PeerManager
 from triolight.shell.link import Link, Session
@@ -17,60 +18,175 @@ from triolight.tally import Tally, Traffic, add, by_name
 ByName: TypeAlias = Mapping[str, Traffic]
 
 
+class Column(NamedTuple):
+    """Where a live table shows a field of `PeerStatistics`; fields of one header are added up."""
+
+    header: str
+    unit: int = 1
+    """In so many: bytes in 1,024."""
+
+
+def _column(header: str, unit: int = 1) -> dict[str, Any]:
+    return {"column": Column(header, unit)}
+
+
 @dataclass(frozen=True, slots=True)
 class PeerStatistics:
     """A snapshot of one connection. Bytes on the wire are encrypted ones; times are seconds."""
 
-    messages_received: int
-    messages_sent: int
-    bytes_received: int
-    bytes_sent: int
-    queued_bytes: int
+    messages_received: int = field(metadata=_column("msgs in"))
+    messages_sent: int = field(metadata=_column("msgs out"))
+    bytes_received: int = field(metadata=_column("KiB in", 1024))
+    bytes_sent: int = field(metadata=_column("KiB out", 1024))
+    queued_bytes: int = field(metadata=_column("queued"))
     """Waiting to be written to the peer."""
     inbox_bytes: int
     """Waiting for our subscribers, MESSAGE_OVERHEAD for each message included."""
-    reading_paused: int
+    reading_paused: int = field(metadata=_column("paused"))
     """How often a full inbox has paused the reading."""
     rtt_last: float | None
     rtt_minimum: float | None
     rtt_smoothed: float | None
     """RFC 6298's smoothing, 1/8 of each new one."""
     pings_outstanding: int
-    throttled: int
+    throttled: int = field(metadata=_column("paused"))
     """How often the policy's allowance has paused the reading."""
     received: Mapping[str, Traffic]
     """By the message's name; types that the registry does not know are counted together, under ``unknown``."""
     sent: Mapping[str, Traffic]
 
 
+class Counted(NamedTuple):
+    """What a field of `PeersStatistics` is: where its number is counted, and how the metrics page shows it."""
+
+    read: Callable[[Any], Any]
+    """Its value, of an open block."""
+    words: str
+    kind: Literal["gauge", "counter", "elsewhere"]
+    """``elsewhere``: the page shows it together with others."""
+    label: str = ""
+    """Of a mapping: what its keys are."""
+
+
+def _counted(
+    read: Callable[[Any], Any], words: str, kind: Literal["gauge", "counter", "elsewhere"], label: str = ""
+) -> dict[str, Any]:
+    return {"counted": Counted(read, words, kind, label)}
+
+
 @dataclass(frozen=True, slots=True)
 class PeersStatistics:
-    """A snapshot of a peer nursery. Traffic counts connections that have ended too."""
+    """A snapshot of a peer nursery. Traffic counts connections that have ended too.
 
-    peers: int
-    inbound_peers: int
-    strangers: int
-    """Inbound connections that are not peers yet."""
-    dials: int
+    A new number is a line here, beside whoever counts it: the snapshot and the metrics page follow from the fields.
+    """
+
+    peers: int = field(
+        metadata=_counted(lambda block: len(block.parts.present.sessions), "Connected peers.", "elsewhere")
+    )
+    inbound_peers: int = field(
+        metadata=_counted(
+            lambda block: block.parts.admission.inbound_peers, "Those of them that dialled us.", "elsewhere"
+        )
+    )
+    strangers: int = field(
+        metadata=_counted(
+            lambda block: block.parts.admission.strangers, "Inbound connections that are not peers yet.", "gauge"
+        )
+    )
+    dials: int = field(metadata=_counted(lambda block: len(block.dials), "Dials on their way.", "gauge"))
     """Calls of `connect` and dials of `keep` that are on their way."""
-    kept: Mapping[str, int]
+    kept: Mapping[str, int] = field(
+        metadata=_counted(
+            lambda block: MappingProxyType(block.keeps.by_state()),
+            "Nodes that shall stay connected, by state.",
+            "gauge",
+            "state",
+        )
+    )
     """How many `KeptPeer` are in which state."""
-    received: Mapping[str, Traffic]
-    sent: Mapping[str, Traffic]
-    queued_bytes: int
-    inbox_bytes: int
-    reading_paused: int
-    throttled: int
-    handler_events_dropped: int
+    received: Mapping[str, Traffic] = field(
+        metadata=_counted(lambda block: block.parts.traffic[0], "Messages, by type.", "elsewhere")
+    )
+    sent: Mapping[str, Traffic] = field(
+        metadata=_counted(lambda block: block.parts.traffic[1], "Messages, by type.", "elsewhere")
+    )
+    queued_bytes: int = field(
+        metadata=_counted(lambda block: block.parts.queued_bytes, "Bytes that wait to be written to peers.", "gauge")
+    )
+    inbox_bytes: int = field(
+        metadata=_counted(lambda block: block.parts.inboxes.buffered, "Bytes that wait for subscribers.", "gauge")
+    )
+    reading_paused: int = field(
+        metadata=_counted(
+            lambda block: block.parts.totals.pauses(block.parts.present.sessions.values()),
+            "Pauses of reading because a subscriber was full.",
+            "counter",
+        )
+    )
+    throttled: int = field(
+        metadata=_counted(
+            lambda block: block.parts.totals.throttles(block.parts.present.sessions.values()),
+            "Pauses of reading because a peer overdrew its allowance.",
+            "counter",
+        )
+    )
+    handler_events_dropped: int = field(
+        metadata=_counted(
+            lambda block: block.parts.manager.events_dropped,
+            "Events of handlers for nodes that were not connected any more.",
+            "counter",
+        )
+    )
     """Of handlers, for nodes that were not connected any more."""
-    events_lost: int
+    events_lost: int = field(
+        metadata=_counted(
+            lambda block: block.parts.news.lost, "Comings and goings that a busy reader had no room for.", "counter"
+        )
+    )
     """PeerConnected and PeerDisconnected that a busy reader of `events()` had no room for."""
-    handshake_failures: Mapping[str, int]
+    handshake_failures: Mapping[str, int] = field(
+        metadata=_counted(
+            lambda block: MappingProxyType(block.parts.admission.failures),
+            "Connections that never became peers, by code.",
+            "counter",
+            "code",
+        )
+    )
     """Connections that ended before they were peers, and refused dials, by DisconnectCode."""
-    disconnects: Mapping[str, int]
+    disconnects: Mapping[str, int] = field(
+        metadata=_counted(
+            lambda block: MappingProxyType(block.parts.admission.ends),
+            "Peers that are gone, by code.",
+            "counter",
+            "code",
+        )
+    )
     """Peers that were connected, by the DisconnectCode of their end."""
-    decisions: Mapping[str, int]
+    decisions: Mapping[str, int] = field(
+        metadata=_counted(lambda block: MappingProxyType(block.policy.decisions), "The policy's answers.", "elsewhere")
+    )
     """The policy's, as `Policy.decisions` counts them."""
+
+
+def columns() -> dict[Column, tuple[str, ...]]:
+    """What a live table shows of each peer, in this order, and the fields of `PeerStatistics` that it is made of."""
+    found: dict[Column, tuple[str, ...]] = {}
+    for one in fields(PeerStatistics):
+        column: Column | None = one.metadata.get("column")
+        if column is not None:
+            found[column] = (*found.get(column, ()), one.name)
+    return found
+
+
+def counted_fields() -> dict[str, Counted]:
+    """The fields of `PeersStatistics`, in their order."""
+    return {one.name: one.metadata["counted"] for one in fields(PeersStatistics)}
+
+
+def peers_statistics(block: Any) -> PeersStatistics:
+    """A snapshot of all that an open block counts."""
+    return PeersStatistics(**{name: counted.read(block) for name, counted in counted_fields().items()})
 
 
 class Totals:

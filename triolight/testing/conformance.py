@@ -16,7 +16,7 @@ import trio
 
 from triolight.address import NodeAddress, descriptor_of
 from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, Side
-from triolight.reasons import ConnectError
+from triolight.shell.peer import ConnectError
 from triolight.testing.asking import Node, Unclear, first_line
 from triolight.testing.asking import Verdict as Verdict
 from triolight.testing.questions import CHECKS, THOROUGH, Question
