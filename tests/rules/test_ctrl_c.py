@@ -79,6 +79,7 @@ class CtrlC:
             self._left -= self._seen[line] <= 2
             if not self._left:
                 self.pressed = f"{line[0]}, line {line[1]}, in {frame.f_code.co_qualname}"
+                sys.settrace(self._before)  # what is left of the run need not be slow
                 signal.raise_signal(signal.SIGINT)
         return self._trace
 

@@ -42,7 +42,7 @@ class Order(Message):
     payload: wire.remainder
 
 
-MESSAGES: Registry = BOLT | {Note, Order}
+MESSAGES: Registry = BOLT | [Note, Order]
 
 
 @dataclass
