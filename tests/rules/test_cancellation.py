@@ -179,7 +179,8 @@ def test_cancelling_one_of_two_dials_leaves_the_other() -> None:
             assert kept == [near.peers[identity(2)]]
             assert len(far.peers) == 1
 
-    for points in range(40):
+    # Several times: real sockets and Trio's shuffled batches make the step in which both happen another one each time.
+    for points in [*range(40)] * 5:
         trio.run(run, points, clock=trio.testing.MockClock(autojump_threshold=0.02))
 
 

@@ -36,11 +36,13 @@ class Asked:
 class Dialling:
     """A dial that callers wait for together."""
 
-    __slots__ = ("asked", "done", "init", "link", "peer", "reason", "scope", "waiting")
+    __slots__ = ("asked", "done", "init", "link", "peer", "reason", "scope", "taken", "waiting")
 
     def __init__(self, asked: Asked) -> None:
         self.asked: Final = asked
         self.waiting = 0
+        self.taken = False
+        """Somebody who waited has got what it came to."""
         self.scope: Final = trio.CancelScope()
         self.done: Final = trio.Event()
         self.link: Link | None = None
@@ -121,6 +123,7 @@ class Dials:
         dialling.waiting += 1
         try:
             await dialling.done.wait()
+            dialling.taken = True
         except BaseException:
             if dialling.waiting == 1:
                 await self._leave(dialling)
@@ -137,7 +140,7 @@ class Dials:
             dialling.scope.cancel(reason="nobody waits for this dial any more")
             if link is not None:
                 link.abandoned = True
-        elif link is not None and link.session is not None:
+        elif link is not None and link.session is not None and not dialling.taken:
             # It has succeeded in the same step, and nobody has got what it came to.
             await self._hooks.abandon(link)
 
