@@ -7,6 +7,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -568,3 +569,29 @@ async def test_a_dial_that_is_cancelled_as_it_succeeds_leaves_no_peer() -> None:
                     assert isinstance(ended, PeerDisconnected)
                     assert ended.reason.code is DisconnectCode.REQUESTED
                     assert not near.peers
+
+
+async def test_a_late_caller_keeps_the_peer_that_a_dial_made_as_it_was_cancelled() -> None:
+    """`connect` gives a peer that is there already: nobody who is cancelled as their dial made it takes it away."""
+    kept = 0
+    with trio.fail_after(60):
+        async with open_peer_nursery(make_manager(2)) as far:
+            address = NodeAddress(identity(2), "127.0.0.1", await port_of(far))
+            for _ in range(100):
+                chan = CancelsAsItSucceeds()
+                async with open_peer_nursery(make_manager(1, chan=chan)) as near, trio.open_nursery() as nursery:
+
+                    async def dial(near: PeerNursery = near, chan: CancelsAsItSucceeds = chan) -> None:
+                        with trio.CancelScope() as chan.scope:
+                            await near.connect(address)
+
+                    nursery.start_soon(dial)
+                    # Whoever comes before it is there waits for the dial, too.
+                    while identity(2) not in near.peers:
+                        await trio.lowlevel.checkpoint()
+                    there = near.peers[identity(2)]
+                    with suppress(ConnectError):
+                        if await near.connect(address) is there:
+                            kept += 1
+                            await there.ping()
+    assert kept

@@ -42,7 +42,7 @@ class Dialling:
         self.asked: Final = asked
         self.waiting = 0
         self.taken = False
-        """Somebody who waited has got what it came to."""
+        """Somebody has got the peer that it came to."""
         self.scope: Final = trio.CancelScope()
         self.done: Final = trio.Event()
         self.link: Link | None = None
@@ -93,11 +93,13 @@ class Dials:
                 raise ConnectError(reasons.shutdown())
             if node_id == self._our_node_id:
                 raise ConnectError(reasons.own_node_id())
+            dialling = self._dialling.get(node_id)
             known = self._present.known(node_id)
             if known is not None:
+                if dialling is not None:
+                    dialling.taken = True
                 return known
-            dialling = self._dialling.get(node_id)
-            if dialling is None:
+            if dialling is None or dialling.done.is_set():
                 self._check(asked)
                 dialling = self._dialling[node_id] = Dialling(asked)
                 self._hooks.start(dialling)
@@ -130,17 +132,21 @@ class Dials:
             raise
         finally:
             dialling.waiting -= 1
+            if not dialling.waiting:
+                self._forget(dialling)
 
     async def _leave(self, dialling: Dialling) -> None:
-        """Nobody waits for it any more."""
+        """Nobody waits for it any more: it ends, unless its peer is somebody's."""
         link = dialling.link
+        made = link is not None and link.session is not None
+        if made and dialling.taken:
+            return
         if not dialling.done.is_set():
-            # Whoever comes now wants a dial of their own, not one that is about to end.
-            self._forget(dialling)
+            # Whoever comes now wants a dial of their own, not one that is about to end: it is forgotten.
             dialling.scope.cancel(reason="nobody waits for this dial any more")
             if link is not None:
                 link.abandoned = True
-        elif link is not None and link.session is not None and not dialling.taken:
+        elif link is not None and made:
             # It has succeeded in the same step, and nobody has got what it came to.
             await self._hooks.abandon(link)
 
@@ -156,8 +162,9 @@ class Dials:
             await self._run(dialling)
 
     def finish(self, dialling: Dialling) -> None:
-        """Its task is over: whoever waits looks at what came of it."""
-        self._forget(dialling)
+        """Its task is over: whoever waits sees what came of it, and until then it is seen who else gets its peer."""
+        if not dialling.waiting:
+            self._forget(dialling)
         dialling.done.set()
 
     async def _run(self, dialling: Dialling) -> None:
