@@ -32,9 +32,14 @@ class Parts:
     log: Area
 
     @property
-    def traffic(self) -> tuple[ByName, ByName]:
-        """Received and sent by all connections, those that have ended too."""
-        return self.totals.traffic(self.manager, self.present.links.values())
+    def received(self) -> ByName:
+        """By all connections, those that have ended too."""
+        return self.totals.received(self.manager, self.present.links.values())
+
+    @property
+    def sent(self) -> ByName:
+        """As `received`."""
+        return self.totals.sent(self.manager, self.present.links.values())
 
     @property
     def queued_bytes(self) -> int:

@@ -106,10 +106,10 @@ class PeersStatistics:
     )
     """How many `KeptPeer` are in which state."""
     received: Mapping[str, Traffic] = field(
-        metadata=_counted(lambda block: block.parts.traffic[0], "Messages, by type.", "elsewhere")
+        metadata=_counted(lambda block: block.parts.received, "Messages, by type.", "elsewhere")
     )
     sent: Mapping[str, Traffic] = field(
-        metadata=_counted(lambda block: block.parts.traffic[1], "Messages, by type.", "elsewhere")
+        metadata=_counted(lambda block: block.parts.sent, "Messages, by type.", "elsewhere")
     )
     queued_bytes: int = field(
         metadata=_counted(lambda block: block.parts.queued_bytes, "Bytes that wait to be written to peers.", "gauge")
@@ -211,13 +211,13 @@ class Totals:
         add(self._received, received)
         add(self._sent, sent)
 
-    def traffic(self, manager: PeerManager, links: Iterable[Link]) -> tuple[ByName, ByName]:
-        """Received and sent, of all times, by name."""
-        received, sent = dict[int, list[int]](), dict[int, list[int]]()
-        for one_received, one_sent in ((self._received, self._sent), *(traffic_of(manager, link) for link in links)):
-            add(received, one_received)
-            add(sent, one_sent)
-        return by_name(received, manager.messages), by_name(sent, manager.messages)
+    def received(self, manager: PeerManager, links: Iterable[Link]) -> ByName:
+        """Of all times, by name."""
+        return _summed(manager, self._received, (traffic_of(manager, link)[0] for link in links))
+
+    def sent(self, manager: PeerManager, links: Iterable[Link]) -> ByName:
+        """As `received`."""
+        return _summed(manager, self._sent, (traffic_of(manager, link)[1] for link in links))
 
     def pauses(self, sessions: Iterable[Session]) -> int:
         """Of all times; `sessions` are those that have not ended."""
@@ -226,6 +226,14 @@ class Totals:
     def throttles(self, sessions: Iterable[Session]) -> int:
         """As `pauses`."""
         return self._throttles + sum(session.throttles for session in sessions)
+
+
+def _summed(manager: PeerManager, past: Tally, tallies: Iterable[Tally]) -> ByName:
+    found: Tally = {}
+    add(found, past)
+    for tally in tallies:
+        add(found, tally)
+    return by_name(found, manager.messages)
 
 
 def traffic_of(manager: PeerManager, link: Link) -> tuple[Tally, Tally]:

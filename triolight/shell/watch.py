@@ -24,7 +24,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -185,8 +185,7 @@ class Facts(NamedTuple):
     """Whether it is not read because it has not read what it asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What is to be done about a peer, in this order."""
 
     next_at: float = math.inf
@@ -324,8 +323,8 @@ class Watch:
             return look
         since = max(facts.writing_since, self._moved_at)
         by = since + self._deadlines.pong
-        return replace(
-            look, next_at=min(look.next_at, by), reason=reasons.write_stalled(now - since) if now >= by else None
+        return look._replace(
+            next_at=min(look.next_at, by), reason=reasons.write_stalled(now - since) if now >= by else None
         )
 
     @property
