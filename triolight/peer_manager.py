@@ -241,7 +241,7 @@ class PeerManager:
             agenda.pushed = False
             for event in self._routing.handlers.pending_events():
                 self._acting.do(event)
-            while roster.orphans or agenda.dirty or pulling.pull(write):
+            while roster.orphans or agenda.dirty or (agenda.pulls and pulling.pull(write)):
                 # Also of those that have died just now, by an event of a handler: nobody would call again for them.
                 if roster.orphans:
                     self._joining.settle()

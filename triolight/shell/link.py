@@ -138,6 +138,7 @@ class Session:
     """One peer's life on a link, from its accepted Init on."""
 
     __slots__ = (
+        "descriptor",
         "details",
         "ended",
         "gone",
@@ -153,6 +154,7 @@ class Session:
 
     def __init__(self, link: Link, details: PeerDetails, mailbox: Mailbox, now: float) -> None:
         self.link: Final = link
+        self.descriptor: Final = link.descriptor
         self.details: Final = details
         self.pings: Final = Pings()
         self.room: Final = Room()
@@ -167,10 +169,6 @@ class Session:
         """`reason` is known."""
         self.gone: Final = trio.Event()
         """Its stream is closed, or is another session's."""
-
-    @property
-    def descriptor(self) -> StreamDescriptor:
-        return self.link.descriptor
 
 
 def link_of(descriptor: SocketDescriptor) -> Link:
