@@ -203,6 +203,7 @@ class Watch:
     """The phases of a peer: silence, pings, stalls. One for each session; nobody else writes its marks of time."""
 
     __slots__ = (
+        "_answer_seconds",
         "_deadlines",
         "_logged_hold",
         "_moved_at",
@@ -215,6 +216,8 @@ class Watch:
 
     def __init__(self, deadlines: Deadlines, now: float) -> None:
         self._deadlines: Final = deadlines
+        self._answer_seconds: Final = min(deadlines.ping_interval, deadlines.pong)
+        """For any sign of life after a ping."""
         self._ping_at = now + deadlines.ping_interval
         """When the next keepalive is due."""
         self._ping_sent_at: float | None = None
@@ -326,11 +329,6 @@ class Watch:
         return look._replace(
             next_at=min(look.next_at, by), reason=reasons.write_stalled(now - since) if now >= by else None
         )
-
-    @property
-    def _answer_seconds(self) -> float:
-        """For any sign of life after a ping."""
-        return min(self._deadlines.ping_interval, self._deadlines.pong)
 
     def _pinged(self, now: float) -> None:
         self._ping_sent_at = now
