@@ -207,11 +207,10 @@ class StreamDescriptor(SocketDescriptor):
             size = len(first)
             while size < OUTBOX_BYTES and len(packets) < PACKETS_AT_ONCE:
                 try:
-                    more = self._outbox.receive_nowait()
+                    packets.append(self._outbox.receive_nowait())
                 except (trio.WouldBlock, trio.EndOfChannel):
                     break
-                packets.append(more)
-                size += len(more)
+                size += len(packets[-1])
             if size and not self._broken:
                 self.write_began = trio.current_time()
                 try:
@@ -222,6 +221,7 @@ class StreamDescriptor(SocketDescriptor):
                 except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
                     self._broken = True
                 self.write_began = None
+            del first, packets  # what was written is not kept until there is more
             self._unreported += size
             if self._unreported >= REPORT_BYTES or self._starved:
                 unreported, self._unreported = self._unreported, 0

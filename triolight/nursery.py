@@ -45,7 +45,7 @@ from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
 from triolight.shell.keep import Keep, Keeps, KeptPeer, addresses_to_keep
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream
-from triolight.shell.news import News, PeerEvents
+from triolight.shell.news import News, PeerConnected, PeerDisconnected, PeerEvent, PeerEvents
 from triolight.shell.parts import Parts
 from triolight.shell.peer import ConnectError, Peer, Present, peer_of
 from triolight.shell.pump import Pump
@@ -57,9 +57,9 @@ from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
 from triolight.ways import Dial, ProxyWay, Way, way_of
 
-M = TypeVar("M", bound=Message | UnknownMessage)
-M2 = TypeVar("M2", bound=Message | UnknownMessage)
-M3 = TypeVar("M3", bound=Message | UnknownMessage)
+M = TypeVar("M", bound=Message | UnknownMessage | PeerEvent)
+M2 = TypeVar("M2", bound=Message | UnknownMessage | PeerEvent)
+M3 = TypeVar("M3", bound=Message | UnknownMessage | PeerEvent)
 
 
 class Block:
@@ -231,6 +231,7 @@ class Block:
             now = trio.current_time()
             while (of := timers.due(now)) is not None:
                 await self.parts.events_in.send(TimerDue(of))
+            del of
             self._keeper_scope = trio.CancelScope(deadline=timers.first)
             with self._keeper_scope:
                 await trio.sleep_forever()
@@ -552,8 +553,14 @@ class PeerNursery:
 
         As `Peer.subscribe`, for all peers, those to come included. Subscribe before connecting to miss nothing after
         Init. Each peer has `buffer_bytes` of its own: a slow reader slows the peers it reads, and no other.
+
+        PeerConnected and PeerDisconnected among the types: the lives of peers too, in one order with what each says,
+        its beginning first and its end last, as ``(peer, PeerConnected(...))``. Who is connected on entry is in
+        `peers`. The order is that of one connection: keep what you know by `Peer`, not by node id. Whoever dialled us
+        and whose end was not read yet counts among the policy's strangers, so that what waits is bounded.
         """
-        return Inbox[Any](Shelf(self._parts.inboxes, None, types, buffer_bytes))
+        lives = (PeerConnected, PeerDisconnected)
+        return Inbox[Any](Shelf(self._parts.inboxes, None, types, buffer_bytes, lives))
 
     def events(self) -> PeerEvents:
         """``async with peers.events() as events: async for event in events``: PeerConnected and PeerDisconnected.

@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from tests.support import identity
-from triolight import DisconnectCode, Features, PeerDetails
+from triolight import DisconnectCode, PeerDetails
 from triolight.address import IPv4Address
 from triolight.messages import Init
 from triolight.peer_manager import SEND_LIMIT_BYTES
@@ -24,7 +24,7 @@ def make_link(node_id: bytes | None = None) -> Link:
 
 
 def make_session(link: Link) -> Session:
-    details = PeerDetails(identity(2), HERE, Features(), Init(), link.inbound)
+    details = PeerDetails(identity(2), HERE, Init(), link.inbound)
     return Session(link, details, Mailbox(Inboxes(lambda wanted: None, lambda place: None), None), now=100.0)
 
 

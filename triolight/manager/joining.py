@@ -17,6 +17,7 @@ from triolight.logger import Level
 from triolight.manager.acting import Acting
 from triolight.manager.ending import Ending
 from triolight.manager.entry import Agenda, Entry, Log
+from triolight.manager.greeting import kept_init
 from triolight.manager.roster import Roster, Verdict
 from triolight.manager.routing import Handlers
 from triolight.manager.seams import PeerDetails, Seat
@@ -97,7 +98,9 @@ class Joining:
                 self._acting.act(entry, action, refused=True)
             return False
         driving = self._seat.driving
-        details = PeerDetails(entry.node_id, entry.address, features, init, entry.inbound)
+        # Handlers have heard it whole; what stays is bounded.
+        init = entry.init = kept_init(init)
+        details = PeerDetails(entry.node_id, entry.address, init, entry.inbound)
         self._roster.connect(entry, details, driving.clock())
         self._log(Level.INFO, "connected", entry, inbound=entry.inbound, features=_cut_hex(features))
         driving.observer.peer_connected(entry.descriptor, details)

@@ -46,8 +46,8 @@ from triolight.messages import (
     StartBatch,
     UnknownMessage,
     describe_type,
-    pieces_of,
 )
+from triolight.messages.weight import pieces_of
 from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_UNKNOWN, COST_OF_WORDS
 from triolight.tally import UNKNOWN, Tally, count
 
@@ -76,8 +76,8 @@ class Source(Protocol):
 S = TypeVar("S", bound=Source)
 S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
 
-Listener: TypeAlias = Callable[[Any, Message | UnknownMessage, int], None]
-"""Hears each message before its handler does: a source's descriptor, the message, its bytes."""
+Listener: TypeAlias = Callable[[Any, Message | UnknownMessage, bytes], None]
+"""Hears each message before its handler does: a source's descriptor, the message, its bytes as they came."""
 
 
 class Host(Protocol[S_contra]):
@@ -355,7 +355,7 @@ class Routing(Generic[S]):
         if query:
             self._host.charge(source, COST_OF_QUERY)
         if self.listener is not None:
-            self.listener(source.descriptor, message, size)
+            self.listener(source.descriptor, message, data)
         if source.batch is not None and type_ not in TOLERATED_INSIDE:
             self._gather(source, source.batch, message, data)
             return
@@ -367,7 +367,7 @@ class Routing(Generic[S]):
             raise ProtocolFault(DisconnectCode.UNKNOWN_EVEN_MESSAGE, words)
         self._host.charge(source, COST_OF_UNKNOWN)
         if self.listener is not None:
-            self.listener(source.descriptor, UnknownMessage(type_, data[2:]), len(data))
+            self.listener(source.descriptor, UnknownMessage(type_, data[2:]), data)
 
     def _undecodable(self, source: S, type_: int, size: int, gossip: bool, error: DecodeError) -> None:
         if source.batch is not None and type_ not in TOLERATED_INSIDE:

@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn, cast
 
 from triolight import wire
 from triolight.errors import DecodeError
-from triolight.messages.structures import Field, Message, Structure, TlvStream
-from triolight.wire import Codec, TlvRecord
+from triolight.messages.structures import Field, Message, RawRecords, Structure, TlvStream
+from triolight.wire import Codec
 
 _CHECKED_BY_SIZE: Final = (wire.Integer.check, wire.FixedBytes.check)
 """What these ask of a value, struct asks too."""
@@ -353,13 +353,18 @@ class TlvStreamCodec(DeclaredCodec):
         if at == end:
             return self._empty, at
         values: dict[str, Any] = {}
-        unknown: list[TlvRecord] = []
+        runs: list[tuple[int, int]] = []  # where unknown records stand, those in a row as one
+        count = 0
 
         def visit(type_: int, start: int, value: int, stop: int) -> None:
+            nonlocal count
             field = self._by_type.get(type_)
             if field is None:
                 wire.refuse_unknown_even(type_, start)
-                unknown.append(TlvRecord(type_, data[value:stop]))
+                count += 1
+                if runs and runs[-1][1] == start:
+                    start = runs.pop()[0]
+                runs.append((start, stop))
                 return
             try:
                 values[field.name], behind = field.codec.read(data, value, stop)
@@ -369,7 +374,10 @@ class TlvStreamCodec(DeclaredCodec):
                 raise error.within(field=field.name) from None
 
         wire.walk_tlv_stream(data, at, end, visit)
-        return self._make(unknown=tuple(unknown), **values), end
+        if not runs:
+            return self._make(**values), end
+        raw = b"".join([data[start:stop] for start, stop in runs])
+        return self._make(unknown=RawRecords(raw, count), **values), end
 
     def write(self, value: Any) -> bytes:
         problem = self.check(value)

@@ -31,7 +31,14 @@ from typing import (
 )
 
 from triolight import wire
-from triolight.messages.compile import StructureCodec, TlvStreamCodec, compile_decode, compile_encode, compile_init
+from triolight.messages.compile import (
+    DeclaredCodec,
+    StructureCodec,
+    TlvStreamCodec,
+    compile_decode,
+    compile_encode,
+    compile_init,
+)
 from triolight.messages.structures import REQUIRED, Field, Message, Structure, Tlv, TlvStream, bolt_name
 
 _FEW_PIECES_BYTES: Final = 64
@@ -97,6 +104,10 @@ def _plain_bytes(fields: tuple[Field, ...]) -> int:
     return fixed + _FEW_PIECES_BYTES
 
 
+def _holds_lists(codec: wire.Codec) -> bool:
+    return isinstance(codec, wire.Sequence) or (isinstance(codec, DeclaredCodec) and codec.cls.__lists__)
+
+
 def _fields_of(cls: type[Structure]) -> tuple[Field, ...]:
     """Its fields, in their order. TypeError for what could not be written and read again."""
     for base in cls.__mro__[1:]:
@@ -133,6 +144,7 @@ def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
     }
     namespace["__slots__"] = tuple(name for name in names if name not in base_slots)
     namespace["__fields__"] = fields
+    namespace["__lists__"] = any(_holds_lists(field.codec) for field in fields)
     namespace["__match_args__"] = tuple(names)
     made: type[_S] = cast("Any", type(cls))(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__

@@ -87,6 +87,7 @@ class Pump:
             self._inside = True
             try:
                 self._take(event)
+                event = None  # not kept until the next one comes: nor is whom it was about
                 self._turn()
             except BaseException as error:
                 self._crash(error)

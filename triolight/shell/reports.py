@@ -65,7 +65,10 @@ class Reports(PeerObserver):
         self._start_deliverer(session)
         parts.timers.stop(link.timer)
         parts.timers.set(session.timer, session.watch.ping_at)
-        parts.news.publish(PeerConnected(peer))
+        connected = PeerConnected(peer)
+        parts.news.publish(connected)
+        if mailbox.begin(connected, parts.moment.now):
+            parts.timers.set(session.timer, session.watch.held(parts.moment.now))
         link.outcome.set()
 
     def peer_parked(self, descriptor: SocketDescriptor) -> None:
@@ -123,8 +126,9 @@ class Reports(PeerObserver):
             parts.timers.set(session.timer, parts.moment.now + session.link.deadlines.stall)
         if parts.present.sessions.get(details.node_id) is session:
             del parts.present.sessions[details.node_id]
-        parts.news.publish(PeerDisconnected(peer_of(session), reason))
-        mailbox.end()
+        disconnected = PeerDisconnected(peer_of(session), reason)
+        parts.news.publish(disconnected)
+        mailbox.end(disconnected)
         if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
             mailbox.give_up()
         session.pings.end()
@@ -133,10 +137,10 @@ class Reports(PeerObserver):
 
     # What happens meanwhile.
 
-    def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, data: bytes) -> None:
         session = link_of(descriptor).session
         now = self._parts.moment.now
-        if session is not None and session.mailbox.give(message, size, now):
+        if session is not None and session.mailbox.give(message, data, now):
             self._parts.manager.hold_reading(descriptor, True)
             self._parts.timers.set(session.timer, session.watch.held(now))
 

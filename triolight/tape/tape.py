@@ -387,9 +387,9 @@ class _TapedObserver(PeerObserver):
         self._recorder.happened(descriptor, "ended", reason=reason_to_json(reason))
         self._to.peer_ended(descriptor, reason, init)
 
-    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, data: bytes) -> None:
         key = f"{self._recorder.number(descriptor)}.message_received"
-        self._recorder.ask(key, lambda: self._to.message_received(descriptor, message, size), _nothing)
+        self._recorder.ask(key, lambda: self._to.message_received(descriptor, message, data), _nothing)
 
     def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
         key = f"{self._recorder.number(descriptor)}.may_connect"
