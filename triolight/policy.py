@@ -19,7 +19,7 @@ MAX_STRANGERS: Final = 1000
 MAX_STRANGERS_PER_SOURCE: Final = 16
 """Of one IPv4 address or IPv6 /64: enough for the nodes behind one router, a sixtieth of the table."""
 MAX_PEERS: Final = 12_000
-"""All peers: at 24 to 40 KiB each under half a gigabyte. Raise the system's limit of open files for that many."""
+"""All peers: at 30 KiB each 0.4 gigabytes, 0.6 at the worst. Raise the system's limit of open files for that many."""
 MAX_INBOUND_PEERS: Final = 10_000
 """Inbound ones alone, so that strangers cannot fill the places of nodes that we dial."""
 MAX_DIALS: Final = 32
