@@ -92,7 +92,7 @@ class Block:
             manager=manager,
             events_in=events_in,
             moment=Moment(),
-            timers=Timers(lambda: len(present.links), self._wake_keeper),
+            timers=Timers(self._wake_keeper),
             present=present,
             admission=admission,
             # Looked up when it is called: while a tape runs, the manager's methods are the tape's.
@@ -256,7 +256,7 @@ class Block:
                 try:
                     await parts.events_in.send(Attached(link))
                     closed = await read_stream(link, parts.events_in, parts.present.links)
-                    await parts.events_in.send(Closed(link, closed))
+                    await parts.events_in.send(Closed(link, closed, last=False))
                     await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
                 finally:
                     # Nothing more is taken, whoever has ended this: the writer, shielded, waits for nothing but words.
@@ -267,7 +267,7 @@ class Block:
             with trio.CancelScope(shield=True):
                 by = min(link.goodbye_at, trio.current_time() + self.deadlines.goodbye)
                 await descriptor.close(by, link.init is not None)
-                await parts.events_in.send(Closed(link, closed))
+                await parts.events_in.send(Closed(link, closed, last=True))
             self._closed(link)
 
     def _closed(self, link: Link) -> None:

@@ -63,10 +63,9 @@ def test_without_a_peer_it_is_parked_only_in_that_phase() -> None:
     assert link.session.pings is not session.pings
 
 
-def test_stream_and_peer_have_timers_of_their_own() -> None:
+def test_stream_and_peer_have_times_of_their_own() -> None:
     link = make_link()
     session = make_session(link)
-    assert (link.timer.of, session.timer.of) == (link, session)
     assert session.watch.ping_at == 130.0
     reason = link.approach.look(15.0)
     assert reason is not None

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.inside import heap_of
 from triolight import DisconnectCode, DisconnectReason
-from triolight.shell.watch import STALL_LOGGED_AFTER, Approach, Deadlines, Facts, Look, Phase, Timer, Timers, Watch
+from triolight.shell.watch import STALL_LOGGED_AFTER, Approach, Deadlines, Facts, Look, Phase, Timers, Watch
 
 DEADLINES = Deadlines(handshake=15, init=16, ping_interval=30, pong=60, stall=61, goodbye=5)
 QUIET = Facts(held_since=None, last_taken=-math.inf, broken=False, writing_since=None, unsent=None, over_budget=False)
@@ -137,14 +138,14 @@ def test_after_the_end_a_subscriber_has_the_stall_deadline() -> None:
     assert watch.after_end(231.0, held) is None
 
 
-def make_timers(crowd: int = 0) -> tuple[Timers[str], list[float]]:
+def make_timers() -> tuple[Timers[str], list[float]]:
     told: list[float] = []
-    return Timers(lambda: crowd, told.append), told
+    return Timers(told.append), told
 
 
 def test_of_each_timer_the_earliest_time_counts() -> None:
     timers, told = make_timers()
-    one, other = Timer("one"), Timer("other")
+    one, other = "one", "other"
     assert timers.first == math.inf
     timers.set(one, 5.0)
     timers.set(one, 7.0)
@@ -160,9 +161,9 @@ def test_of_each_timer_the_earliest_time_counts() -> None:
     assert timers.due(11.0) == "one"
 
 
-def test_a_stopped_timer_is_not_due_and_may_begin_anew() -> None:
+def test_what_is_stopped_is_not_held_and_not_due_and_may_begin_anew() -> None:
     timers, _ = make_timers()
-    one = Timer("one")
+    one = "one"
     timers.set(one, 5.0)
     timers.stop(one)
     assert timers.due(6.0) is None
@@ -173,7 +174,7 @@ def test_a_stopped_timer_is_not_due_and_may_begin_anew() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100), st.booleans()), max_size=60), st.floats(0, 100))
 def test_what_is_due_is_what_a_simple_model_says(steps: list[tuple[int, float, bool]], now: float) -> None:
     timers, _ = make_timers()
-    made = {number: Timer(str(number)) for number in range(6)}
+    made = {number: str(number) for number in range(6)}
     model: dict[str, float] = {}
     for number, at, stop in steps:
         if stop:
@@ -189,12 +190,13 @@ def test_what_is_due_is_what_a_simple_model_says(steps: list[tuple[int, float, b
 
 
 def test_entries_that_do_not_count_are_swept_out() -> None:
-    timers, _ = make_timers(crowd=1)
-    kept = Timer("kept")
+    timers, _ = make_timers()
+    kept = "kept"
     timers.set(kept, 1e9)
     for number in range(10_000):
-        timer = Timer(str(number))
-        timers.set(timer, float(number))
-        timers.stop(timer)
-        assert len(timers) <= 2 * 1 + 1024 + 1
+        timers.set(str(number), float(number))
+        timers.stop(str(number))
+        assert len(timers) == 1
+    # Nor do numbers without anything gather for ever.
+    assert len(heap_of(timers)) <= 2 * 1 + 1024 + 1
     assert timers.due(1e9) == "kept"

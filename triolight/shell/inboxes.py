@@ -197,6 +197,7 @@ class Mailbox:
                 for shelf in self._matching(type(self._farewell)):
                     if shelf not in self._unannounced:
                         shelf.put(self, self._farewell, MESSAGE_OVERHEAD)
+                self._farewell = None  # it has the peer, which has this
             for shelf in self.wanted:
                 shelf.end()
             self.delivering = False
@@ -282,6 +283,7 @@ class Inboxes:
         """Something of it was taken, or its stream or its deliverer has ended: perhaps nothing is left of it."""
         if mailbox.closed and mailbox.empty:
             self._leave(mailbox.place)
+            mailbox.giver = None  # who has the mailbox: nobody is given beside a message any more
 
     def end(self) -> None:
         """No more of anything. What is left of single peers' ends with the peers, all of which have ended by now."""
@@ -351,6 +353,7 @@ class Shelf:
         """The next message, after one was received from `arrived`."""
         mailbox, queue = self._queues.popitem(last=False)
         item, cost = queue.popleft()
+        giver = mailbox.giver  # which it forgets with the last one
         if queue:
             self._queues[mailbox] = queue  # behind the others
         self._total -= cost
@@ -370,7 +373,7 @@ class Shelf:
             if mailbox in self._waiting and used <= self._limit // 2:
                 self._waiting.pop(mailbox).set()
         message = give(item) if isinstance(item, Encoded) else item
-        return message if self.only is not None else (mailbox.giver, message)
+        return message if self.only is not None else (giver, message)
 
     def leave(self) -> None:
         """The subscriber wants no more, not what waits either."""

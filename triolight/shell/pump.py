@@ -30,7 +30,7 @@ from triolight.shell.events import (
     TimerDue,
     Work,
 )
-from triolight.shell.link import Link, Session, link_of
+from triolight.shell.link import Link, Session, link_of, unlink
 from triolight.shell.parts import Parts
 from triolight.shell.reports import Reports
 from triolight.shell.turns import Turns
@@ -130,7 +130,10 @@ class Pump:
             case Attached(link=link) | Closed(link=link) | Received(link=link):
                 self._let_go(link)
             case Disconnect(of=of):
-                self._let_go(of if isinstance(of, Link) else of.link)
+                if isinstance(of, Link):
+                    self._let_go(of)
+                elif of.reason is None:
+                    self._let_go(link_of(of.descriptor))
             case SendPing(answer=answer):
                 answer.done.set()
             case _:
@@ -214,12 +217,14 @@ class Pump:
                     session.pings.refused(answer)
             case Attached(link=link):
                 self._attach(link)
-            case Closed(link=link, reason=reason):
+            case Closed(link=link, reason=reason, last=last):
                 manager.socket_disconnected(link.descriptor, reason)
                 link.descriptor.disconnect_socket()
                 if link.reason is None:
                     # It never came as far as the manager.
                     self._reports.link_ended(link, reason, None)
+                if last:
+                    unlink(link)
             case Disconnect(of=of, reason=reason):
                 if of.reason is None:
                     manager.disconnect(of.descriptor, reason)
@@ -250,7 +255,7 @@ class Pump:
             manager.new_inbound_connection(descriptor, link.address)
         else:
             descriptor.send_data(manager.new_outbound_connection(link.node_id, descriptor, link.address), True)
-        self._parts.timers.set(link.timer, link.approach.until)
+        self._parts.timers.set(link, link.approach.until)
 
     def _space_to_write(self, link: Link, count: int) -> None:
         if link.descriptor.made_room(count):
@@ -270,7 +275,7 @@ class Pump:
         if reason is not None:
             self._manager.disconnect(link.descriptor, reason)
         else:
-            self._parts.timers.set(link.timer, link.approach.until)
+            self._parts.timers.set(link, link.approach.until)
 
     def _look_at_peer(self, session: Session) -> None:
         now, facts = self._parts.moment.now, self._facts(session)
@@ -288,7 +293,7 @@ class Pump:
         if look.reason is not None:
             self._manager.disconnect(session.descriptor, look.reason)
         else:
-            self._parts.timers.set(session.timer, look.next_at)
+            self._parts.timers.set(session, look.next_at)
 
     def _look_after_end(self, session: Session, now: float, facts: Facts) -> None:
         if session.mailbox.delivering:
@@ -296,7 +301,7 @@ class Pump:
             if next_at is None:
                 session.mailbox.give_up()
             else:
-                self._parts.timers.set(session.timer, next_at)
+                self._parts.timers.set(session, next_at)
 
     def _facts(self, session: Session) -> Facts:
         mailbox, descriptor = session.mailbox, session.descriptor

@@ -56,38 +56,39 @@ class Reports(PeerObserver):
         link.init = details.init
         mailbox = Mailbox(parts.inboxes, None if link.place is None else Place(link.place.source))
         session = link.session = Session(link, details, mailbox, parts.moment.now)
-        peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
+        peer = link.peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
         parts.present.sessions[details.node_id] = session
         parts.admission.peer_joined(details.inbound)
         parts.admission.leave(link.place)
         self._appeared(details.node_id)
         mailbox.delivering = True
         self._start_deliverer(session)
-        parts.timers.stop(link.timer)
-        parts.timers.set(session.timer, session.watch.ping_at)
+        parts.timers.stop(link)
+        parts.timers.set(session, session.watch.ping_at)
         connected = PeerConnected(peer)
         parts.news.publish(connected)
         if mailbox.begin(connected, parts.moment.now):
-            parts.timers.set(session.timer, session.watch.held(parts.moment.now))
+            parts.timers.set(session, session.watch.held(parts.moment.now))
         link.outcome.set()
 
     def peer_parked(self, descriptor: SocketDescriptor) -> None:
         link = link_of(descriptor)
-        link.survivor = self._parts.present.sessions.get(link.node_id or b"")
+        survivor = self._parts.present.sessions.get(link.node_id or b"")
+        link.survivor = None if survivor is None else peer_of(survivor)
         self._enter(link, Phase.PARKED, PARKED_SECONDS)
         link.outcome.set()
 
     def _enter(self, link: Link, phase: Phase, seconds: float) -> None:
         until = self._parts.moment.now + seconds
         link.approach.enter(phase, until)
-        self._parts.timers.set(link.timer, until)
+        self._parts.timers.set(link, until)
 
     # How it ends.
 
     def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
         # The stream lives on for a moment, without a peer; should it get one again, that is a new one.
         link = link_of(descriptor)
-        session, link.session = link.session, None
+        session, link.session, link.peer = link.session, None, None
         if session is not None:
             self._parts.admission.enter(link.place)
             self._session_ended(session, reason)
@@ -106,7 +107,7 @@ class Reports(PeerObserver):
         link.descriptor.writer_scope.deadline = link.goodbye_at
         link.counts = parts.manager.connection_counts(link.descriptor) or link.counts
         link.traffic = parts.manager.traffic(link.descriptor) or link.traffic
-        parts.timers.stop(link.timer)
+        parts.timers.stop(link)
         if link.session is not None:
             self._session_ended(link.session, reason)
         else:
@@ -116,14 +117,17 @@ class Reports(PeerObserver):
     def _session_ended(self, session: Session, reason: DisconnectReason) -> None:
         parts, mailbox, details = self._parts, session.mailbox, session.details
         session.reason = reason
+        link = link_of(session.descriptor)
+        session.counts = parts.manager.connection_counts(session.descriptor) or link.counts
+        session.traffic = parts.manager.traffic(session.descriptor) or link.traffic
         parts.admission.peer_left(details.inbound, reason)
         parts.admission.enter(mailbox.place)
         parts.totals.add_session(session)
         if mailbox.held_since is None:
-            parts.timers.stop(session.timer)
+            parts.timers.stop(session)
         else:
             # It is looked at when it would have been, and then as `Watch.after_end` says.
-            parts.timers.set(session.timer, parts.moment.now + session.link.deadlines.stall)
+            parts.timers.set(session, parts.moment.now + link.deadlines.stall)
         if parts.present.sessions.get(details.node_id) is session:
             del parts.present.sessions[details.node_id]
         disconnected = PeerDisconnected(peer_of(session), reason)
@@ -142,7 +146,7 @@ class Reports(PeerObserver):
         now = self._parts.moment.now
         if session is not None and session.mailbox.give(message, data, now):
             self._parts.manager.hold_reading(descriptor, True)
-            self._parts.timers.set(session.timer, session.watch.held(now))
+            self._parts.timers.set(session, session.watch.held(now))
 
     def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
         session = link_of(descriptor).session
@@ -150,7 +154,7 @@ class Reports(PeerObserver):
             until = self._parts.moment.now + seconds
             session.throttles += 1
             session.watch.throttled(until)
-            self._parts.timers.set(session.timer, until)
+            self._parts.timers.set(session, until)
             words = "the peer costs more than it may; it is read more slowly"
             self._parts.log(Level.DEBUG, words, session.details.node_id)
 

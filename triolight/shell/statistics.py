@@ -248,12 +248,13 @@ def queued_bytes(manager: PeerManager, link: Link) -> int:
 
 
 def peer_statistics(manager: PeerManager, session: Session) -> PeerStatistics:
-    link = session.link
-    received, sent = traffic_of(manager, link)
+    """Of one that has ended, as of its end."""
+    descriptor = session.descriptor
+    received, sent = manager.traffic(descriptor) or session.traffic
     last, minimum, smoothed = session.pings.round_trips
     return PeerStatistics(
-        *(manager.connection_counts(link.descriptor) or link.counts),
-        queued_bytes=manager.queued_bytes(link.descriptor) + session.room.reserved,
+        *(manager.connection_counts(descriptor) or session.counts),
+        queued_bytes=manager.queued_bytes(descriptor) + session.room.reserved,
         inbox_bytes=session.mailbox.bytes,
         reading_paused=session.mailbox.pauses,
         rtt_last=last,

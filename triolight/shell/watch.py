@@ -72,51 +72,50 @@ class Deadlines:
 T = TypeVar("T")
 
 
-class Timer(Generic[T]):
-    """When something is looked at next. Written by `Timers` alone."""
-
-    __slots__ = ("at", "of")
-
-    def __init__(self, of: T) -> None:
-        self.of: Final = of
-        self.at = math.inf
-
-
 class Timers(Generic[T]):
-    """The timers in one heap. Of each, one entry counts: the one whose time is the timer's."""
+    """When what is looked at next: one time for each, in a heap. What is stopped is not held any more."""
 
-    __slots__ = ("_crowd", "_earlier", "_heap", "_number")
+    __slots__ = ("_earlier", "_heap", "_number", "_of", "_set")
 
-    def __init__(self, crowd: Callable[[], int], earlier: Callable[[float], None]) -> None:
-        """`crowd`: how many connections there are. `earlier` is told a time that may be before the first one's."""
-        self._crowd: Final = crowd
+    def __init__(self, earlier: Callable[[float], None]) -> None:
+        """`earlier` is told a time that may be before the first one's."""
         self._earlier: Final = earlier
-        self._heap: list[tuple[float, int, Timer[T]]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._set: dict[T, tuple[float, int]] = {}
+        """Of each one that is set, the entry that counts."""
+        self._of: dict[int, T] = {}
+        """Whose the entries are that count, by number."""
         self._number = 0
         """Tells entries of the same time apart, in the order in which they came."""
 
     def __len__(self) -> int:
-        """How many entries there are, those that do not count any more included."""
-        return len(self._heap)
+        """How many are set."""
+        return len(self._set)
 
-    def set(self, timer: Timer[T], at: float) -> None:
+    def set(self, of: T, at: float) -> None:
         """It is looked at at this time, or earlier. `math.inf`: nothing changes."""
-        if at >= timer.at or at == math.inf:
+        before = self._set.get(of)
+        if at == math.inf or (before is not None and at >= before[0]):
             return
-        timer.at = at
-        if len(self._heap) > 2 * self._crowd() + 1024:
-            # What has ended leaves entries behind, and so does what was set to an earlier time. Half of what is allowed
-            # is free after that, so that this is not done for each timer.
-            current = {entry[2]: entry for entry in self._heap if entry[0] == entry[2].at}
-            self._heap = list(current.values())
-            heapq.heapify(self._heap)
+        if before is not None:
+            del self._of[before[1]]
         self._number += 1
-        heapq.heappush(self._heap, (at, self._number, timer))
+        entry = self._set[of] = (at, self._number)
+        self._of[self._number] = of
+        if len(self._heap) > 2 * len(self._set) + 1024:
+            # What was stopped leaves its numbers behind, and so does what was set to an earlier time. Half of what is
+            # allowed is free after that, so that this is not done for each timer.
+            self._heap = list(self._set.values())
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, entry)
         self._earlier(at)
 
-    def stop(self, timer: Timer[T]) -> None:
+    def stop(self, of: T) -> None:
         """It is not looked at any more, until it is set again."""
-        timer.at = math.inf
+        entry = self._set.pop(of, None)
+        if entry is not None:
+            del self._of[entry[1]]
 
     @property
     def first(self) -> float:
@@ -126,10 +125,10 @@ class Timers(Generic[T]):
     def due(self, now: float) -> T | None:
         """What is to be looked at now, one at a time; None: nothing is (any more)."""
         while self._heap and self._heap[0][0] <= now:
-            at, _, timer = heapq.heappop(self._heap)
-            if at >= timer.at:
-                timer.at = math.inf
-                return timer.of
+            of = self._of.pop(heapq.heappop(self._heap)[1], None)
+            if of is not None:
+                del self._set[of]
+                return of
         return None
 
 
