@@ -10,10 +10,28 @@ from hypothesis import strategies as st
 
 from tests.support.inside import heap_of
 from triolight import DisconnectCode, DisconnectReason
-from triolight.shell.watch import STALL_LOGGED_AFTER, Approach, Deadlines, Facts, Look, Phase, Timers, Watch
+from triolight.shell.watch import (
+    HANG_UP_SECONDS,
+    STALL_LOGGED_AFTER,
+    Approach,
+    Deadlines,
+    Facts,
+    Look,
+    Phase,
+    Timers,
+    Watch,
+)
 
 DEADLINES = Deadlines(handshake=15, init=16, ping_interval=30, pong=60, stall=61, goodbye=5)
-QUIET = Facts(held_since=None, last_taken=-math.inf, broken=False, writing_since=None, unsent=None, over_budget=False)
+QUIET = Facts(
+    held_since=None,
+    last_taken=-math.inf,
+    broken=False,
+    writing_since=None,
+    unsent=None,
+    over_budget=False,
+    hung_up=False,
+)
 
 
 def code(reason: DisconnectReason | None) -> DisconnectCode | None:
@@ -80,13 +98,13 @@ def test_held_excuses_silence_and_blames_our_subscriber() -> None:
     watch = Watch(DEADLINES, 100.0)
     watch.look(130.0, QUIET)
     held = QUIET._replace(held_since=131.0)
-    assert watch.held(131.0) == 131 + STALL_LOGGED_AFTER
-    assert watch.look(140.0, held) == Look(141)
-    assert watch.look(142.0, held) == Look(192, stalled=11)
-    assert watch.look(150.0, held) == Look(192), "it is logged once"
+    assert watch.held(131.0) == 131 + HANG_UP_SECONDS
+    assert watch.look(140.0, held) == Look(140.5)
+    assert watch.look(142.0, held) == Look(142.5, stalled=11)
+    assert watch.look(150.0, held) == Look(150.5), "it is logged once"
     # It has taken something: the time counts from there, and is logged no more.
     taken = held._replace(last_taken=180.0)
-    assert watch.look(192.0, taken) == Look(241)
+    assert watch.look(192.0, taken) == Look(192.5)
     assert code(watch.look(241.0, taken).reason) is DisconnectCode.SUBSCRIBER_STALLED
     # Let go of at 241, the ping of 130 is as fresh as that.
     assert watch.look(242.0, QUIET).next_at == 271
@@ -94,17 +112,31 @@ def test_held_excuses_silence_and_blames_our_subscriber() -> None:
     assert watch.look(262.0, QUIET._replace(held_since=250.0)).stalled == 12
 
 
+def test_held_and_gone_has_departed_and_is_still_waited_for() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    gone = QUIET._replace(held_since=101.0, hung_up=True)
+    assert watch.look(101.5, gone) == Look(101 + STALL_LOGGED_AFTER, departed=True)
+    assert watch.look(111.0, gone) == Look(162, departed=True, stalled=10)
+    assert code(watch.look(162.0, gone).reason) is DisconnectCode.SUBSCRIBER_STALLED
+
+
 def test_throttled_is_pinged_and_read_again_when_it_has_paid() -> None:
     watch = Watch(DEADLINES, 100.0)
-    watch.throttled(140.0)
-    assert watch.look(120.0, QUIET) == Look(130)
-    assert watch.look(130.0, QUIET) == Look(140, ping=True)
+    assert watch.throttled(100.0, 100.25) == 100.25
+    assert watch.throttled(100.0, 140.0) == 100 + HANG_UP_SECONDS
+    assert not watch.reads
+    assert watch.look(120.0, QUIET) == Look(120.5)
+    assert watch.look(129.75, QUIET) == Look(130)
+    assert watch.look(130.0, QUIET) == Look(130.5, ping=True)
     assert watch.look(140.0, QUIET) == Look(170, resume=True)
+    assert watch.reads
     assert not watch.look(141.0, QUIET).resume
-    watch.throttled(500.0)
+    watch.throttled(299.0, 500.0)
     assert watch.look(300.0, QUIET).reason is None, "it is not read, and not blamed for silence"
-    gone = watch.look(301.0, QUIET._replace(broken=True))
-    assert code(gone.reason) is DisconnectCode.CONNECTION_LOST
+    for why in (QUIET._replace(broken=True), QUIET._replace(hung_up=True)):
+        assert code(watch.look(301.0, why).reason) is DisconnectCode.CONNECTION_LOST
+    # When it may be read again, what it said before is read, and its end then.
+    assert watch.look(500.0, QUIET._replace(hung_up=True)).reason is None
 
 
 def test_writing_is_judged_by_what_the_peer_takes() -> None:

@@ -306,6 +306,7 @@ class Pump:
     def _facts(self, session: Session) -> Facts:
         mailbox, descriptor = session.mailbox, session.descriptor
         writing_since = descriptor.write_began
+        is_read = mailbox.held_since is None and session.watch.reads
         return Facts(
             held_since=mailbox.held_since,
             last_taken=0.0 if mailbox.held_since is None else mailbox.last_taken,
@@ -313,6 +314,7 @@ class Pump:
             writing_since=writing_since,
             unsent=None if writing_since is None else descriptor.unsent(),
             over_budget=self._manager.over_budget(descriptor),
+            hung_up=not is_read and descriptor.hung_up,
         )
 
     def _send_keepalive(self, session: Session) -> None:

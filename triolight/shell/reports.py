@@ -152,9 +152,10 @@ class Reports(PeerObserver):
         session = link_of(descriptor).session
         if session is not None:
             until = self._parts.moment.now + seconds
+            if not session.throttles:
+                session.descriptor.let_end_arrive()
             session.throttles += 1
-            session.watch.throttled(until)
-            self._parts.timers.set(session, until)
+            self._parts.timers.set(session, session.watch.throttled(self._parts.moment.now, until))
             words = "the peer costs more than it may; it is read more slowly"
             self._parts.log(Level.DEBUG, words, session.details.node_id)
 

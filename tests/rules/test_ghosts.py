@@ -1,0 +1,54 @@
+"""Ghosts: peers that say much and hang up. Nobody reads their end while they are not read, and none keeps a place."""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import make_manager
+from triolight import DisconnectCode, Peer, PeerNursery, open_peer_nursery
+from triolight.messages import Warning
+from triolight.policy import COST_BURST, COST_OF_WORDS
+from triolight.shell.watch import HANG_UP_SECONDS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a FIN behind what is unread")
+
+
+async def meet(near: PeerNursery, far: PeerNursery) -> tuple[Peer, Peer, trio.socket.SocketType]:
+    """Their peer and ours, and the socket that they have."""
+    one, other = trio.socket.socketpair()
+    ours: list[Peer] = []
+
+    async def answer() -> None:
+        ours.append(await near.attach(trio.SocketStream(other)))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        theirs = await far.attach(trio.SocketStream(one), near.manager.our_node_id)
+    return theirs, ours[0], one
+
+
+async def test_a_throttled_peer_that_hangs_up_ends_within_a_second(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
+        theirs, ours, their_socket = await meet(near, far)
+        warnings = COST_BURST // COST_OF_WORDS + 10
+        for _ in range(warnings):
+            await theirs.send(Warning(data=b"so there"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert ours.statistics().throttled == 1
+        # A while for its own debt alone, if it stays.
+        await trio.sleep(2 * HANG_UP_SECONDS)
+        assert ours.reason is None
+        for _ in range(3 * warnings):
+            await theirs.send(Warning(data=b"and there"))
+        await trio.testing.wait_all_tasks_blocked()
+        before = trio.current_time()
+        their_socket.shutdown(socket.SHUT_WR)
+        reason = await ours.wait_closed()
+        assert (reason.code, trio.current_time() - before <= 1) == (DisconnectCode.CONNECTION_LOST, True)
+        assert "it has gone" in reason.message
+        assert near.statistics().peers == 0
