@@ -278,7 +278,7 @@ class StreamDescriptor(SocketDescriptor):
         at its own system. With more room it comes."""
         bottom = socket_under(self.stream)
         try:
-            if bottom is not None:
+            if isinstance(bottom, trio.socket.SocketType):
                 bottom.setsockopt(SOL_SOCKET, SO_RCVBUF, UNREAD_BYTES)
         except OSError:
             pass  # it is closed, or of a kind that has none
@@ -288,7 +288,7 @@ class StreamDescriptor(SocketDescriptor):
         """Whether the other side's FIN or RST has reached the system, however much is unread before it. False where the
         system does not tell: outside of Linux of a FIN, and of what has no socket at its bottom."""
         bottom = socket_under(self.stream)
-        if bottom is None or not hasattr(select, "poll"):
+        if not isinstance(bottom, trio.socket.SocketType) or not hasattr(select, "poll"):
             return False
         poll = select.poll()
         try:

@@ -72,9 +72,12 @@ def tlv_stream(cls: type[_T]) -> type[_T]:
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def message(type: int, *, gossip: bool = False, query: bool = False) -> Callable[[type[_M]], type[_M]]:
+def message(
+    type: int, *, gossip: bool = False, query: bool = False, signed: bool = False
+) -> Callable[[type[_M]], type[_M]]:
     """Compiles a message of this type number (0 to 65535). `gossip` and `query` say what it is to the PeerManager: see
-    `Message.__gossip__` and `Message.__query__`."""
+    `Message.__gossip__` and `Message.__query__`. `signed`: its maker has signed whatever follows its fields, which is
+    kept as it is in `extension`; of any other message that has to be a TLV stream (BOLT 1)."""
     if not 0 <= type <= 0xFFFF:
         raise ValueError(f"no message type: {type}")
 
@@ -84,8 +87,8 @@ def message(type: int, *, gossip: bool = False, query: bool = False) -> Callable
         made.type = type
         made.name = bolt_name(cls)
         has_tlvs = bool(fields) and isinstance(fields[-1].codec, TlvStreamCodec)
-        made.__decode__ = compile_decode(made, fields, has_tlvs)
-        made.__encode__ = compile_encode(made, fields)
+        made.__decode__ = compile_decode(made, fields, has_tlvs, signed)
+        made.__encode__ = compile_encode(made, fields, signed)
         made.__plain__ = _plain_bytes(fields)
         made.__gossip__ = gossip
         made.__query__ = query

@@ -207,7 +207,8 @@ class Message(Structure):
 
     if TYPE_CHECKING:
         extension: bytes = b""
-        """The TLV stream that the sender appended, kept as it was; empty for a message that declares its TLVs."""
+        """What the sender appended, kept as it was: a TLV stream (BOLT 1), or of gossip that its maker has signed any
+        bytes. Empty for a message that declares its TLVs."""
 
     def encode(self) -> bytes:
         """The message with its two type bytes, at most 65535 bytes. ValueError naming the field that does not fit."""
