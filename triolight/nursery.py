@@ -21,7 +21,7 @@ import trio
 from triolight import reasons
 from triolight.address import Address, NodeAddress, descriptor_of
 from triolight.descriptor import DRAIN_SECONDS, remote_address
-from triolight.errors import PeerClosed
+from triolight.errors import DisconnectReason, PeerClosed
 from triolight.keys import is_point
 from triolight.logger import Area
 from triolight.messages import AnyMessage, Message, NodeAnnouncement, UnknownMessage
@@ -87,7 +87,8 @@ class Block:
         events_in, events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
         log = Area(manager.logger, "nursery")
         present = Present()
-        admission = Admission(policy, lambda: len(present.sessions), log)
+        self.keeps: Final = Keeps()
+        admission = Admission(policy, lambda: present.peers, log, self._spares)
         self.parts: Final = Parts(
             manager=manager,
             events_in=events_in,
@@ -101,10 +102,11 @@ class Block:
             totals=Totals(),
             log=log,
         )
-        self.keeps: Final = Keeps()
         hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set)
         self.dials: Final = Dials(manager.our_node_id, deadlines, present, admission, hooks)
-        self.reports: Final = Reports(self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer)
+        self.reports: Final = Reports(
+            self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer, self._start_end
+        )
         self.pump: Final = Pump(self.parts, self.reports, events, self.leaving.is_set, self._crashed)
         self._doors: trio.Nursery | None = None
         """Where listeners, dials and kept nodes run."""
@@ -159,6 +161,10 @@ class Block:
     def _start_deliverer(self, session: Session) -> None:
         drained = partial(self.parts.events_in.send, InboxDrained(session))
         self._opened(self._streams).start_soon(session.mailbox.deliver, drained, name="peer deliverer")
+
+    def _start_end(self, session: Session, reason: DisconnectReason) -> None:
+        """Not at once: it is the manager that says so, which cannot be called from inside."""
+        self._opened(self._streams).start_soon(self.parts.events_in.send, Disconnect(session, reason), name="peer end")
 
     # The order of a block's life.
 
@@ -235,6 +241,10 @@ class Block:
             self._keeper_scope = trio.CancelScope(deadline=timers.first)
             with self._keeper_scope:
                 await trio.sleep_forever()
+
+    def _spares(self, node_id: bytes) -> bool:
+        """Whether a peer stays where another one would make room for a newcomer."""
+        return node_id in self.keeps or self.parts.manager.protects(node_id)
 
     def _wake_keeper(self, at: float) -> None:
         if at < self._keeper_scope.deadline:
@@ -335,7 +345,7 @@ class Block:
         except OSError:
             await trio.aclose_forcefully(stream)
             return None
-        if self.parts.admission.stranger(address) is not None:
+        if self.parts.admission.stranger(address, trio.current_time()) is not None:
             await trio.aclose_forcefully(stream)
             return None
         return self._inbound_link(stream, address)
@@ -383,7 +393,7 @@ class Block:
             if self.leaving.is_set():
                 raise ConnectError(reasons.shutdown())
             if their_node_id is None:
-                refusal = self.parts.admission.stranger(address)
+                refusal = self.parts.admission.stranger(address, trio.current_time())
                 if refusal is not None:
                     raise ConnectError(refusal)
                 link = self._inbound_link(stream, address)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import sys
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from tests.support import make_manager
-from triolight import DisconnectCode, Peer, PeerNursery, open_peer_nursery
+from tests.support import Note, make_manager
+from triolight import DisconnectCode, Peer, PeerConnected, PeerDisconnected, PeerNursery, Policy, open_peer_nursery
 from triolight.messages import Warning
 from triolight.policy import COST_BURST, COST_OF_WORDS
 from triolight.shell.watch import HANG_UP_SECONDS
@@ -52,3 +53,34 @@ async def test_a_throttled_peer_that_hangs_up_ends_within_a_second(autojump_cloc
         assert (reason.code, trio.current_time() - before <= 1) == (DisconnectCode.CONNECTION_LOST, True)
         assert "it has gone" in reason.message
         assert near.statistics().peers == 0
+
+
+async def test_a_held_peer_that_hangs_up_is_a_stranger_until_it_is_read(autojump_clock: trio.testing.MockClock) -> None:
+    """All that it said is delivered, and its end after that."""
+    policy = Policy(max_peers=1, max_inbound_peers=1)
+    async with (
+        open_peer_nursery(make_manager(1), policy=policy) as near,
+        open_peer_nursery(make_manager(2)) as far,
+        open_peer_nursery(make_manager(3)) as third,
+        near.subscribe(Note, PeerConnected, PeerDisconnected, buffer_bytes=1) as inbox,
+    ):
+        theirs, ours, their_socket = await meet(near, far)
+        said = [Note(payload=b"%d" % number) for number in range(20)]
+        await theirs.send(*said)
+        await trio.testing.wait_all_tasks_blocked()
+        their_socket.shutdown(socket.SHUT_WR)
+        await trio.sleep(1)
+        statistics = near.statistics()
+        assert (statistics.peers, statistics.inbound_peers, statistics.strangers) == (0, 0, 1)
+        assert ours.reason is None
+        # Its place is somebody else's.
+        await meet(near, third)
+        assert near.statistics().peers == 1
+        of_it: list[Any] = []
+        while not (of_it and isinstance(of_it[-1], PeerDisconnected)):
+            peer, what = await inbox.__anext__()
+            of_it += [what] if peer is ours else []
+        assert of_it == [PeerConnected(ours), *said, PeerDisconnected(ours, await ours.wait_closed())]
+        await trio.sleep(1)  # its stream is read on for a moment
+        statistics = near.statistics()
+        assert (statistics.peers, statistics.inbound_peers, statistics.strangers) == (1, 1, 0)

@@ -18,6 +18,7 @@ from triolight.manager.acting import Acting
 from triolight.manager.ending import Ending
 from triolight.manager.entry import Agenda, Entry, Log
 from triolight.manager.greeting import kept_init
+from triolight.manager.mistakes import ask
 from triolight.manager.roster import Roster, Verdict
 from triolight.manager.routing import Handlers
 from triolight.manager.seams import PeerDetails, Seat
@@ -79,7 +80,7 @@ class Joining:
         for handler in self._handlers.all:
             self._roster.admitting = entry
             try:
-                answer = handler.peer_connected(entry.node_id, init, entry.inbound)
+                answer: ErrorAction | bool | None = ask(handler, "peer_connected", entry.node_id, init, entry.inbound)
             finally:
                 self._roster.admitting = None
             action: ErrorAction | None = None
@@ -93,7 +94,7 @@ class Joining:
                     continue
             # It was refused, or somebody has ended it meanwhile, from inside of this call.
             for earlier in accepted:
-                earlier.peer_disconnected(entry.node_id)
+                ask(earlier, "peer_disconnected", entry.node_id)
             if action is not None:
                 self._acting.act(entry, action, refused=True)
             return False

@@ -140,6 +140,7 @@ class Session:
 
     __slots__ = (
         "counts",
+        "departed",
         "descriptor",
         "details",
         "ended",
@@ -165,6 +166,8 @@ class Session:
         """As of its link, at its end."""
         self.throttles = 0
         """How often the policy's allowance has paused the reading."""
+        self.departed = False
+        """It has hung up, behind what our own subscribers do not take."""
         self.reason: DisconnectReason | None = None
         """Why it has ended; None while it has not."""
         self.ended: Final = trio.Event()

@@ -208,13 +208,20 @@ def peer_of(session: Session) -> Peer:
 class Present:
     """Who is here: the streams that are open, and the peers by node id, at most one of a node."""
 
-    __slots__ = ("links", "sessions")
+    __slots__ = ("departed", "links", "sessions")
 
     def __init__(self) -> None:
         self.links: Final[dict[SocketDescriptor, Link]] = {}
         """From before the first act until closed."""
         self.sessions: Final[dict[bytes, Session]] = {}
         """Those that have not ended."""
+        self.departed = 0
+        """How many of them have hung up, and have said what our own subscribers do not take."""
+
+    @property
+    def peers(self) -> int:
+        """How many take a peer's place."""
+        return len(self.sessions) - self.departed
 
     def known(self, node_id: bytes) -> Peer | None:
         """The connected peer, unless whoever had it made has left it."""

@@ -287,6 +287,8 @@ class Pump:
             self._send_keepalive(session)
         if look.resume:
             self._manager.end_throttle(session.descriptor)
+        if look.departed:
+            self._reports.departed(session)
         if look.stalled is not None:
             words = "a subscriber of ours does not read; this peer is not read from"
             self._parts.log(Level.WARN, words, session.details.node_id, seconds=round(look.stalled))

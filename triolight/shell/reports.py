@@ -31,12 +31,15 @@ class Reports(PeerObserver):
         goodbye_seconds: float,
         appeared: Callable[[bytes], None],
         start_deliverer: Callable[[Session], None],
+        end: Callable[[Session, DisconnectReason], None],
     ) -> None:
-        """`appeared` is told the node id of each peer; `start_deliverer` starts the task of a new one's mailbox."""
+        """`appeared` is told the node id of each peer; `start_deliverer` starts the task of a new one's mailbox; `end`
+        has a peer ended, soon."""
         self._parts: Final = parts
         self._goodbye_seconds: Final = goodbye_seconds
         self._appeared: Final = appeared
         self._start_deliverer: Final = start_deliverer
+        self._end: Final = end
 
     # How a connection comes to be a peer.
 
@@ -58,7 +61,7 @@ class Reports(PeerObserver):
         session = link.session = Session(link, details, mailbox, parts.moment.now)
         peer = link.peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
         parts.present.sessions[details.node_id] = session
-        parts.admission.peer_joined(details.inbound)
+        leaver = parts.admission.peer_joined(details.inbound, details.node_id, _source_of(link))
         parts.admission.leave(link.place)
         self._appeared(details.node_id)
         mailbox.delivering = True
@@ -70,6 +73,8 @@ class Reports(PeerObserver):
         if mailbox.begin(connected, parts.moment.now):
             parts.timers.set(session, session.watch.held(parts.moment.now))
         link.outcome.set()
+        if leaver is not None and leaver.node_id in parts.present.sessions:
+            self._end(parts.present.sessions[leaver.node_id], leaver.reason)
 
     def peer_parked(self, descriptor: SocketDescriptor) -> None:
         link = link_of(descriptor)
@@ -114,13 +119,25 @@ class Reports(PeerObserver):
             parts.admission.failed(reason)
         link.outcome.set()
 
+    def departed(self, session: Session) -> None:
+        """It has hung up, and its last words wait for our own subscribers: from now on it counts as a stranger."""
+        if session.departed:
+            return
+        session.departed = True
+        parts, details = self._parts, session.details
+        parts.present.departed += 1
+        parts.admission.peer_departed(details.inbound, details.node_id, _source_of(link_of(session.descriptor)))
+        parts.admission.enter(session.mailbox.place)
+
     def _session_ended(self, session: Session, reason: DisconnectReason) -> None:
         parts, mailbox, details = self._parts, session.mailbox, session.details
         session.reason = reason
         link = link_of(session.descriptor)
         session.counts = parts.manager.connection_counts(session.descriptor) or link.counts
         session.traffic = parts.manager.traffic(session.descriptor) or link.traffic
-        parts.admission.peer_left(details.inbound, reason)
+        parts.present.departed -= session.departed
+        inbound = details.inbound and not session.departed
+        parts.admission.peer_left(inbound, reason, details.node_id, _source_of(link))
         parts.admission.enter(mailbox.place)
         parts.totals.add_session(session)
         if mailbox.held_since is None:
@@ -171,3 +188,8 @@ class Reports(PeerObserver):
         given_up = session.pings.given_up()
         if given_up is not None and self._parts.manager.forget_ping(descriptor, given_up):
             session.pings.forgotten(given_up)
+
+
+def _source_of(link: Link) -> str | None:
+    """What its peer is counted under besides the total: as it was when it came."""
+    return None if link.place is None else link.place.source

@@ -81,9 +81,7 @@ class PeersStatistics:
     A new number is a line here, beside whoever counts it: the snapshot and the metrics page follow from the fields.
     """
 
-    peers: int = field(
-        metadata=_counted(lambda block: len(block.parts.present.sessions), "Connected peers.", "elsewhere")
-    )
+    peers: int = field(metadata=_counted(lambda block: block.parts.present.peers, "Connected peers.", "elsewhere"))
     inbound_peers: int = field(
         metadata=_counted(
             lambda block: block.parts.admission.inbound_peers, "Those of them that dialled us.", "elsewhere"

@@ -23,6 +23,7 @@ from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectReason
 from triolight.handlers import BaseMessageHandler, MessageHandler
 from triolight.logger import Level, Record
+from triolight.manager.mistakes import ask as ask_handler
 from triolight.manager.seams import Driven, PeerDetails, PeerObserver, Seams, Setup, SocketDescriptor
 from triolight.messages import Init, Message, UnknownMessage
 from triolight.noise import Handshake
@@ -299,14 +300,17 @@ class Recorder(Seams):
                 form = form_of(method)
 
                 def perform() -> Any:
-                    answer = getattr(real, method)(*args)
+                    answer = ask_handler(real, method, *args)
                     return list(answer) if form.many else answer
 
                 return self.ask(f"{place}.{method}", perform, form.to_json, form.usual)
 
             return call
 
-        return stand_ins(self._described_handlers, ask)
+        made = stand_ins(self._described_handlers, ask)
+        for one, real in zip(made.all, handler.all, strict=True):
+            type(one).__name__ = type(real).__name__  # a mistake is told in the handler's name
+        return made
 
     def observer(self, observer: PeerObserver) -> PeerObserver:
         return _TapedObserver(self, observer)
