@@ -149,6 +149,12 @@ def flows_between(network: SimulatedNetwork, source: str, destination: str) -> l
     return [*network._direction(source, destination).flows]
 
 
+def timers_on(network: SimulatedNetwork) -> tuple[int, int]:
+    """How much is still to happen on a simulated network, and how long its heap is: that a connection that has ended
+    leaves nothing there."""
+    return len(network._clock), len(network._clock._due)
+
+
 Player: TypeAlias = replay._Player
 """Who plays a tape. The golden records hear from it what a tape does not hold: the questions, and in which call."""
 PLAYER: Final = "triolight.tape.replay._Player"
