@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support import Note, identity, join, make_manager, open_pair
 from tests.support.scraping import ask
 from triolight import PeerNursery, PeersStatistics, open_peer_nursery
-from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
+from triolight.metrics import CLIENT_SECONDS, MAX_CLIENTS, metrics_text, serve_metrics
 from triolight.shell.statistics import counted_fields
 
 
@@ -183,6 +184,36 @@ async def test_a_client_that_stalls(autojump_clock: trio.testing.MockClock) -> N
         await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await ours.aclose()
         await serve_metrics(peers)(theirs)
+
+
+async def test_only_so_many_clients_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """And who is closed for that takes nobody's place."""
+    autojump_clock.autojump_threshold = 0.05
+    async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
+        answer, of_another_page = serve_metrics(peers), serve_metrics(peers)
+
+        async def come(page: Callable[[trio.abc.Stream], Awaitable[None]], say: bytes) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            await ours.send_all(say)
+            nursery.start_soon(page, theirs)
+            await trio.testing.wait_all_tasks_blocked()
+            return ours
+
+        whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        slow = [await come(answer, whole[:-2]) for _ in range(MAX_CLIENTS)]
+        for _ in range(3):
+            with trio.fail_after(CLIENT_SECONDS / 10):
+                assert await (await come(answer, whole)).receive_some(1) == b""
+        assert await (await come(of_another_page, whole)).receive_some(13) == b"HTTP/1.1 200 "
+        await slow[0].send_all(b"\r\n")
+        assert await slow[0].receive_some(13) == b"HTTP/1.1 200 "
+        await slow[0].aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await (await come(answer, whole)).receive_some(13) == b"HTTP/1.1 200 "
+        for one in slow[1:]:
+            assert await one.receive_some(1) == b""
+        assert trio.current_time() == pytest.approx(CLIENT_SECONDS)
+        nursery.cancel_scope.cancel()
 
 
 async def test_every_number_of_the_statistics_is_on_the_page(autojump_clock: trio.testing.MockClock) -> None:

@@ -2,7 +2,9 @@
 
 The text format is prometheus-client's and the HTTP is h11's (extra `metrics`). To serve it::
 
-    nursery.start_soon(partial(trio.serve_tcp, serve_metrics(peers), 9100, host="127.0.0.1"))
+    listeners = await trio.open_tcp_listeners(9100, host="127.0.0.1")
+    patient = [PatientListener(one, peers.manager.logger) for one in listeners]
+    nursery.start_soon(trio.serve_listeners, serve_metrics(peers), patient)
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ except ImportError as error:
 
 CLIENT_SECONDS: Final = 10.0
 """For a client to say what it wants and to take the answer."""
+MAX_CLIENTS: Final = 16
+"""Connections of one page at a time: a scraper needs one."""
 _READ_BYTES: Final = 4096
 
 
@@ -91,19 +95,26 @@ def _text(seen: PeersStatistics) -> bytes:
 
 
 def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[None]]:
-    """A handler for `trio.serve_tcp`: answers GET and HEAD /metrics, one request a connection, within CLIENT_SECONDS.
+    """A handler for `trio.serve_listeners`: answers GET and HEAD /metrics, one request a connection, within
+    CLIENT_SECONDS. It has MAX_CLIENTS at a time: one more is closed at once.
 
     It shows how many peers there are and what they send, and no node id. Who may see that is the caller's to decide:
     give `host="127.0.0.1"` unless it is meant for others.
     """
 
+    clients = 0
+
     async def answer(stream: trio.abc.Stream) -> None:
+        nonlocal clients
+        clients += 1
         try:
-            with trio.move_on_after(CLIENT_SECONDS):
-                await _answer(stream, peers)
+            if clients <= MAX_CLIENTS:
+                with trio.move_on_after(CLIENT_SECONDS):
+                    await _answer(stream, peers)
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError):
             pass  # it has gone without its answer, or has asked for what cannot be answered; the next one is served
         finally:
+            clients -= 1
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
 
