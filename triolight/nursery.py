@@ -23,12 +23,13 @@ from triolight.address import Address, NodeAddress, descriptor_of
 from triolight.descriptor import DRAIN_SECONDS, remote_address
 from triolight.errors import PeerClosed
 from triolight.keys import is_point
+from triolight.listeners import PatientListener
 from triolight.logger import Area
 from triolight.messages import AnyMessage, Message, NodeAnnouncement, UnknownMessage
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
-from triolight.shell.admission import NO_ROOM_SECONDS, Admission
+from triolight.shell.admission import Admission
 from triolight.shell.dials import Asked, DialHooks, Dialling, Dials
 from triolight.shell.events import (
     EVENTS_CAPACITY,
@@ -305,16 +306,10 @@ class Block:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_listener(self, listener: trio.abc.Listener[Any]) -> None:
-        async with listener:
+        async with PatientListener(listener, self.parts.manager.logger) as patient:
             while True:
-                try:
-                    stream = await listener.accept()
-                except OSError as error:
-                    if not self.parts.admission.no_room(error, trio.current_time()):
-                        raise
-                    await trio.sleep(NO_ROOM_SECONDS)
-                else:
-                    self._opened(self._streams).start_soon(self._run_accepted, stream, name="peer")
+                stream = await patient.accept()
+                self._opened(self._streams).start_soon(self._run_accepted, stream, name="peer")
 
     @trio.lowlevel.enable_ki_protection
     async def _run_accepted(self, stream: trio.abc.Stream) -> None:
