@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -14,10 +15,9 @@ import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support import Note, identity, join, make_manager, open_pair
-from tests.support.inside import round_trips
 from tests.support.scraping import ask
-from triolight import PeerNursery, PeersStatistics, metrics, open_peer_nursery
-from triolight.metrics import CLIENT_SECONDS, metrics_text, serve_metrics
+from triolight import PeerNursery, PeersStatistics, open_peer_nursery
+from triolight.metrics import CLIENT_SECONDS, MAX_CLIENTS, metrics_text, serve_metrics
 from triolight.shell.statistics import counted_fields
 
 
@@ -57,36 +57,39 @@ async def test_what_the_page_says(autojump_clock: trio.testing.MockClock) -> Non
 
 
 async def test_the_page_is_made_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "PEERS_AT_ONCE", 1)
     async with AsyncExitStack() as stack:
         near = await stack.enter_async_context(open_peer_nursery(make_manager(1)))
         for number in range(2, 8):
             to_near, _ = await join(await stack.enter_async_context(open_peer_nursery(make_manager(number))), near)
             await to_near.ping()
             await near.peers[identity(number)].ping()
-        turns: list[int] = []
 
-        async def other() -> None:
-            while True:
-                turns.append(len(turns))
-                await trio.lowlevel.checkpoint()
+        async def others_turns() -> int:
+            turns = 0
 
-        ours, theirs = trio.testing.memory_stream_pair()
-        await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        await ours.send_eof()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(other)
-            await trio.lowlevel.checkpoint()
-            before = len(turns)
-            rtts = await round_trips(near)
-            assert len(turns) - before >= len(near.peers) - 1
-            nursery.cancel_scope.cancel()
-        await serve_metrics(near)(theirs)
-        page = b""
-        async for data in ours:
-            page += data
-        assert len(rtts) == 6
-        assert values(page.partition(b"\r\n\r\n")[2]) == values(metrics_text(near))
+            async def other() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await trio.lowlevel.checkpoint()
+
+            ours, theirs = trio.testing.memory_stream_pair()
+            await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await ours.send_eof()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                await serve_metrics(near)(theirs)
+                nursery.cancel_scope.cancel()
+            page = b""
+            async for data in ours:
+                page += data
+            assert values(page.partition(b"\r\n\r\n")[2]) == values(metrics_text(near))
+            return turns
+
+        in_two_slices = await others_turns()
+        monkeypatch.setattr("triolight.shell.statistics.CONNECTIONS_AT_ONCE", 1)
+        # A slice for each link and for each peer, ten more; which task is first in a step is chance.
+        assert await others_turns() >= in_two_slices + len(near.peers)
 
 
 async def serving(nursery: trio.Nursery, peers: PeerNursery) -> int:
@@ -181,6 +184,36 @@ async def test_a_client_that_stalls(autojump_clock: trio.testing.MockClock) -> N
         await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         await ours.aclose()
         await serve_metrics(peers)(theirs)
+
+
+async def test_only_so_many_clients_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """And who is closed for that takes nobody's place."""
+    autojump_clock.autojump_threshold = 0.05
+    async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
+        answer, of_another_page = serve_metrics(peers), serve_metrics(peers)
+
+        async def come(page: Callable[[trio.abc.Stream], Awaitable[None]], say: bytes) -> trio.abc.Stream:
+            ours, theirs = trio.testing.memory_stream_pair()
+            await ours.send_all(say)
+            nursery.start_soon(page, theirs)
+            await trio.testing.wait_all_tasks_blocked()
+            return ours
+
+        whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        slow = [await come(answer, whole[:-2]) for _ in range(MAX_CLIENTS)]
+        for _ in range(3):
+            with trio.fail_after(CLIENT_SECONDS / 10):
+                assert await (await come(answer, whole)).receive_some(1) == b""
+        assert await (await come(of_another_page, whole)).receive_some(13) == b"HTTP/1.1 200 "
+        await slow[0].send_all(b"\r\n")
+        assert await slow[0].receive_some(13) == b"HTTP/1.1 200 "
+        await slow[0].aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await (await come(answer, whole)).receive_some(13) == b"HTTP/1.1 200 "
+        for one in slow[1:]:
+            assert await one.receive_some(1) == b""
+        assert trio.current_time() == pytest.approx(CLIENT_SECONDS)
+        nursery.cancel_scope.cancel()
 
 
 async def test_every_number_of_the_statistics_is_on_the_page(autojump_clock: trio.testing.MockClock) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdataclass
+import dns.rdatatype
 import dns.rrset
 import pytest
 import trio
@@ -18,6 +21,7 @@ import trio.testing
 from tests.support import identity
 from tests.support.dns_server import LOOPBACK, OF_BOLT_10, Answer, DnsServer, open_dns
 from triolight import NodeAddress
+from triolight.address import descriptor_of, is_reachable
 from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.seeds import (
     ANSWER_SECONDS,
@@ -27,6 +31,7 @@ from triolight.seeds import (
     MAX_RECORDS,
     MAX_RESOLVERS,
     SeedError,
+    has_route,
     node_label,
     node_of_label,
     seed_nodes,
@@ -102,7 +107,9 @@ def seed_that_says(*srv: str, addresses: dict[tuple[str, str], list[str]], sent_
 
 
 async def ask(server: DnsServer, seed: str = SEED, **options: Any) -> list[NodeAddress]:
-    return await seed_nodes(seed, random_data=RANDOM, resolvers=[server.address], **options)
+    return await seed_nodes(
+        seed, random_data=RANDOM, resolvers=[server.address], **({"ipv4": True, "ipv6": True} | options)
+    )
 
 
 @pytest.mark.parametrize("sent_along", [False, True])
@@ -111,18 +118,18 @@ async def test_nodes_with_their_ports_and_addresses(sent_along: bool) -> None:
         f"10 10 9735 {target(2)}",
         f"10 10 6331 {target(1)}",
         addresses={
-            (target(1), "A"): ["203.0.113.1"],
-            (target(2), "A"): ["203.0.113.2"],
-            (target(2), "AAAA"): ["2001:db8::2"],
+            (target(1), "A"): ["20.0.113.1"],
+            (target(2), "A"): ["20.0.113.2"],
+            (target(2), "AAAA"): ["2a00:db8::2"],
         },
         sent_along=sent_along,
     )
     with trio.fail_after(20):
         async with open_dns(answer) as server:
             assert await ask(server) == [
-                NodeAddress(identity(2), "203.0.113.2"),
-                NodeAddress(identity(2), "2001:db8::2"),
-                NodeAddress(identity(1), "203.0.113.1", 6331),
+                NodeAddress(identity(2), "20.0.113.2"),
+                NodeAddress(identity(2), "2a00:db8::2"),
+                NodeAddress(identity(1), "20.0.113.1", 6331),
             ]
             follow_ups = [(target(number), kind, False) for number in (2, 1) for kind in ("A", "AAAA")]
             assert server.asked == [(QUESTION, "SRV", False), *([] if sent_along else follow_ups)]
@@ -163,14 +170,14 @@ async def test_conditions_that_a_seed_does_not_keep_are_kept_here() -> None:
         addresses={
             (target(number), kind): [address.format(number)]
             for number in (1, 2, 3)
-            for kind, address in (("A", "203.0.113.{}"), ("AAAA", "2001:db8::{}"))
+            for kind, address in (("A", "20.0.113.{}"), ("AAAA", "2a00:db8::{}"))
         },
         sent_along=True,
     )
     with trio.fail_after(20):
         async with open_dns(answer) as server:
-            assert {one.host for one in await ask(server, ipv6=False)} == {f"203.0.113.{n}" for n in (1, 2, 3)}
-            assert {one.host for one in await ask(server, ipv4=False)} == {f"2001:db8::{n}" for n in (1, 2, 3)}
+            assert {one.host for one in await ask(server, ipv6=False)} == {f"20.0.113.{n}" for n in (1, 2, 3)}
+            assert {one.host for one in await ask(server, ipv4=False)} == {f"2a00:db8::{n}" for n in (1, 2, 3)}
             assert [one.node_id for one in await ask(server, count=1)] == [identity(1)] * 2
             assert [one.node_id for one in await ask(server, node_id=identity(2))] == [identity(2)] * 2
 
@@ -192,20 +199,118 @@ async def test_records_that_are_not_usable_are_left_out() -> None:
         f"2 2 9735 {good}",
         addresses={
             **{
-                (name, "A"): ["203.0.113.9"]
+                (name, "A"): ["20.0.113.9"]
                 for name in ("seed.example.", "www.seed.example.", no_point, target(4, "elsewhere.example"), target(5))
             },
             (target(6), "A"): ["127.0.0.1", "10.0.0.1", "192.168.1.1"],
             (target(6), "AAAA"): ["::1", "fe80::1"],
-            (good, "A"): ["10.0.0.1", "203.0.113.1"],
+            (good, "A"): ["10.0.0.1", "20.0.113.1"],
         },
         sent_along=True,
     )
     with trio.fail_after(20):
         async with open_dns(answer) as server:
-            assert await ask(server) == [NodeAddress(identity(1), "203.0.113.1")]
+            assert await ask(server) == [NodeAddress(identity(1), "20.0.113.1")]
             # Of all of them, only the good name that came without addresses is asked for.
             assert [name for name, kind, _ in server.asked if kind != "SRV"] == [target(7)] * 2
+
+
+NO_NODE_IS_THERE = [
+    ("A", "0.0.0.1"),
+    ("A", "10.0.0.1"),
+    ("A", "100.64.0.1"),
+    ("A", "127.0.0.1"),
+    ("A", "169.254.0.1"),
+    ("A", "172.16.0.1"),
+    ("A", "192.168.0.1"),
+    ("A", "203.0.113.1"),
+    ("A", "198.18.0.1"),
+    ("A", "224.0.0.1"),
+    ("A", "255.255.255.255"),
+    ("AAAA", "::"),
+    ("AAAA", "::1"),
+    ("AAAA", "::ffff:10.0.0.1"),
+    ("AAAA", "fe80::1"),
+    ("AAAA", "fd00::1"),
+    ("AAAA", "ff02::1"),
+    ("AAAA", "2001:db8::1"),
+    ("AAAA", "2002:a00:1::1"),
+    ("AAAA", "2001:0:1::1"),
+]
+
+
+@pytest.mark.parametrize("sent_along", [False, True])
+async def test_where_no_node_can_be_dialled_is_left_out_and_takes_no_place(sent_along: bool) -> None:
+    """Whatever comes first of a node's addresses, and of nodes."""
+    bad = {kind: [address for of, address in NO_NODE_IS_THERE if of == kind] for kind in ("A", "AAAA")}
+    addresses = {(target(1), kind): some for kind, some in bad.items()}
+    addresses |= {(target(2), "A"): [*bad["A"], "20.0.113.2"], (target(2), "AAAA"): [*bad["AAAA"], "2a00:db8::2"]}
+    addresses |= {(target(3), "A"): ["20.0.113.3"] * 9 + ["20.0.113.4"]}
+    answer = seed_that_says(
+        f"1 1 9735 {target(1)}",
+        f"1 1 0 {target(4)}",
+        f"1 1 9735 {target(2)}",
+        f"1 1 9735 {target(3)}",
+        addresses=addresses | {(target(4), "A"): ["20.0.113.4"]},
+        sent_along=sent_along,
+    )
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            assert await ask(server, count=2) == [
+                NodeAddress(identity(2), "20.0.113.2"),
+                NodeAddress(identity(2), "2a00:db8::2"),
+                NodeAddress(identity(3), "20.0.113.3"),
+                NodeAddress(identity(3), "20.0.113.4"),
+            ]
+
+
+@pytest.mark.parametrize(
+    ("routes", "options", "conditions", "hosts"),
+    [
+        ("AAAAA", {}, "", {"20.0.113.1", "2a00:db8::1"}),
+        ("A", {}, "a2.", {"20.0.113.1"}),
+        ("AAAA", {}, "a4.", {"2a00:db8::1"}),
+        ("", {}, "", {"20.0.113.1", "2a00:db8::1"}),
+        ("A", {"ipv6": True}, "", {"20.0.113.1", "2a00:db8::1"}),
+        ("A", {"ipv4": False}, "a4.", {"2a00:db8::1"}),
+        ("AAAA", {"ipv6": False}, "a2.", {"20.0.113.1"}),
+        ("A", {"ipv4": False, "ipv6": True}, "a4.", {"2a00:db8::1"}),
+    ],
+)
+async def test_only_what_this_machine_has_a_route_for(
+    routes: str, options: dict[str, Any], conditions: str, hosts: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"": (), "A": ("A",), "AAAA": ("AAAA",), "AAAAA": ("A", "AAAA")}[routes]
+    monkeypatch.setattr("triolight.seeds.has_route", lambda kind: dns.rdatatype.to_text(kind) in known)
+    answer = seed_that_says(
+        f"1 1 9735 {target(1)}",
+        addresses={(target(1), "A"): ["20.0.113.1"], (target(1), "AAAA"): ["2a00:db8::1"]},
+        sent_along=True,
+    )
+
+    with trio.fail_after(20):
+        async with open_dns(answer) as server:
+            found = await seed_nodes(SEED, random_data=RANDOM, resolvers=[server.address], **options)
+            assert {one.host for one in found} == hosts
+            assert server.asked == [(f"_nodes._tcp.{conditions}seed.example.", "SRV", False)]
+
+
+@pytest.mark.parametrize(
+    ("error", "route"), [(None, True), (errno.ENETUNREACH, False), (errno.EADDRNOTAVAIL, False), (errno.EPERM, False)]
+)
+@pytest.mark.parametrize("kind", [dns.rdatatype.A, dns.rdatatype.AAAA])
+def test_a_route_is_what_a_socket_that_sends_nothing_connects_by(
+    kind: dns.rdatatype.RdataType, error: int | None, route: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Socket(socket.socket):
+        def connect(self, address: Any, /) -> None:
+            assert self.type == socket.SOCK_DGRAM
+            assert not is_reachable(descriptor_of(address[0], 1)), "somebody's"
+            if error is not None:
+                raise OSError(error, "no way")
+
+    monkeypatch.setattr("triolight.seeds.socket.socket", Socket)
+    assert has_route(kind) is route
 
 
 async def test_records_of_other_types_and_names_in_an_answer_do_not_count() -> None:
@@ -214,10 +319,10 @@ async def test_records_of_other_types_and_names_in_an_answer_do_not_count() -> N
             query,
             [
                 *records("other.example.", "SRV", f"1 1 9735 {target(1)}"),
-                *records(QUESTION, "TXT", '"203.0.113.1"'),
-                *records(QUESTION, "A", "203.0.113.1"),
+                *records(QUESTION, "TXT", '"20.0.113.1"'),
+                *records(QUESTION, "A", "20.0.113.1"),
             ],
-            records(target(1), "A", "203.0.113.1"),
+            records(target(1), "A", "20.0.113.1"),
         )
 
     with trio.fail_after(20):
@@ -240,11 +345,11 @@ async def test_a_follow_up_that_fails_loses_one_node_only() -> None:
             return reply(query, code=dns.rcode.NXDOMAIN)
         if question.rdtype == dns.rdatatype.AAAA:
             return reply(query)
-        return reply(query, [*records(name, "CNAME", "x.example."), *records("x.example.", "A", "203.0.113.4")])
+        return reply(query, [*records(name, "CNAME", "x.example."), *records("x.example.", "A", "20.0.113.4")])
 
     with trio.fail_after(20):
         async with open_dns(answer) as server:
-            assert await ask(server) == [NodeAddress(identity(4), "203.0.113.4")]
+            assert await ask(server) == [NodeAddress(identity(4), "20.0.113.4")]
 
 
 async def test_too_many_records_are_not_looked_at() -> None:
@@ -253,7 +358,7 @@ async def test_too_many_records_are_not_looked_at() -> None:
         name = question.name.to_text()
         if question.rdtype != dns.rdatatype.SRV:
             kind = dns.rdatatype.to_text(question.rdtype)
-            hosts = [f"203.0.113.{n}" if kind == "A" else f"2001:db8::{n}" for n in range(1, 100)]
+            hosts = [f"20.0.113.{n}" if kind == "A" else f"2a00:db8::{n}" for n in range(1, 100)]
             return reply(query, records(name, kind, *hosts))
         if not tcp:
             cut = reply(query)
@@ -265,7 +370,7 @@ async def test_too_many_records_are_not_looked_at() -> None:
     with trio.fail_after(20):
         async with open_dns(answer) as server:
             # The last one that is looked at, with as many addresses as are taken.
-            assert await ask(server) == [NodeAddress(identity(1), f"203.0.113.{n}", 1) for n in range(1, 5)]
+            assert await ask(server) == [NodeAddress(identity(1), f"20.0.113.{n}", 1) for n in range(1, 5)]
             assert MAX_ADDRESSES == 4
             assert server.asked[0] == (QUESTION, "SRV", False)
             assert server.asked[1] == (QUESTION, "SRV", True)
@@ -324,18 +429,18 @@ async def test_a_seed_without_an_answer(by_udp: Any, by_tcp: Any, words: str) ->
 
 
 async def test_the_next_resolver_is_asked_when_one_has_no_answer() -> None:
-    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["203.0.113.1"]}, sent_along=True)
+    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["20.0.113.1"]}, sent_along=True)
     with trio.fail_after(20):
         async with open_dns(lambda query, tcp: reply(query, code=dns.rcode.SERVFAIL)) as bad, open_dns(good) as server:
             both = [bad.address, server.address]
             found = await seed_nodes(SEED, random_data=RANDOM, resolvers=both)
-            assert found == [NodeAddress(identity(1), "203.0.113.1")]
+            assert found == [NodeAddress(identity(1), "20.0.113.1")]
             assert len(bad.asked) == len(server.asked) == 1
             assert bad.ids != server.ids
 
 
 async def test_forged_datagrams_are_passed_over() -> None:
-    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["203.0.113.1"]}, sent_along=True)
+    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["20.0.113.1"]}, sent_along=True)
     found: list[NodeAddress] = []
     with trio.fail_after(20), trio.socket.socket(type=trio.socket.SOCK_DGRAM) as resolver:
         await resolver.bind((LOOPBACK, 0))
@@ -357,7 +462,7 @@ async def test_forged_datagrams_are_passed_over() -> None:
             with trio.socket.socket(type=trio.socket.SOCK_DGRAM) as stranger:
                 await stranger.sendto(reply(query).to_wire(), client)
             await resolver.sendto(answer.to_wire(), client)
-    assert found == [NodeAddress(identity(1), "203.0.113.1")]
+    assert found == [NodeAddress(identity(1), "20.0.113.1")]
 
 
 async def test_nobody_listens_for_tcp() -> None:
@@ -391,7 +496,7 @@ async def test_cancelled_while_a_resolver_is_silent(cut: bool) -> None:
 
 
 async def test_a_silent_resolver_is_given_up_and_not_asked_again(mock_clock: trio.testing.MockClock) -> None:
-    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["203.0.113.1"]})
+    good = seed_that_says(f"1 1 9735 {target(1)}", addresses={(target(1), "A"): ["20.0.113.1"]})
     async with open_dns(lambda query, tcp: None) as silent, open_dns(good) as server, trio.open_nursery() as nursery:
 
         async def let_time_pass() -> None:
@@ -399,8 +504,9 @@ async def test_a_silent_resolver_is_given_up_and_not_asked_again(mock_clock: tri
             mock_clock.jump(ANSWER_SECONDS)
 
         nursery.start_soon(let_time_pass)
-        found = await seed_nodes(SEED, random_data=RANDOM, resolvers=[silent.address, server.address])
-        assert found == [NodeAddress(identity(1), "203.0.113.1")]
+        both = [silent.address, server.address]
+        found = await seed_nodes(SEED, random_data=RANDOM, resolvers=both, ipv4=True, ipv6=True)
+        assert found == [NodeAddress(identity(1), "20.0.113.1")]
         assert len(silent.asked) == 1
         assert len(server.asked) == 3
         silent.heard = trio.Event()
@@ -436,8 +542,8 @@ async def test_arguments_that_do_not_fit(options: dict[str, Any], words: str) ->
 
 async def test_the_systems_resolvers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "resolv.conf"
-    path.write_text("# a comment\nnameserver 192.0.2.1\nnameserver 2001:db8::53\noptions edns0\n")
-    assert system_resolvers(str(path)) == [("192.0.2.1", 53), ("2001:db8::53", 53)]
+    path.write_text("# a comment\nnameserver 192.0.2.1\nnameserver 2a00:db8::53\noptions edns0\n")
+    assert system_resolvers(str(path)) == [("192.0.2.1", 53), ("2a00:db8::53", 53)]
     path.write_text("search example\n")
     for bad in (path, tmp_path / "none"):
         with pytest.raises(SeedError, match="no resolver: "):

@@ -51,6 +51,7 @@ REQUEST = (
     b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
 )
 """RFC 6455's own key, a foreign origin, and an extension that we do not take."""
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 Transport = trio.StapledStream[Any, Any]
 
@@ -602,6 +603,22 @@ WITHOUT = {
     "old": (REQUEST.replace(b"Version: 13", b"Version: 8"), 426, "Version"),
     "no version": (REQUEST.replace(b"Sec-WebSocket-Version: 13\r\n", b""), 400, "Version"),
     "no key": (REQUEST.replace(b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", b""), 400, "Key"),
+    **{
+        f"a key that is {what}": (REQUEST.replace(KEY, key), 400, "16 bytes in base64")
+        for what, key in {
+            "empty": b"",
+            "short": base64.b64encode(bytes(15)),
+            "long": base64.b64encode(bytes(17)),
+            "not base64": b"dGhlIHNhbXBsZSBub25j*Q==",
+            "for URLs": b"_" * 22 + b"==",
+            "broken by a space": b"dGhlIHNhbXBs ZSBub25jZQ==",
+            "broken by a tab": b"dGhlIHNhbXBsZSBub25jZQ\t==",
+            "not padded": b"dGhlIHNhbXBsZSBub25jZQ",
+            "padded too much": b"dGhlIHNhbXBsZSBub25jZQ===",
+            "two in one": KEY + b", " + KEY,
+            "there twice": KEY + b"\r\nSec-WebSocket-Key: " + KEY,
+        }.items()
+    },
     "no host": (REQUEST.replace(b"Host: node.example:9736\r\n", b""), 400, "Bad HTTP"),
     "no text": (REQUEST.replace(b"keep-alive", b"keep-\xe4live"), 400, "malformed"),
     "no HTTP": (b"\x00" * 50 + b"\r\n\r\n", 400, "Bad HTTP"),
@@ -633,6 +650,19 @@ async def test_wrong_requests_are_answered(request_: bytes, status: int, words: 
             await call()
     await server.aclose()
     assert bytes(await theirs.receive_some()) == answer
+
+
+@pytest.mark.parametrize(
+    "key", [b"  \t" + KEY + b" ", base64.b64encode(bytes(16)), base64.b64encode(b"\xff" * 16), b"/+" * 11 + b"=="]
+)
+async def test_every_key_of_16_bytes_is_taken(key: bytes) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await theirs.send_all(REQUEST.replace(KEY, key))
+    await accept_websocket(ours)
+    answer = bytes(await theirs.receive_some())
+    token = base64.b64encode(hashlib.sha1(key.strip() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b": " + token + b"\r\n" in answer
 
 
 @given(

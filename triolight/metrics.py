@@ -2,13 +2,14 @@
 
 The text format is prometheus-client's and the HTTP is h11's (extra `metrics`). To serve it::
 
-    nursery.start_soon(partial(trio.serve_tcp, serve_metrics(peers), 9100, host="127.0.0.1"))
+    listeners = await trio.open_tcp_listeners(9100, host="127.0.0.1")
+    patient = [PatientListener(one, peers.manager.logger) for one in listeners]
+    nursery.start_soon(trio.serve_listeners, serve_metrics(peers), patient)
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final, Literal
 
 import trio
@@ -28,21 +29,19 @@ except ImportError as error:
 
 CLIENT_SECONDS: Final = 10.0
 """For a client to say what it wants and to take the answer."""
-PEERS_AT_ONCE: Final = 32
-"""Asked for their round trips before other tasks run: about 0.25 ms, as a turn of the pump. Of all that the page says
-only this costs much for each peer."""
+MAX_CLIENTS: Final = 16
+"""Connections of one page at a time: a scraper needs one."""
 _READ_BYTES: Final = 4096
 
 
 class _Snapshot(Collector):
-    """One page: collected once, from one snapshot."""
+    """One page: of one snapshot."""
 
-    def __init__(self, peers: PeerNursery, rtts: Sequence[float]) -> None:
-        self._peers: Final = peers
-        self._rtts: Final = rtts
+    def __init__(self, seen: PeersStatistics) -> None:
+        self._seen: Final = seen
 
     def collect(self) -> Iterator[Metric]:
-        seen = self._peers.statistics()
+        seen = self._seen
         outbound = seen.peers - seen.inbound_peers
         yield _family("gauge", "peers", "Connected peers.", "direction", {"in": seen.inbound_peers, "out": outbound})
         yield from _traffic(seen)
@@ -50,10 +49,6 @@ class _Snapshot(Collector):
         for name, counted in counted_fields().items():
             if counted.kind != "elsewhere":
                 yield _family(counted.kind, name, counted.words, counted.label, getattr(seen, name))
-        rtts = self._rtts
-        if rtts:
-            spread = {"0": min(rtts), "0.5": statistics.median(rtts), "1": max(rtts)}
-            yield _family("gauge", "rtt_seconds", "Smoothed round trips of the peers there are.", "quantile", spread)
 
 
 def _family(
@@ -88,42 +83,38 @@ def _decisions(seen: PeersStatistics) -> Metric:
 
 
 def metrics_text(peers: PeerNursery) -> bytes:
-    """The page, in Prometheus's text format. One step: some milliseconds for a thousand peers."""
-    return _text(peers, [rtt for peer in peers.peers.values() if (rtt := peer.statistics().rtt_smoothed) is not None])
+    """The page, in Prometheus's text format. One step, some milliseconds for a thousand peers: `serve_metrics` lets
+    others run in between."""
+    return _text(peers.statistics())
 
 
-def _text(peers: PeerNursery, rtts: Sequence[float]) -> bytes:
+def _text(seen: PeersStatistics) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(peers, rtts))
+    registry.register(_Snapshot(seen))
     return generate_latest(registry)
 
 
-async def _round_trips(peers: PeerNursery) -> list[float]:
-    """The smoothed ones of all peers, without keeping others waiting."""
-    found: list[float] = []
-    for number, peer in enumerate(list(peers.peers.values()), 1):
-        rtt = peer.statistics().rtt_smoothed
-        if rtt is not None:
-            found.append(rtt)
-        if number % PEERS_AT_ONCE == 0:
-            await trio.lowlevel.checkpoint()
-    return found
-
-
 def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[None]]:
-    """A handler for `trio.serve_tcp`: answers GET and HEAD /metrics, one request a connection, within CLIENT_SECONDS.
+    """A handler for `trio.serve_listeners`: answers GET and HEAD /metrics, one request a connection, within
+    CLIENT_SECONDS. It has MAX_CLIENTS at a time: one more is closed at once.
 
     It shows how many peers there are and what they send, and no node id. Who may see that is the caller's to decide:
     give `host="127.0.0.1"` unless it is meant for others.
     """
 
+    clients = 0
+
     async def answer(stream: trio.abc.Stream) -> None:
+        nonlocal clients
+        clients += 1
         try:
-            with trio.move_on_after(CLIENT_SECONDS):
-                await _answer(stream, peers)
+            if clients <= MAX_CLIENTS:
+                with trio.move_on_after(CLIENT_SECONDS):
+                    await _answer(stream, peers)
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.ProtocolError):
             pass  # it has gone without its answer, or has asked for what cannot be answered; the next one is served
         finally:
+            clients -= 1
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(stream)
 
@@ -166,4 +157,4 @@ async def _page(request: h11.Request, peers: PeerNursery) -> tuple[int, bytes]:
         return 405, b"only GET and HEAD\n"
     if request.target.partition(b"?")[0] not in (b"/metrics", b"/"):
         return 404, b"it is at /metrics\n"
-    return 200, _text(peers, await _round_trips(peers))
+    return 200, _text(await peers.gather_statistics())

@@ -23,12 +23,13 @@ from triolight.address import Address, NodeAddress, descriptor_of
 from triolight.descriptor import DRAIN_SECONDS, remote_address
 from triolight.errors import DisconnectReason, PeerClosed
 from triolight.keys import is_point
+from triolight.listeners import PatientListener
 from triolight.logger import Area
 from triolight.messages import AnyMessage, Message, NodeAnnouncement, UnknownMessage
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
-from triolight.shell.admission import NO_ROOM_SECONDS, Admission
+from triolight.shell.admission import Admission
 from triolight.shell.dials import Asked, DialHooks, Dialling, Dials
 from triolight.shell.events import (
     EVENTS_CAPACITY,
@@ -51,7 +52,7 @@ from triolight.shell.peer import ConnectError, Peer, Present, peer_of
 from triolight.shell.pump import Pump
 from triolight.shell.reported import agreed_hosts
 from triolight.shell.reports import Reports
-from triolight.shell.statistics import PeersStatistics, Totals, peers_statistics
+from triolight.shell.statistics import PeersStatistics, Totals, gather_statistics, peers_statistics
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
@@ -316,16 +317,10 @@ class Block:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_listener(self, listener: trio.abc.Listener[Any]) -> None:
-        async with listener:
+        async with PatientListener(listener, self.parts.manager.logger) as patient:
             while True:
-                try:
-                    stream = await listener.accept()
-                except OSError as error:
-                    if not self.parts.admission.no_room(error, trio.current_time()):
-                        raise
-                    await trio.sleep(NO_ROOM_SECONDS)
-                else:
-                    self._opened(self._streams).start_soon(self._run_accepted, stream, name="peer")
+                stream = await patient.accept()
+                self._opened(self._streams).start_soon(self._run_accepted, stream, name="peer")
 
     @trio.lowlevel.enable_ki_protection
     async def _run_accepted(self, stream: trio.abc.Stream) -> None:
@@ -496,6 +491,11 @@ class PeerNursery:
     def statistics(self) -> PeersStatistics:
         """A snapshot of all. Costs as much as there are peers and message types."""
         return peers_statistics(self._block)
+
+    @trio.lowlevel.enable_ki_protection
+    async def gather_statistics(self) -> PeersStatistics:
+        """As `statistics`, with checkpoints between some connections and the next ones: for thousands of them."""
+        return await gather_statistics(self._block)
 
     @trio.lowlevel.enable_ki_protection
     async def attach(

@@ -14,12 +14,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import socket
 from collections.abc import Iterable, Sequence
 from typing import Final, cast
 
 import trio
 
-from triolight.address import DnsAddress, NodeAddress, descriptor_of, is_public
+from triolight.address import DnsAddress, NodeAddress, descriptor_of, is_reachable
 from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.keys import is_point
 from triolight.text import printable
@@ -45,7 +46,7 @@ except ImportError as error:
 COUNT: Final = 25
 """BOLT 10: so many nodes, if no condition says otherwise."""
 MAX_RECORDS: Final = 100
-"""SRV records of an answer that are looked at: one over TCP could hold thousands."""
+"""Records of an answer that are looked at, of SRV and of each node's addresses: one over TCP could hold thousands."""
 MAX_LOOKUPS: Final = 50
 """Queries for addresses that the seed did not add to its answer: two for each of the usual 25 nodes."""
 MAX_ADDRESSES: Final = 4
@@ -61,6 +62,8 @@ _UDP_PAYLOAD: Final = 1232
 """Bytes of an answer that fit a datagram on every path; what is larger comes by TCP."""
 _ANSWERS: Final = (dns.rcode.NOERROR, dns.rcode.NXDOMAIN)
 _IPV4, _IPV6 = dns.rdatatype.A, dns.rdatatype.AAAA
+_SOMEWHERE: Final = {_IPV4: (socket.AF_INET, "203.0.113.1"), _IPV6: (socket.AF_INET6, "2001:db8::1")}
+"""Addresses for documents: nobody's, and on the way to everybody's."""
 
 _NODE_PREFIX: Final = "ln"
 
@@ -89,6 +92,18 @@ def node_of_label(label: str) -> bytes:
     return node_id
 
 
+def has_route(kind: dns.rdatatype.RdataType) -> bool:
+    """Whether this machine knows a way to public addresses of this kind, A or AAAA. No packet leaves."""
+    family, somewhere = _SOMEWHERE[kind]
+    try:
+        # For a datagram socket to connect is to look into the table of routes.
+        with socket.socket(family, socket.SOCK_DGRAM) as asking:
+            asking.connect((somewhere, 9735))
+    except OSError:
+        return False
+    return True
+
+
 class SeedError(OSError):
     """A seed gave no answer. The text names the seed, and what every resolver that was asked said or did."""
 
@@ -110,8 +125,8 @@ async def seed_nodes(
     resolvers: Sequence[tuple[str, int]] | None = None,
     count: int = COUNT,
     realm: int = 0,
-    ipv4: bool = True,
-    ipv6: bool = True,
+    ipv4: bool | None = None,
+    ipv6: bool | None = None,
     node_id: bytes | None = None,
 ) -> list[NodeAddress]:
     """Addresses of nodes, in the order in which the seed gave them; none, if it has none that meets the conditions.
@@ -121,8 +136,13 @@ async def seed_nodes(
     `realm` is BOLT 10's, 0 for Bitcoin. With `node_id` the seed is asked for that one. `random_data`, `RANDOM_BYTES` or
     more that nobody can guess and that are used once, makes the ids of the queries.
 
-    A seed need not keep to conditions: what does not meet them, has no node id in it, or an address that is not public,
-    is left out. Nothing proves that a node is at its address but the handshake with it.
+    `ipv4` and `ipv6` say which addresses are wanted. None: if this machine has a route to such addresses; without any
+    route, both, for whoever dials then does so in another way.
+
+    A seed need not keep to conditions, and need not know what can be dialled. Left out, and counted nowhere, is what
+    does not meet them, what has no node id in it or port 0, and an address where no node of the public internet can be
+    (`is_reachable` in address.py, as the policy has it for what others have told us). Nothing proves that a node is at
+    its address but the handshake with it.
 
     Raises ValueError if an argument does not fit, SeedError if no resolver has an answer. One call takes at most
     `ANSWER_SECONDS` for each resolver, and for each of at most `MAX_LOOKUPS` addresses the seed did not send along; a
@@ -132,14 +152,13 @@ async def seed_nodes(
         raise ValueError(f"a seed is asked for 1 to {MAX_RECORDS} nodes, not {count}")
     if not 0 <= realm <= 0xFF:
         raise ValueError(f"a realm is one byte, not {realm}")
-    if not ipv4 and not ipv6:
-        raise ValueError("a seed knows IPv4 and IPv6 addresses: neither is wanted")
+    wanted = _wanted(ipv4, ipv6)
     if len(random_data) < RANDOM_BYTES:
         raise ValueError(f"random_data has {RANDOM_BYTES} bytes or more, not {len(random_data)}")
     conditions = [f"r{realm}"] if realm else []
-    if not (ipv4 and ipv6):
+    if len(wanted) == 1:
         # A bit for each type of address descriptor: 1 is IPv4, 2 is IPv6.
-        conditions.append(f"a{ipv4 << 1 | ipv6 << 2}")
+        conditions.append("a2" if _IPV4 in wanted else "a4")
     if node_id is not None:
         conditions.append(f"l{node_label(node_id)}")
     if count != COUNT:
@@ -154,7 +173,6 @@ async def seed_nodes(
     except (dns.exception.DNSException, SeedError) as error:
         raise SeedError(f"seed {printable(seed, 255)}: {error}") from error
 
-    wanted = tuple(kind for kind, want in ((_IPV4, ipv4), (_IPV6, ipv6)) if want)
     nodes: dict[NodeAddress, None] = {}  # a set that keeps its order
     known: set[bytes] = set()
     lookups = MAX_LOOKUPS
@@ -176,11 +194,23 @@ async def seed_nodes(
             for kind in wanted[:lookups]:
                 lookups -= 1
                 hosts += await asker.addresses(target, kind)
-        for host in hosts[:MAX_ADDRESSES]:
-            if is_public(descriptor_of(host, record.port)):
-                nodes[NodeAddress(node, host, record.port)] = None
-                known.add(node)
+        usable = dict.fromkeys(host for host in hosts if is_reachable(descriptor_of(host, record.port)))
+        for host in itertools.islice(usable, MAX_ADDRESSES):
+            nodes[NodeAddress(node, host, record.port)] = None
+            known.add(node)
     return list(nodes)
+
+
+def _wanted(ipv4: bool | None, ipv6: bool | None) -> tuple[dns.rdatatype.RdataType, ...]:
+    """The kinds of addresses that are asked for. ValueError if none of them is wanted."""
+    said = {_IPV4: ipv4, _IPV6: ipv6}
+    open_ = [kind for kind, want in said.items() if want is None]
+    routed = [kind for kind in open_ if has_route(kind)]
+    wanted = tuple(kind for kind, want in said.items() if want or kind in routed)
+    wanted = wanted or tuple(open_)
+    if not wanted:
+        raise ValueError("a seed knows IPv4 and IPv6 addresses: neither is wanted")
+    return wanted
 
 
 def _names(seed: str, conditions: list[str]) -> tuple[dns.name.Name, dns.name.Name]:
@@ -206,7 +236,7 @@ def _addresses(
         record.address
         for rrset in sections
         if rrset.name == name and rrset.rdtype in wanted
-        for record in _first(rrset, MAX_ADDRESSES)
+        for record in _first(rrset, MAX_RECORDS)
         if isinstance(record, _A | _AAAA)
     ]
 

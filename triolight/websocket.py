@@ -61,6 +61,8 @@ CLOSE_SECONDS: Final = 0.5
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _HOST: Final = re.compile(r"[^\x00-\x20\x7f/?#@]+")
 _PATH: Final = re.compile(r"/[!-~]*")
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+"""RFC 6455 4.2.1: the base64 of 16 bytes."""
 
 
 Randomness: TypeAlias = Callable[[int], bytes]
@@ -489,6 +491,11 @@ def _judge(head: bytes) -> tuple[bytes, Connection | None, str]:
         request = next((event for event in handshake.events() if isinstance(event, Request)), None)
         if request is None:
             return _refused(400, "no request"), None, "no WebSocket: no request"
+        # What they are is nobody's question in the library, nor how many there are.
+        keys = [value for name, value in request.extra_headers if name == b"sec-websocket-key"]
+        if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+            words = "Sec-WebSocket-Key is not 16 bytes in base64, once"
+            return _refused(400, words), None, f"no WebSocket: {words}"
         # A client that offers subprotocols hangs up if none of them is taken. They change nothing for us: its first.
         first = next(filter(None, request.subprotocols), None)
         answer = handshake.send(AcceptConnection(subprotocol=first))

@@ -13,7 +13,7 @@ from tests.support import ListLogger, identity, make_manager
 from tests.support.socks5 import listener_on_loopback
 from triolight import DisconnectReason, Level, PeerClosed, Policy, Population, open_peer_nursery
 from triolight.address import Address
-from triolight.shell.admission import NO_ROOM_LOGGED_EVERY, NO_ROOM_SECONDS
+from triolight.listeners import NO_ROOM_LOGGED_EVERY, NO_ROOM_SECONDS
 
 
 async def test_attach_closes_what_it_cannot_take() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from triolight import Features, Peer, PeerManager, PeerNursery, metrics
+from triolight import Features, Peer, PeerManager, PeerNursery
 from triolight.address import Address
 from triolight.cli import demo, listen, ping, table, top
 from triolight.connection import Connection
@@ -22,6 +22,7 @@ from triolight.manager.routing import Routing
 from triolight.manager.seams import Driving, SocketDescriptor
 from triolight.messages import Init, Message
 from triolight.noise import Opener, Sealer
+from triolight.shell import statistics
 from triolight.shell.admission import Admission
 from triolight.shell.dials import Dials
 from triolight.shell.keep import Keeps
@@ -131,6 +132,11 @@ def crash_of(peers: PeerNursery) -> BaseException | None:
     return peers._block.pump.crash
 
 
+def sums_of(peers: PeerNursery) -> statistics.Sums:
+    """What a snapshot is made of, slice by slice: that who leaves in between is counted, and once."""
+    return statistics._sums(peers._block)
+
+
 def session_of(peer: Peer) -> Session:
     """The peer's life and its stream: which way it came, and by which deadlines it is judged."""
     return peer._session
@@ -152,6 +158,12 @@ def held_by(stream: WebSocketStream) -> int:
 def flows_between(network: SimulatedNetwork, source: str, destination: str) -> list[Flow]:
     """What a simulated network knows of a way: that flows of connections that are gone are forgotten."""
     return [*network._direction(source, destination).flows]
+
+
+def timers_on(network: SimulatedNetwork) -> tuple[int, int]:
+    """How much is still to happen on a simulated network, and how long its heap is: that a connection that has ended
+    leaves nothing there."""
+    return len(network._clock), len(network._clock._due)
 
 
 Player: TypeAlias = replay._Player
@@ -176,8 +188,6 @@ ping_for_table = top._ping
 """One of these pings: to a peer that has just gone."""
 table_of = table._table
 """The table of chosen rows and of a chosen width."""
-round_trips = metrics._round_trips
-"""What the page of metrics is made of: that others have their turns meanwhile."""
 
 
 def connected(report: ping._PingReport) -> None:

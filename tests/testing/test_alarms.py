@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import trio
@@ -44,6 +45,32 @@ async def test_what_is_due_happens_in_order(autojump_clock: trio.testing.MockClo
     clock.call_at(0, note("overdue"))
     await trio.sleep(10)
     assert happened == [("overdue", 1), ("soon", 3), ("late", 5), ("later", 5)]
+
+
+async def test_what_is_taken_back_does_not_happen(autojump_clock: trio.testing.MockClock) -> None:
+    clock = Clock()
+    happened: list[int] = []
+    things = [clock.call_at(at, partial(happened.append, at)) for at in (5, 1, 4, 2, 3)]
+    assert len(clock) == 5
+    for one in (things[1], things[0], things[4]):
+        clock.take_back(one)
+        clock.take_back(one)  # nothing happens
+    assert len(clock) == 2
+    await trio.sleep(10)
+    assert happened == [2, 4]
+    clock.take_back(things[2])  # it has happened
+    assert len(clock) == 0
+
+
+async def test_an_alarm_that_is_silenced_does_not_ring(autojump_clock: trio.testing.MockClock) -> None:
+    clock = Clock()
+    alarm = Alarm(clock)
+    with trio.move_on_after(3):
+        await alarm.sleep_until(10)
+    alarm.silence()
+    assert len(clock) == 0
+    await alarm.sleep_until(20)
+    assert trio.current_time() == 20
 
 
 @pytest.mark.parametrize(("rings_for", "wakes_at"), [(None, 2), (4, 4), (20, 10)])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import math
 import socket
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, identity, make_manager
+from tests.support.inside import timers_on
 from tests.support.scenes import joined, read, two_hosts
 from triolight import (
     ConnectError,
@@ -141,6 +143,84 @@ async def test_connections_are_lost_at_random(autojump_clock: trio.testing.MockC
         await here.aclose()
         await there.aclose()
     assert 70 < sum(lives) / len(lives) < 130
+
+
+Both = tuple[SimulatedStream, SimulatedStream]
+
+
+async def both_close(_: SimulatedNetwork, ends: Both) -> None:
+    for end in ends:
+        await end.aclose()
+
+
+async def one_closes_with_bytes_on_their_way(_: SimulatedNetwork, ends: Both) -> None:
+    await ends[0].send_all(b"late")
+    await ends[1].send_all(b"late")
+    await both_close(_, ends)
+
+
+async def one_closes_unread(_: SimulatedNetwork, ends: Both) -> None:
+    """The other side waits for bytes, and sees a reset."""
+    await ends[0].send_all(b"nobody reads it")
+    await trio.sleep(1)
+    await ends[1].aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await ends[0].receive_some()
+
+
+async def both_are_reset(network: SimulatedNetwork, _: Both) -> None:
+    network.reset("alice", "bob")
+
+
+async def one_vanishes(network: SimulatedNetwork, ends: Both) -> None:
+    network.vanish("bob")
+    await ends[0].aclose()
+
+
+async def nobody_is_asked(_: SimulatedNetwork, ends: Both) -> None:
+    with pytest.raises(trio.BrokenResourceError):
+        await ends[0].receive_some()
+    assert trio.current_time() > 1000
+
+
+@pytest.mark.parametrize(
+    "ends_by",
+    [
+        both_close,
+        one_closes_with_bytes_on_their_way,
+        one_closes_unread,
+        both_are_reset,
+        one_vanishes,
+        nobody_is_asked,
+    ],
+    ids=lambda one: one.__name__,
+)
+async def test_an_ended_connection_leaves_no_timer(
+    ends_by: Callable[[SimulatedNetwork, Both], Awaitable[None]], autojump_clock: trio.testing.MockClock
+) -> None:
+    network, _, _ = two_hosts(Conditions(latency=1, mean_lifetime=10_000_000))
+    await ends_by(network, await joined(network))
+    assert timers_on(network) == (0, 0)
+    # Nor does anything wake for it.
+    began = trio.current_time()
+    with trio.move_on_after(100_000_000):
+        await trio.sleep_forever()
+    assert trio.current_time() == began + 100_000_000
+
+
+async def test_what_has_ended_takes_no_more_of_the_heap_than_what_lives(autojump_clock: trio.testing.MockClock) -> None:
+    network, _, _ = two_hosts(Conditions(latency=1, mean_lifetime=10_000_000))
+    living = [await joined(network) for _ in range(10)]
+    longest = 0
+    for _ in range(500):
+        await both_close(network, await joined(network))
+        still, heap = timers_on(network)
+        assert still == 2 * len(living)
+        longest = max(longest, heap)
+    assert longest <= 2 * still + 2
+    for ends in living:
+        await both_close(network, ends)
+    assert timers_on(network) == (0, 0)
 
 
 async def dialled(near: PeerNursery, far: PeerNursery, host: SimulatedHost) -> Peer:

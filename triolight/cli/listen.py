@@ -39,6 +39,7 @@ from triolight.cli.options import (
 )
 from triolight.cli.output import data, features_field, offered, place, reason_fields
 from triolight.cli.running import run
+from triolight.listeners import PatientListener
 
 
 @command("listen", Exit.USAGE, Exit.CONNECT, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE, Exit.TERMINATED)
@@ -80,7 +81,8 @@ async def _serve_metrics(peers: PeerNursery, port: int, task_status: trio.TaskSt
     with or_cannot_listen("127.0.0.1", port):
         listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
     task_status.started(port_of(listeners[0]))
-    await trio.serve_listeners(serve_metrics(peers), listeners)
+    patient = [PatientListener(one, peers.manager.logger) for one in listeners]
+    await trio.serve_listeners(serve_metrics(peers), patient)
 
 
 async def _listen(

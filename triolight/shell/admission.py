@@ -10,8 +10,6 @@ its end is somebody else's to bring about. Nothing here costs O(peers) for one t
 
 from __future__ import annotations
 
-import errno
-import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,14 +20,6 @@ from triolight.address import Address
 from triolight.errors import DisconnectReason
 from triolight.logger import Area, Level
 from triolight.policy import Policy, Population
-from triolight.text import system_words
-
-NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""What the system says when it can hold no more sockets for now."""
-NO_ROOM_SECONDS: Final = 0.1
-"""Until a listener tries again."""
-NO_ROOM_LOGGED_EVERY: Final = 10.0
-"""Seconds, at the least, between two records that say so."""
 
 MAX_RATED_SOURCES: Final = 4096
 """Sources whose handshakes are remembered: under a MiB. Past that the one whose last is longest ago is forgotten, as if
@@ -174,8 +164,6 @@ class Admission:
         "_room",
         "_spared",
         "_strangers",
-        "_without_room",
-        "_without_room_logged_at",
     )
 
     def __init__(
@@ -195,9 +183,6 @@ class Admission:
         self._inbound_peers = 0
         self._failures: dict[str, int] = {}
         self._ends: dict[str, int] = {}
-        self._without_room = 0
-        """How often the system had no room for one that waited, since that was logged."""
-        self._without_room_logged_at = -math.inf
 
     # Who is there.
 
@@ -322,19 +307,6 @@ class Admission:
     def dial(self, node_id: bytes, address: Address, learned: bool) -> DisconnectReason | None:
         """The policy's word on an address that is about to be dialled."""
         return self._policy.count("dial", self._policy.admit_dial(node_id, address, learned))
-
-    def no_room(self, error: OSError, now: float) -> bool:
-        """Whether a listener may try again in NO_ROOM_SECONDS: the system has no room for one that waits. That is
-        logged with how often that was, at most every NO_ROOM_LOGGED_EVERY seconds."""
-        if error.errno not in NO_ROOM:
-            return False
-        self._without_room += 1
-        if now >= self._without_room_logged_at + NO_ROOM_LOGGED_EVERY:
-            words = "the system has no room for connections that wait"
-            self._log(Level.WARN, words, error=system_words(error), times=self._without_room)
-            self._without_room = 0
-            self._without_room_logged_at = now
-        return True
 
     def _population(self) -> Population:
         return Population(

@@ -1,4 +1,4 @@
-"""The parts of one open block, by name, and the sums over its connections. Nothing else knows them all."""
+"""The parts of one open block, by name. Nothing else knows them all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from triolight.shell.inboxes import Inboxes
 from triolight.shell.link import Link, Session
 from triolight.shell.news import News
 from triolight.shell.peer import Present
-from triolight.shell.statistics import ByName, Totals, queued_bytes
+from triolight.shell.statistics import Totals
 from triolight.shell.watch import Moment, Timers
 
 
@@ -30,18 +30,3 @@ class Parts:
     news: News
     totals: Totals
     log: Area
-
-    @property
-    def received(self) -> ByName:
-        """By all connections, those that have ended too."""
-        return self.totals.received(self.manager, self.present.links.values())
-
-    @property
-    def sent(self) -> ByName:
-        """As `received`."""
-        return self.totals.sent(self.manager, self.present.links.values())
-
-    @property
-    def queued_bytes(self) -> int:
-        """What waits to be written to all peers."""
-        return sum(queued_bytes(self.manager, link) for link in self.present.links.values())

@@ -1,21 +1,28 @@
 """Statistics: snapshots of one peer and of all, and what connections that have ended have left to the sums.
 
 A number lives where it counts; here is what people see of it. Nothing here counts but `Totals`, to which each session
-and each stream is added once, when it ends.
+and each stream is added once, when it ends. What has to be asked of each connection is asked of `CONNECTIONS_AT_ONCE`,
+between which others may run, and of each of them once, whatever becomes of it meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+import trio
 
 from triolight.peer_manager import PeerManager
 from triolight.shell.link import Link, Session
 from triolight.tally import Tally, Traffic, add, by_name
 
-ByName: TypeAlias = Mapping[str, Traffic]
+T = TypeVar("T")
+
+CONNECTIONS_AT_ONCE: Final = 64
+"""Asked for their numbers before other tasks run: about 0.25 ms, as a turn of the pump."""
 
 
 class Column(NamedTuple):
@@ -59,8 +66,8 @@ class PeerStatistics:
 class Counted(NamedTuple):
     """What a field of `PeersStatistics` is: where its number is counted, and how the metrics page shows it."""
 
-    read: Callable[[Any], Any]
-    """Its value, of an open block."""
+    read: Callable[[Any, Sums], Any]
+    """Its value, of an open block and the sums over its connections."""
     words: str
     kind: Literal["gauge", "counter", "elsewhere"]
     """``elsewhere``: the page shows it together with others."""
@@ -69,7 +76,7 @@ class Counted(NamedTuple):
 
 
 def _counted(
-    read: Callable[[Any], Any], words: str, kind: Literal["gauge", "counter", "elsewhere"], label: str = ""
+    read: Callable[[Any, Sums], Any], words: str, kind: Literal["gauge", "counter", "elsewhere"], label: str = ""
 ) -> dict[str, Any]:
     return {"counted": Counted(read, words, kind, label)}
 
@@ -81,22 +88,22 @@ class PeersStatistics:
     A new number is a line here, beside whoever counts it: the snapshot and the metrics page follow from the fields.
     """
 
-    peers: int = field(metadata=_counted(lambda block: block.parts.present.peers, "Connected peers.", "elsewhere"))
+    peers: int = field(metadata=_counted(lambda block, _: block.parts.present.peers, "Connected peers.", "elsewhere"))
     inbound_peers: int = field(
         metadata=_counted(
-            lambda block: block.parts.admission.inbound_peers, "Those of them that dialled us.", "elsewhere"
+            lambda block, _: block.parts.admission.inbound_peers, "Those of them that dialled us.", "elsewhere"
         )
     )
     strangers: int = field(
         metadata=_counted(
-            lambda block: block.parts.admission.strangers, "Inbound connections that are not peers yet.", "gauge"
+            lambda block, _: block.parts.admission.strangers, "Inbound connections that are not peers yet.", "gauge"
         )
     )
-    dials: int = field(metadata=_counted(lambda block: len(block.dials), "Dials on their way.", "gauge"))
+    dials: int = field(metadata=_counted(lambda block, _: len(block.dials), "Dials on their way.", "gauge"))
     """Calls of `connect` and dials of `keep` that are on their way."""
     kept: Mapping[str, int] = field(
         metadata=_counted(
-            lambda block: MappingProxyType(block.keeps.by_state()),
+            lambda block, _: MappingProxyType(block.keeps.by_state()),
             "Nodes that shall stay connected, by state.",
             "gauge",
             "state",
@@ -104,34 +111,38 @@ class PeersStatistics:
     )
     """How many `KeptPeer` are in which state."""
     received: Mapping[str, Traffic] = field(
-        metadata=_counted(lambda block: block.parts.received, "Messages, by type.", "elsewhere")
+        metadata=_counted(
+            lambda block, sums: by_name(sums.received, block.parts.manager.messages), "Messages, by type.", "elsewhere"
+        )
     )
     sent: Mapping[str, Traffic] = field(
-        metadata=_counted(lambda block: block.parts.sent, "Messages, by type.", "elsewhere")
+        metadata=_counted(
+            lambda block, sums: by_name(sums.sent, block.parts.manager.messages), "Messages, by type.", "elsewhere"
+        )
     )
     queued_bytes: int = field(
-        metadata=_counted(lambda block: block.parts.queued_bytes, "Bytes that wait to be written to peers.", "gauge")
+        metadata=_counted(lambda _, sums: sums.queued_bytes, "Bytes that wait to be written to peers.", "gauge")
     )
     inbox_bytes: int = field(
-        metadata=_counted(lambda block: block.parts.inboxes.buffered, "Bytes that wait for subscribers.", "gauge")
+        metadata=_counted(lambda block, _: block.parts.inboxes.buffered, "Bytes that wait for subscribers.", "gauge")
     )
     reading_paused: int = field(
         metadata=_counted(
-            lambda block: block.parts.totals.pauses(block.parts.present.sessions.values()),
+            lambda _, sums: sums.pauses,
             "Pauses of reading because a subscriber was full.",
             "counter",
         )
     )
     throttled: int = field(
         metadata=_counted(
-            lambda block: block.parts.totals.throttles(block.parts.present.sessions.values()),
+            lambda _, sums: sums.throttles,
             "Pauses of reading because a peer overdrew its allowance.",
             "counter",
         )
     )
     handler_events_dropped: int = field(
         metadata=_counted(
-            lambda block: block.parts.manager.events_dropped,
+            lambda block, _: block.parts.manager.events_dropped,
             "Events of handlers for nodes that were not connected any more.",
             "counter",
         )
@@ -139,13 +150,13 @@ class PeersStatistics:
     """Of handlers, for nodes that were not connected any more."""
     events_lost: int = field(
         metadata=_counted(
-            lambda block: block.parts.news.lost, "Comings and goings that a busy reader had no room for.", "counter"
+            lambda block, _: block.parts.news.lost, "Comings and goings that a busy reader had no room for.", "counter"
         )
     )
     """PeerConnected and PeerDisconnected that a busy reader of `events()` had no room for."""
     handshake_failures: Mapping[str, int] = field(
         metadata=_counted(
-            lambda block: MappingProxyType(block.parts.admission.failures),
+            lambda block, _: MappingProxyType(block.parts.admission.failures),
             "Connections that never became peers, by code.",
             "counter",
             "code",
@@ -154,7 +165,7 @@ class PeersStatistics:
     """Connections that ended before they were peers, and refused dials, by DisconnectCode."""
     disconnects: Mapping[str, int] = field(
         metadata=_counted(
-            lambda block: MappingProxyType(block.parts.admission.ends),
+            lambda block, _: MappingProxyType(block.parts.admission.ends),
             "Peers that are gone, by code.",
             "counter",
             "code",
@@ -162,9 +173,20 @@ class PeersStatistics:
     )
     """Peers that were connected, by the DisconnectCode of their end."""
     decisions: Mapping[str, int] = field(
-        metadata=_counted(lambda block: MappingProxyType(block.policy.decisions), "The policy's answers.", "elsewhere")
+        metadata=_counted(
+            lambda block, _: MappingProxyType(block.policy.decisions), "The policy's answers.", "elsewhere"
+        )
     )
     """The policy's, as `Policy.decisions` counts them."""
+    rtt_seconds: Mapping[str, float] = field(
+        metadata=_counted(
+            lambda _, sums: MappingProxyType(sums.spread),
+            "Smoothed round trips of the peers there are.",
+            "gauge",
+            "quantile",
+        )
+    )
+    """By quantile: ``0`` is the shortest, ``0.5`` the median, ``1`` the longest. Empty before the first pong."""
 
 
 def columns() -> dict[Column, tuple[str, ...]]:
@@ -184,54 +206,115 @@ def counted_fields() -> dict[str, Counted]:
 
 def peers_statistics(block: Any) -> PeersStatistics:
     """A snapshot of all that an open block counts."""
-    return PeersStatistics(**{name: counted.read(block) for name, counted in counted_fields().items()})
+    sums = _sums(block)
+    for _ in sums.slices():
+        pass
+    return _snapshot(block, sums)
+
+
+async def gather_statistics(block: Any) -> PeersStatistics:
+    """The same, with a checkpoint after each slice. What is said of a connection is of one moment, and no sum over
+    connections is less than in an earlier snapshot, where it only grows."""
+    sums = _sums(block)
+    for _ in sums.slices():
+        await trio.lowlevel.checkpoint()
+    return _snapshot(block, sums)
+
+
+def _sums(block: Any) -> Sums:
+    parts = block.parts
+    return Sums(parts.manager, parts.totals, parts.present.links.values(), parts.present.sessions.values())
+
+
+def _snapshot(block: Any, sums: Sums) -> PeersStatistics:
+    return PeersStatistics(**{name: counted.read(block, sums) for name, counted in counted_fields().items()})
+
+
+def _slices(of: Sequence[T]) -> Iterator[Sequence[T]]:
+    for at in range(0, len(of), CONNECTIONS_AT_ONCE):
+        yield of[at : at + CONNECTIONS_AT_ONCE]
 
 
 class Totals:
     """The past's traffic and pauses."""
 
-    __slots__ = ("_pauses", "_received", "_sent", "_throttles")
+    __slots__ = ("pauses", "received", "sent", "throttles")
 
     def __init__(self) -> None:
-        self._received: Tally = {}
-        self._sent: Tally = {}
-        self._pauses = 0
-        self._throttles = 0
+        self.received: Tally = {}
+        self.sent: Tally = {}
+        self.pauses = 0
+        self.throttles = 0
 
     def add_session(self, session: Session) -> None:
         """It has ended."""
-        self._pauses += session.mailbox.pauses
-        self._throttles += session.throttles
+        self.pauses += session.mailbox.pauses
+        self.throttles += session.throttles
 
     def add_stream(self, link: Link) -> None:
         """It is closed."""
         received, sent = link.traffic
-        add(self._received, received)
-        add(self._sent, sent)
-
-    def received(self, manager: PeerManager, links: Iterable[Link]) -> ByName:
-        """Of all times, by name."""
-        return _summed(manager, self._received, (traffic_of(manager, link)[0] for link in links))
-
-    def sent(self, manager: PeerManager, links: Iterable[Link]) -> ByName:
-        """As `received`."""
-        return _summed(manager, self._sent, (traffic_of(manager, link)[1] for link in links))
-
-    def pauses(self, sessions: Iterable[Session]) -> int:
-        """Of all times; `sessions` are those that have not ended."""
-        return self._pauses + sum(session.mailbox.pauses for session in sessions)
-
-    def throttles(self, sessions: Iterable[Session]) -> int:
-        """As `pauses`."""
-        return self._throttles + sum(session.throttles for session in sessions)
+        add(self.received, received)
+        add(self.sent, sent)
 
 
-def _summed(manager: PeerManager, past: Tally, tallies: Iterable[Tally]) -> ByName:
-    found: Tally = {}
-    add(found, past)
-    for tally in tallies:
-        add(found, tally)
-    return by_name(found, manager.messages)
+class Sums:
+    """What the connections of a block come to, those that have ended too: what has begun when this is made."""
+
+    __slots__ = (
+        "_links",
+        "_manager",
+        "_sessions",
+        "pauses",
+        "queued_bytes",
+        "received",
+        "round_trips",
+        "sent",
+        "throttles",
+    )
+
+    def __init__(self, manager: PeerManager, past: Totals, links: Iterable[Link], sessions: Iterable[Session]) -> None:
+        """Begins with the past. Who is here now is asked in `slices`, also if he is not any more by then."""
+        self._manager: Final = manager
+        self._links: Final = list(links)
+        self._sessions: Final = list(sessions)
+        self.received: Final[Tally] = {}
+        self.sent: Final[Tally] = {}
+        add(self.received, past.received)
+        add(self.sent, past.sent)
+        self.pauses: int = past.pauses
+        self.throttles: int = past.throttles
+        self.queued_bytes: int = 0
+        self.round_trips: Final[list[float]] = []
+        """The smoothed ones of the peers that have one, in order of size."""
+
+    @property
+    def spread(self) -> dict[str, float]:
+        """Of the round trips, by quantile; empty without any."""
+        seconds = self.round_trips
+        if not seconds:
+            return {}
+        return {"0": seconds[0], "0.5": statistics.median(seconds), "1": seconds[-1]}
+
+    def slices(self) -> Iterator[None]:
+        """Adds a slice, then lets others run."""
+        for links in _slices(self._links):
+            for link in links:
+                received, sent = traffic_of(self._manager, link)
+                add(self.received, received)
+                add(self.sent, sent)
+                self.queued_bytes += queued_bytes(self._manager, link)
+            yield
+        for sessions in _slices(self._sessions):
+            for session in sessions:
+                self.pauses += session.mailbox.pauses
+                self.throttles += session.throttles
+                _, _, smoothed = session.pings.round_trips
+                if smoothed is not None:
+                    self.round_trips.append(smoothed)
+            # A few more of an ordered list cost little; to order all of them at once would be the longest step.
+            self.round_trips.sort()
+            yield
 
 
 def traffic_of(manager: PeerManager, link: Link) -> tuple[Tally, Tally]:

@@ -13,11 +13,12 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
 
-from triolight.testing.alarms import Alarm, Clock
+from triolight.testing.alarms import Alarm, Clock, Scheduled
 
 BUFFER_BYTES: Final = 128 * 1024
 """Sent and not yet read, in one direction of one connection: the send and receive buffers of TCP together."""
@@ -226,7 +227,9 @@ class End:
     """One end of a connection: what a socket remembers. `join` gives it its two flows."""
 
     __slots__ = (
+        "_clock",
         "_cut",
+        "_loss",
         "_record",
         "broken",
         "closed",
@@ -252,8 +255,10 @@ class End:
         remote: SocketAddress,
     ) -> None:
         """`record` hears of what is sent; `cut` says how many of so many bytes a read gives."""
+        self._clock: Final = clock
         self._record: Final = record
         self._cut: Final = cut
+        self._loss: Scheduled | None = None
         self.local: Final = local
         self.remote: Final = remote
         self.readable: Final = Alarm(clock)
@@ -279,12 +284,17 @@ class End:
         if self.closed:
             raise trio.ClosedResourceError("this stream was closed")
 
+    def lose_at(self, at: float) -> None:
+        """Then it is broken by a reset, if the connection has not ended before."""
+        self._loss = self._clock.call_at(at, partial(self.break_by, errno.ECONNRESET))
+
     def break_by(self, number: int) -> None:
         """It is broken from now on, by the error of this number; by an earlier one if there was any."""
         if self.broken is None:
             self.broken = os_error(number)
             self.incoming.forget()
         self._wake()
+        self._forget_if_over()
 
     def room(self) -> int:
         """Bytes that may be sent at once. 0 or less while BUFFER_BYTES have not been read."""
@@ -344,17 +354,33 @@ class End:
         if self.broken is None:
             self.broken = os_error(errno.ENETDOWN)
         self._wake()
+        self._forget_if_over()
 
     def _wake(self) -> None:
         self.readable.ring()
         self.writable.ring()
 
+    @property
+    def _is_over(self) -> bool:
+        return self.closed or self.broken is not None
+
     def _forget_if_over(self) -> None:
-        """Closed on both sides, it occupies no way any more."""
-        if self.outgoing.receiver.closed:
+        """Over on both sides, it waits for nothing more; closed on both sides, it occupies no way either."""
+        other = self.outgoing.receiver
+        if self._is_over and other._is_over:
+            for end in (self, other):
+                end._forget_timers()
+        if self.closed and other.closed:
             for flow in (self.incoming, self.outgoing):
                 flow.forget()
                 flow.direction.flows.pop(flow, None)
+
+    def _forget_timers(self) -> None:
+        self.readable.silence()
+        self.writable.silence()
+        if self._loss is not None:
+            self._clock.take_back(self._loss)
+            self._loss = None
 
 
 def join(ours: End, theirs: End, there: Direction, back: Direction) -> None:

@@ -13,7 +13,6 @@ import random
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import trio
@@ -256,7 +255,7 @@ class SimulatedNetwork:
         if lifetime < math.inf:
             lost_at = trio.current_time() + self._rng.expovariate(1 / lifetime)
             for end in (ours, theirs):
-                self._clock.call_at(lost_at, partial(end.break_by, errno.ECONNRESET))
+                end.lose_at(lost_at)
         return ours, theirs
 
     def stream_pair(
