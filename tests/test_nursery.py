@@ -370,7 +370,9 @@ async def test_leaving_does_not_wait_for_a_peer_that_does_not_read(autojump_cloc
 
 
 async def test_methods_before_the_block_is_entered() -> None:
-    peers = PeerNursery(Block(make_manager(1), Deadlines(1, 1, 1, 1, 1, 1), Policy(), Tcp(), random.Random(1)))
+    deadlines = Deadlines(1, 1, 1, 1, 1, 1)
+    block = Block(make_manager(1), deadlines, Policy(), Tcp(), random.Random(1), lambda: 0)
+    peers = PeerNursery(block)
     ours, _ = trio.testing.memory_stream_pair()
     with pytest.raises(RuntimeError, match="not been entered"):
         await peers.attach(ours, identity(2))

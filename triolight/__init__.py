@@ -1,7 +1,7 @@
 """triolight: the Lightning Network's peer layer for Python and Trio. This file only shows what is public.
 
-``open_peer_nursery`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define
-messages. Names are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
+``open_peers`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define messages. Names
+are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from triolight.logger import NullLogger as NullLogger
     from triolight.logger import Record as Record
     from triolight.logger import StdlibLogger as StdlibLogger
-    from triolight.nursery import PeerNursery as PeerNursery
     from triolight.nursery import open_peer_nursery as open_peer_nursery
+    from triolight.opening import open_peers as open_peers
     from triolight.peer_manager import PeerDetails as PeerDetails
     from triolight.peer_manager import PeerManager as PeerManager
     from triolight.peer_manager import PeerObserver as PeerObserver
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from triolight.shell.news import PeerEvents as PeerEvents
     from triolight.shell.peer import ConnectError as ConnectError
     from triolight.shell.peer import Peer as Peer
+    from triolight.shell.peers import PeerNursery as PeerNursery
     from triolight.shell.statistics import PeersStatistics as PeersStatistics
     from triolight.shell.statistics import PeerStatistics as PeerStatistics
     from triolight.tape.replay import Happening as Happening
@@ -136,6 +137,7 @@ __all__ = [
     "Way",
     "node_id",
     "open_peer_nursery",
+    "open_peers",
 ]
 
 _HOMES = {
@@ -180,10 +182,8 @@ _HOMES = {
             "Record",
             "StdlibLogger",
         ),
-        "nursery": (
-            "PeerNursery",
-            "open_peer_nursery",
-        ),
+        "nursery": ("open_peer_nursery",),
+        "opening": ("open_peers",),
         "peer_manager": (
             "PeerDetails",
             "PeerManager",
@@ -215,6 +215,7 @@ _HOMES = {
             "ConnectError",
             "Peer",
         ),
+        "shell.peers": ("PeerNursery",),
         "shell.statistics": (
             "PeerStatistics",
             "PeersStatistics",

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import trio
 
-from triolight.nursery import PeerNursery
+from triolight.shell.peers import PeerNursery
 from triolight.shell.statistics import PeersStatistics, counted_fields
 from triolight.tally import Traffic
 

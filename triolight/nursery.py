@@ -10,27 +10,28 @@ Services run shielded: the body is cancelled before them, so that goodbyes still
 from __future__ import annotations
 
 import random
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, TypeVar, cast, overload
+from typing import Any, Final, cast
 
 import trio
 
 from triolight import reasons
-from triolight.address import Address, NodeAddress, descriptor_of
+from triolight.address import Address, descriptor_of
 from triolight.descriptor import DRAIN_SECONDS, remote_address
 from triolight.errors import DisconnectReason, PeerClosed
 from triolight.keys import is_point
 from triolight.listeners import PatientListener
 from triolight.logger import Area
-from triolight.messages import AnyMessage, Message, NodeAnnouncement, UnknownMessage
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
 from triolight.shell.admission import Admission
-from triolight.shell.dials import Asked, DialHooks, Dialling, Dials
+from triolight.shell.dials import DialHooks, Dialling, Dials
 from triolight.shell.events import (
     EVENTS_CAPACITY,
     Attached,
@@ -42,25 +43,21 @@ from triolight.shell.events import (
     PumpEvent,
     TimerDue,
 )
-from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
-from triolight.shell.keep import Keep, Keeps, KeptPeer, addresses_to_keep
+from triolight.shell.inboxes import Inboxes
+from triolight.shell.keep import Keep, Keeps
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream
-from triolight.shell.news import News, PeerConnected, PeerDisconnected, PeerEvent, PeerEvents
+from triolight.shell.news import News
 from triolight.shell.parts import Parts
-from triolight.shell.peer import ConnectError, Peer, Present, peer_of
+from triolight.shell.peer import ConnectError, Peer, Present
+from triolight.shell.peers import PeerNursery as PeerNursery
 from triolight.shell.pump import Pump
-from triolight.shell.reported import agreed_hosts
 from triolight.shell.reports import Reports
-from triolight.shell.statistics import PeersStatistics, Totals, gather_statistics, peers_statistics
+from triolight.shell.statistics import Totals
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
 from triolight.ways import Dial, ProxyWay, Way, way_of
-
-M = TypeVar("M", bound=Message | UnknownMessage | PeerEvent)
-M2 = TypeVar("M2", bound=Message | UnknownMessage | PeerEvent)
-M3 = TypeVar("M3", bound=Message | UnknownMessage | PeerEvent)
 
 
 class Block:
@@ -77,6 +74,7 @@ class Block:
         policy: Policy,
         way: Way,
         jitter: random.Random,
+        unix_ns: Callable[[], int],
     ) -> None:
         self.deadlines: Final = deadlines
         self.policy: Final = policy
@@ -102,6 +100,7 @@ class Block:
             news=News(),
             totals=Totals(),
             log=log,
+            unix_ns=unix_ns,
         )
         hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set)
         self.dials: Final = Dials(manager.our_node_id, deadlines, present, admission, hooks)
@@ -266,7 +265,7 @@ class Block:
                 nursery.start_soon(write_stream, link, parts.events_in, nursery.cancel_scope, name="peer writer")
                 try:
                     await parts.events_in.send(Attached(link))
-                    closed = await read_stream(link, parts.events_in, parts.present.links)
+                    closed = await read_stream(link, parts.events_in, parts.present.links, parts.unix_ns)
                     await parts.events_in.send(Closed(link, closed, last=False))
                     await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
                 finally:
@@ -410,185 +409,6 @@ class Block:
         return self.parts.present.outcome_of(link)
 
 
-class PeerNursery:
-    """What `open_peer_nursery` gives. Its methods may be called from any task of the same Trio run."""
-
-    def __init__(self, block: Block) -> None:
-        self._block: Final = block
-        self._parts: Final = block.parts
-        self._ports: list[int] = []
-
-    def __repr__(self) -> str:
-        return f"<PeerNursery, {len(self._parts.present.sessions)} peers>"
-
-    @property
-    def manager(self) -> PeerManager:
-        """The PeerManager that is driven. Asking it and `send_message` are fine; leave the rest to the pump."""
-        return self._parts.manager
-
-    @property
-    def peers(self) -> dict[bytes, Peer]:
-        """The connected peers by node id: a snapshot."""
-        return {node_id: peer_of(session) for node_id, session in self._parts.present.sessions.items()}
-
-    @property
-    def policy(self) -> Policy:
-        """Who is let in. Its bans may be changed at any time."""
-        return self._block.policy
-
-    @trio.lowlevel.enable_ki_protection
-    async def connect(self, address: NodeAddress | str, *, proxy: Proxy | None = None, way: Way | None = None) -> Peer:
-        """Dials a node (``id@host:port``) and returns its Peer after both Inits. A checkpoint.
-
-        `proxy`, or `way`: for this dial, in place of the nursery's. ValueError for both.
-
-        If it is connected already: that peer. Two calls for one node share one dial; cancelling one leaves the other.
-        If that dial fails, and was for another address or went another way, this one's own follows. Raises ConnectError
-        (its reason tells the phase), ValueError for text that is no address. If the other side has dialled us at the
-        same time, the connection that survives is returned, whichever it is.
-        """
-        if isinstance(address, str):
-            address = NodeAddress.parse(address)
-        chosen = _way_by(proxy, way) or self._block.way
-        await trio.lowlevel.checkpoint()
-        return await self._block.dials.connect(Asked(address, False, chosen))
-
-    @trio.lowlevel.enable_ki_protection
-    def keep(
-        self,
-        *addresses: NodeAddress | NodeAnnouncement | str,
-        proxy: Proxy | None = None,
-        way: Way | None = None,
-    ) -> KeptPeer:
-        """Connects to a node and reconnects whenever the connection ends, until the block is left or `KeptPeer.stop`.
-
-        Several addresses of one node are tried in turn. A node_announcement's count as learned, unless they are given
-        by themselves too: private ones among them are not dialled unless the policy says so, and what cannot be dialled
-        is left out. `proxy`, or `way`: in place of the nursery's. For a node that is kept already its addresses are
-        added, and the proxy or way, if there is one, takes the place of the one before. Between failures it waits up to
-        1 second, doubled each time up to an hour; no more than the policy's `max_dials` are in flight. Returns at once.
-
-        ValueError for no address that can be dialled, for different nodes', or for a proxy and a way; DecodeError for
-        an announcement whose addresses cannot be read.
-        """
-        self._block.check_open()
-        chosen = _way_by(proxy, way)
-        kept, new = self._block.keeps.take(addresses_to_keep(addresses), chosen)
-        if new is not None:
-            self._block.start_keep(new)
-        return kept
-
-    @property
-    def reported_addresses(self) -> tuple[Address, ...]:
-        """Where we can be reached, as far as peers tell: a public IP address that at least two peers that we dialled
-        have seen us at (`remote_addr` of their Init, BOLT 1), with the port that we listen on.
-
-        Never announced by itself: give it to `PeerManager.broadcast_node_announcement` if you believe it.
-        """
-        hosts = agreed_hosts(session.details for session in self._parts.present.sessions.values())
-        return tuple(descriptor_of(host, port) for host in hosts for port in self._ports[:1])
-
-    def statistics(self) -> PeersStatistics:
-        """A snapshot of all. Costs as much as there are peers and message types."""
-        return peers_statistics(self._block)
-
-    @trio.lowlevel.enable_ki_protection
-    async def gather_statistics(self) -> PeersStatistics:
-        """As `statistics`, with checkpoints between some connections and the next ones: for thousands of them."""
-        return await gather_statistics(self._block)
-
-    @trio.lowlevel.enable_ki_protection
-    async def attach(
-        self,
-        stream: trio.abc.Stream,
-        their_node_id: bytes | None = None,
-        remote_address: Address | tuple[str, int] | None = None,
-    ) -> Peer:
-        """Makes a peer of a connected stream: a Unix socket, TLS, a memory stream. Returns it after both Inits.
-
-        The stream is ours from now on, even if this fails. `their_node_id` None: the other side is the initiator.
-        `remote_address` is told to an inbound peer in Init if it is public. Raises ConnectError, and ValueError if
-        `their_node_id` is no point, or our own. Cancelled: the connection is ended.
-        """
-        return await self._block.adopt(stream, their_node_id, remote_address)
-
-    @trio.lowlevel.enable_ki_protection
-    async def listen(
-        self, port: int, *, host: str | bytes | None = None, backlog: int | None = None
-    ) -> list[trio.SocketListener]:
-        """Accepts connections on a TCP port until the block is left. `host` None: all interfaces; `port` 0: any port.
-
-        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError if it cannot listen. A
-        checkpoint. Cancelled: it does not listen.
-        """
-        self._block.check_open()
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-        self._ports += [int(listener.socket.getsockname()[1]) for listener in listeners]
-        await self.listen_on(*listeners)
-        return listeners
-
-    @trio.lowlevel.enable_ki_protection
-    async def listen_on(self, *listeners: trio.abc.Listener[Any]) -> None:
-        """Accepts connections from listeners of any kind until the block is left: TLS, Unix sockets, in memory.
-
-        They are ours from now on, and closed when the block is left, or at once if it has been (PeerClosed). Streams
-        that have a `socket` are asked for their peer's address. No checkpoint: it is done, or has raised.
-        """
-        try:
-            self._block.check_open()
-            self._block.start_listeners(list(listeners))
-        except BaseException:
-            # All of them, also when the close of one raises, as it does if this is cancelled.
-            async with AsyncExitStack() as closing:
-                for listener in listeners:
-                    closing.push_async_callback(trio.aclose_forcefully, listener)
-            raise
-
-    @overload
-    def subscribe(self, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, AnyMessage]]: ...
-    @overload
-    def subscribe(self, first: type[M], /, *, buffer_bytes: int = ...) -> Inbox[tuple[Peer, M]]: ...
-    @overload
-    def subscribe(
-        self, first: type[M], second: type[M2], /, *, buffer_bytes: int = ...
-    ) -> Inbox[tuple[Peer, M | M2]]: ...
-    @overload
-    def subscribe(
-        self, first: type[M], second: type[M2], third: type[M3], /, *, buffer_bytes: int = ...
-    ) -> Inbox[tuple[Peer, M | M2 | M3]]: ...
-    @overload
-    def subscribe(self, *types: type[M], buffer_bytes: int = ...) -> Inbox[tuple[Peer, M]]: ...
-    def subscribe(self, *types: type[Any], buffer_bytes: int = BUFFER_BYTES) -> Inbox[Any]:
-        """``async with peers.subscribe(Warning) as inbox: async for peer, message in inbox``: messages of every peer.
-
-        As `Peer.subscribe`, for all peers, those to come included. Subscribe before connecting to miss nothing after
-        Init. Each peer has `buffer_bytes` of its own: a slow reader slows the peers it reads, and no other.
-
-        PeerConnected and PeerDisconnected among the types: the lives of peers too, in one order with what each says,
-        its beginning first and its end last, as ``(peer, PeerConnected(...))``. Who is connected on entry is in
-        `peers`. The order is that of one connection: keep what you know by `Peer`, not by node id. Whoever dialled us
-        and whose end was not read yet counts among the policy's strangers, so that what waits is bounded.
-        """
-        lives = (PeerConnected, PeerDisconnected)
-        return Inbox[Any](Shelf(self._parts.inboxes, None, types, buffer_bytes, lives))
-
-    def events(self) -> PeerEvents:
-        """``async with peers.events() as events: async for event in events``: PeerConnected and PeerDisconnected.
-
-        Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
-        """
-        return PeerEvents(self._parts.news)
-
-
-def _way_by(proxy: Proxy | None, way: Way | None) -> Way | None:
-    """Both arguments as one. ImportError for a proxy without the extra `tor`."""
-    if proxy is None:
-        return way
-    if way is not None:
-        raise ValueError("a dial goes by a proxy or by a way, not by both")
-    return ProxyWay(proxy)
-
-
 class _OpenPeerNursery:
     """The context manager of `open_peer_nursery`."""
 
@@ -660,6 +480,7 @@ def open_peer_nursery(
     proxy: Proxy | None = None,
     dial: Dial | None = None,
     jitter: random.Random | None = None,
+    unix_ns: Callable[[], int] = time.time_ns,
     tape: Tape | None = None,
 ) -> AbstractAsyncContextManager[PeerNursery]:
     """``async with open_peer_nursery(manager) as peers``: drives `manager` while the block runs.
@@ -681,8 +502,8 @@ def open_peer_nursery(
     dial goes through it unless it brings its own; nothing is resolved here then, and each deadline but the last is
     three times as long. `dial` opens the streams of dials without a proxy in place of `trio.open_tcp_stream`: it gets
     host and port; what it may raise stands at `Dial`, all else is a bug.
-    `jitter` is the randomness of `keep`'s waits. `tape` records everything that the manager is told and answered;
-    OSError if its file cannot be made.
+    `jitter` is the randomness of `keep`'s waits, `unix_ns` the wall's clock in nanoseconds, for `Inbox.received_at`.
+    `tape` records everything that the manager is told and answered; OSError if its file cannot be made.
     """
     way = way_of(dial) if proxy is None else ProxyWay(proxy)
     deadlines = Deadlines(
@@ -696,5 +517,5 @@ def open_peer_nursery(
     for name, seconds in asdict(deadlines).items():
         if not seconds >= 0 or (not seconds and name != "goodbye"):
             raise ValueError(f"{name}: a deadline is more than 0 seconds, not {seconds}")
-    block = Block(manager, deadlines, policy or Policy(), way, jitter or random.Random())
+    block = Block(manager, deadlines, policy or Policy(), way, jitter or random.Random(), unix_ns)
     return _OpenPeerNursery(block, tape)

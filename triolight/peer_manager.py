@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from triolight import reasons
 from triolight.address import Address, descriptor_of
+from triolight.chains import AnyChain, chain_hashes
 from triolight.connection import MAX_PINGS, Connection, OutstandingPing, RefuseFeatures
 from triolight.errors import DisconnectReason, PeerHandleError, QueueFull
 from triolight.handlers import MessageHandler
@@ -62,7 +63,7 @@ class PeerManager:
         logger: Logger,
         *,
         messages: Registry = BOLT,
-        networks: Iterable[bytes] = (),
+        networks: AnyChain | Iterable[AnyChain] = (),
         clock: Callable[[], float] | None = None,
         unix_time: Callable[[], float] = time.time,
         on_work: Callable[[], None] | None = None,
@@ -79,7 +80,7 @@ class PeerManager:
             again repeat session keys. All zero, or equal to the secret, is a ValueError.
           logger: gets records.
           messages: the registry; types outside of it follow the odd/even rule.
-          networks: chain hashes (32 bytes each) for the `networks` TLV of Init; none: no such TLV.
+          networks: chains, each as in `triolight.chains`, for the `networks` TLV of Init; none: no such TLV.
           clock: seconds, monotonic; for round trips and deadlines.
           unix_time: seconds since 1970; for the timestamp of our node_announcement.
           on_work: called when something is to be done outside a call of the manager: wake whoever drives it.
@@ -92,7 +93,7 @@ class PeerManager:
             raise ValueError("ephemeral_random_data must be fresh randomness: it is all zero or the node secret")
         check_methods(message_handler, messages)
         self._key: Final = SecretKey(our_node_secret)
-        self._greeting: Final = Greeting(self._key, tuple(networks), refuse_features, unix_time)
+        self._greeting: Final = Greeting(self._key, chain_hashes(networks), refuse_features, unix_time)
         self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)
         self._secrets: Final = lambda: (our_node_secret, ephemeral_random_data, self._ephemeral_keys.used)
         self._given_handler: Final = message_handler

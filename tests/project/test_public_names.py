@@ -85,6 +85,7 @@ PUBLIC = {
     "Way",
     "node_id",
     "open_peer_nursery",
+    "open_peers",
 }
 
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from triolight.shell.turns import LEFTOVER_EVERY, LONE_TURN_WORK, SMALL_INPUT, TURN_WORK, Turns
+from triolight.shell.watch import Arrival
 
+AT = Arrival(1.0, 1_700_000_000_000_000_000)
 SMALL, LARGE = bytes(SMALL_INPUT), bytes(SMALL_INPUT + 1)
 
 
 def test_small_input_goes_first_in_its_order() -> None:
     turns: Turns[str] = Turns()
     for whose, data in (("large", LARGE), ("one", SMALL), ("other", b"x")):
-        turns.put(whose, data)
+        turns.put(whose, data, AT)
     turns.begin()
-    assert [turns.next() for _ in range(4)] == [("one", SMALL), ("other", b"x"), ("large", LARGE), None]
+    assert [turns.next() for _ in range(3)] == [("one", (SMALL, AT)), ("other", (b"x", AT)), ("large", (LARGE, AT))]
+    assert turns.next() is None
 
 
 def test_large_input_has_its_turn_after_some_however_much_is_small() -> None:
     turns: Turns[str] = Turns()
-    turns.put("large", LARGE)
+    turns.put("large", LARGE, AT)
     served: list[str] = []
     for _ in range(2 * LEFTOVER_EVERY + 2):
         # Each turn has work for one, and more small input than that.
-        turns.put("small", b"x")
-        turns.put("small", b"x")
+        turns.put("small", b"x", AT)
+        turns.put("small", b"x", AT)
         turns.begin()
         found = turns.next()
         assert found is not None
@@ -35,24 +38,24 @@ def test_large_input_has_its_turn_after_some_however_much_is_small() -> None:
 
 def test_what_is_left_over_comes_without_its_bytes_and_after_other_large_input() -> None:
     turns: Turns[str] = Turns()
-    turns.put("one", LARGE)
-    turns.put("other", LARGE)
+    turns.put("one", LARGE, AT)
+    turns.put("other", LARGE, AT)
     turns.begin()
-    assert turns.next() == ("one", LARGE)
+    assert turns.next() == ("one", (LARGE, AT))
     turns.left_over("one")
-    assert [turns.next(), turns.next(), turns.next()] == [("other", LARGE), ("one", None), None]
+    assert [turns.next(), turns.next(), turns.next()] == [("other", (LARGE, AT)), ("one", None), None]
 
 
 def test_a_turn_is_longer_for_one_alone() -> None:
     turns: Turns[str] = Turns()
     assert not turns.waiting
-    turns.put("one", LARGE)
+    turns.put("one", LARGE, AT)
     assert turns.waiting
     assert turns.begin() == LONE_TURN_WORK
-    turns.put("other", b"x")
+    turns.put("other", b"x", AT)
     assert turns.begin() == TURN_WORK
     turns.clear()
-    turns.put("one", LARGE)
+    turns.put("one", LARGE, AT)
     turns.left_over("other")
     assert turns.begin() == TURN_WORK
     turns.clear()

@@ -55,8 +55,6 @@ class Greeting:
         refuse_features: RefuseFeatures,
         unix_time: Callable[[], float],
     ) -> None:
-        if any(len(chain) != 32 for chain in networks):
-            raise ValueError("a chain hash has 32 bytes")
         self.networks: Final = networks
         self.refuse_features: Final[RefuseFeatures] = refuse_features
         self._key: Final = key

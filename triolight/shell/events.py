@@ -13,6 +13,7 @@ import trio
 from triolight.errors import DisconnectReason
 from triolight.shell.link import Link, Session
 from triolight.shell.pings import PingAnswer
+from triolight.shell.watch import Arrival
 
 EVENTS_CAPACITY: Final = 1024
 """Events on their way to the pump. Whoever finds it full waits; none of them holds more than one chunk."""
@@ -29,7 +30,7 @@ class Attached:
 class Received:
     link: Link
     data: bytes
-    at: float
+    at: Arrival
     """When it was read."""
 
 

@@ -24,6 +24,7 @@ import trio
 from triolight.messages import MESSAGE_OVERHEAD, AnyMessage, Message, UnknownMessage
 from triolight.messages.weight import Encoded, Held, give, held_bytes, hold
 from triolight.shell.admission import Place
+from triolight.shell.watch import Arrival
 
 MIN_SHARE: Final = 4 * 1024
 """Read ahead for one peer, however many share a subscriber's total."""
@@ -43,6 +44,7 @@ class Delivery:
 
     what: Any
     cost: int
+    at: Arrival | None
     to: tuple[Shelf, ...]
 
 
@@ -83,7 +85,7 @@ class Mailbox:
         """Whether the peer is not read from because of that."""
         self._unannounced: set[Shelf] = set()
         """Who was to hear that it is there, and has had no room for that."""
-        self._farewell: Any = None
+        self._farewell: tuple[Any, Arrival] | None = None
         """What those who hear of lives hear last."""
         self._known: dict[type, tuple[Shelf, ...]] = {}
         """Who wants messages of which type, remembered until somebody joins or leaves."""
@@ -107,7 +109,7 @@ class Mailbox:
         self.closed = False
         """Its stream is closed, or another one's."""
 
-    def give(self, message: AnyMessage, data: bytes, now: float) -> bool:
+    def give(self, message: AnyMessage, data: bytes, at: Arrival | None, now: float) -> bool:
         """A message of the peer's. True: from now on it is not to be read from, until `released`."""
         shelves = self._matching(type(message))
         if not shelves:
@@ -119,36 +121,36 @@ class Mailbox:
             if not self._undelivered:
                 # Whoever waits for it takes it at once, as it is.
                 made = held_bytes(message, size)
-                shelves = tuple([one for one in shelves if not (one.awaited and one.offer(self, message, made))])
+                shelves = tuple([one for one in shelves if not (one.awaited and one.offer(self, message, made, at))])
                 if not shelves:
                     return False
             held = hold(message, data)
             cost = held_bytes(held, size)
         if not self._undelivered:
             # Nothing waits, so nothing can be overtaken: straight to whoever has room.
-            shelves = tuple([one for one in shelves if not one.offer(self, held, cost)])
+            shelves = tuple([one for one in shelves if not one.offer(self, held, cost, at)])
             if not shelves:
                 return False
-        self._wait_for_room(held, cost, shelves, now)
+        self._wait_for_room(held, cost, at, shelves, now)
         if self._holds:
             return False
         self._holds = True
         self.pauses += 1
         return True
 
-    def _wait_for_room(self, what: Any, cost: int, shelves: tuple[Shelf, ...], now: float) -> None:
+    def _wait_for_room(self, what: Any, cost: int, at: Arrival | None, shelves: tuple[Shelf, ...], now: float) -> None:
         self._undelivered += 1
-        self._waiting.send_nowait(Delivery(what, cost, shelves))
+        self._waiting.send_nowait(Delivery(what, cost, at, shelves))
         if self.held_since is None:
             self.held_since = now
 
-    def begin(self, event: Any, now: float) -> bool:
+    def begin(self, event: Any, at: Arrival | None, now: float) -> bool:
         """Its life begins: `event` goes to those who hear of lives. True if somebody has no room for that; the first
         message stops the reading then."""
-        shelves = tuple([one for one in self._matching(type(event)) if not one.offer_life(self, event)])
+        shelves = tuple([one for one in self._matching(type(event)) if not one.offer_life(self, event, at)])
         if shelves:
             self._unannounced.update(shelves)
-            self._wait_for_room(event, MESSAGE_OVERHEAD, shelves, now)
+            self._wait_for_room(event, MESSAGE_OVERHEAD, at, shelves, now)
         return bool(shelves)
 
     def released(self) -> bool:
@@ -184,19 +186,21 @@ class Mailbox:
                 async for delivery in self._arrived:
                     for shelf in delivery.to:
                         if shelf in self._unannounced:  # so this is the beginning, which goes before all else
-                            await shelf.deliver_life(self, delivery.what)
+                            await shelf.deliver_life(self, delivery.what, delivery.at)
                             self._unannounced.discard(shelf)
                         else:
-                            await shelf.deliver(self, delivery.what, delivery.cost)
+                            await shelf.deliver(self, delivery.what, delivery.cost, delivery.at)
                     del delivery, shelf  # what was delivered is not kept until the next one comes
                     self._undelivered -= 1
                     if not self._undelivered:
                         await drained()
         finally:
             if self._farewell is not None:
-                for shelf in self._matching(type(self._farewell)):
+                event, at = self._farewell
+                for shelf in self._matching(type(event)):
                     if shelf not in self._unannounced:
-                        shelf.put(self, self._farewell, MESSAGE_OVERHEAD)
+                        shelf.put(self, event, MESSAGE_OVERHEAD, at)
+                del event
                 self._farewell = None  # it has the peer, which has this
             for shelf in self.wanted:
                 shelf.end()
@@ -214,10 +218,10 @@ class Mailbox:
         shelves = (*self._board.shelves, *self.wanted)
         return max((one.taken_at for one in shelves if one.waits(self)), default=-math.inf)
 
-    def end(self, event: Any = None) -> None:
+    def end(self, event: Any, at: Arrival) -> None:
         """Nothing more comes; what waits is still delivered, and then `event` to those who hear of lives."""
         self.ended = True
-        self._farewell = event
+        self._farewell = event, at
         self._waiting.close()
 
     def give_up(self) -> None:
@@ -332,8 +336,8 @@ class Shelf:
         # Bytes are what limits it, each message as MESSAGE_OVERHEAD at the least, and one more for each peer.
         self._in, self.arrived = trio.open_memory_channel[None](math.inf)
         """One for each message; which one, is decided when it is taken."""
-        self._queues: OrderedDict[Mailbox, deque[tuple[Any, int]]] = OrderedDict()
-        """Messages and what they count as, for each peer that has some."""
+        self._queues: OrderedDict[Mailbox, deque[tuple[Any, int, Arrival | None]]] = OrderedDict()
+        """Messages, what they count as, and when they came, for each peer that has some."""
         self._used: dict[Mailbox, int] = {}
         """Bytes that wait here, for each peer."""
         self._total = 0
@@ -349,10 +353,10 @@ class Shelf:
     def join(self) -> None:
         self._board.join(self)
 
-    def take(self) -> Any:
-        """The next message, after one was received from `arrived`."""
+    def take(self) -> tuple[Any, Arrival | None]:
+        """The next message and when it came, after one was received from `arrived`."""
         mailbox, queue = self._queues.popitem(last=False)
-        item, cost = queue.popleft()
+        item, cost, at = queue.popleft()
         giver = mailbox.giver  # which it forgets with the last one
         if queue:
             self._queues[mailbox] = queue  # behind the others
@@ -373,7 +377,7 @@ class Shelf:
             if mailbox in self._waiting and used <= self._limit // 2:
                 self._waiting.pop(mailbox).set()
         message = give(item) if isinstance(item, Encoded) else item
-        return message if self.only is not None else (giver, message)
+        return (message if self.only is not None else (giver, message)), at
 
     def leave(self) -> None:
         """The subscriber wants no more, not what waits either."""
@@ -401,24 +405,24 @@ class Shelf:
         share = SUBSCRIPTION_TOTAL_BYTES // max(1, len(self._used))
         return min(self._buffer_bytes, max(MIN_SHARE, share))
 
-    def offer(self, mailbox: Mailbox, held: Held, cost: int) -> bool:
+    def offer(self, mailbox: Mailbox, held: Held, cost: int, at: Arrival | None) -> bool:
         """Takes a message if there is room for any of it; False if this peer's share is full."""
         used = self._used.get(mailbox, 0)
         # Whoever has nothing here has room for one: no peer starves for what others have filled.
         if used >= self._limit or (used and self._total >= SUBSCRIPTION_TOTAL_BYTES):
             return False
-        self.put(mailbox, held, cost)
+        self.put(mailbox, held, cost, at)
         return True
 
-    def offer_life(self, mailbox: Mailbox, event: Any) -> bool:
+    def offer_life(self, mailbox: Mailbox, event: Any, at: Arrival | None) -> bool:
         """Takes the beginning of a life, unless there is no room at all: those that have begun here are never more than
         fit."""
         if self._total >= SUBSCRIPTION_TOTAL_BYTES:
             return False
-        self.put(mailbox, event, MESSAGE_OVERHEAD)
+        self.put(mailbox, event, MESSAGE_OVERHEAD, at)
         return True
 
-    def put(self, mailbox: Mailbox, held: Any, cost: int) -> None:
+    def put(self, mailbox: Mailbox, held: Any, cost: int, at: Arrival | None) -> None:
         """Takes it, whatever is here."""
         try:
             self._in.send_nowait(None)
@@ -426,17 +430,17 @@ class Shelf:
             return  # it has left
         queue = self._queues.get(mailbox)
         if queue is None:
-            self._queues[mailbox] = deque(((held, cost),))
+            self._queues[mailbox] = deque(((held, cost, at),))
         else:
-            queue.append((held, cost))
+            queue.append((held, cost, at))
         self._used[mailbox] = self._used.get(mailbox, 0) + cost
         self._total += cost
         mailbox.bytes += cost
         self._board.buffered += cost
 
-    async def deliver_life(self, mailbox: Mailbox, event: Any) -> None:
+    async def deliver_life(self, mailbox: Mailbox, event: Any, at: Arrival | None) -> None:
         """Waits for room."""
-        while not self.offer_life(mailbox, event):
+        while not self.offer_life(mailbox, event, at):
             room = self._waiting_lives[mailbox] = trio.Event()
             try:
                 await room.wait()
@@ -444,9 +448,9 @@ class Shelf:
                 if self._waiting_lives.get(mailbox) is room:
                     del self._waiting_lives[mailbox]
 
-    async def deliver(self, mailbox: Mailbox, held: Held, cost: int) -> None:
+    async def deliver(self, mailbox: Mailbox, held: Held, cost: int, at: Arrival | None) -> None:
         """Waits for room."""
-        while not self.offer(mailbox, held, cost):
+        while not self.offer(mailbox, held, cost, at):
             room = self._waiting[mailbox] = trio.Event()
             try:
                 await room.wait()
@@ -471,6 +475,13 @@ class Inbox(Generic[T]):
 
     def __init__(self, shelf: Shelf) -> None:
         self._shelf: Final = shelf
+        self._received_at: Arrival | None = None
+
+    @property
+    def received_at(self) -> Arrival | None:
+        """When what it has given last was read from the socket: of a long message its last piece. Of PeerConnected,
+        when the peer's Init was; of PeerDisconnected, when the end was decided. None before it has given anything."""
+        return self._received_at
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -484,7 +495,20 @@ class Inbox(Generic[T]):
             await shelf.arrived.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
-        return cast("T", shelf.take())
+        message, self._received_at = shelf.take()
+        return cast("T", message)
+
+    @trio.lowlevel.enable_ki_protection
+    def receive_nowait(self) -> T:
+        """The next message if there is one, without a checkpoint. trio.WouldBlock if none waits, trio.EndOfChannel once
+        there can be no more."""
+        shelf = self._shelf
+        try:
+            shelf.arrived.receive_nowait()
+        except trio.ClosedResourceError:
+            raise trio.EndOfChannel from None
+        message, self._received_at = shelf.take()
+        return cast("T", message)
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:

@@ -20,7 +20,7 @@ from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, SocketDescript
 from triolight.shell.admission import Place
 from triolight.shell.inboxes import Mailbox
 from triolight.shell.pings import Pings
-from triolight.shell.watch import Approach, Deadlines, Phase, Watch
+from triolight.shell.watch import Approach, Arrival, Deadlines, Phase, Watch
 from triolight.tally import Tally
 
 
@@ -74,6 +74,7 @@ class Link:
         "abandoned",
         "address",
         "approach",
+        "arrived",
         "counts",
         "deadlines",
         "descriptor",
@@ -117,6 +118,8 @@ class Link:
         """The peer on the connection that was kept instead, when it was parked."""
         self.abandoned = False
         """Whoever dialled it does not wait for it any more: it is about to end."""
+        self.arrived: Arrival | None = None
+        """When what the manager was given last was read."""
         self.outcome: Final = trio.Event()
         """Connected, or parked, or neither ever."""
         self.init: Init | None = None

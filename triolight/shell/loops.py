@@ -5,7 +5,7 @@ Nothing is read before the pump has given the manager what was read last, so no 
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import Final
 
 import trio
@@ -14,6 +14,7 @@ from triolight import reasons
 from triolight.errors import DisconnectReason
 from triolight.shell.events import EventsIn, Received, SpaceToWrite
 from triolight.shell.link import Link
+from triolight.shell.watch import Arrival
 
 MAX_CHUNK: Final = 64 * 1024
 """Bytes read from a socket at once: largest messages cost a fifth of what they cost in chunks of 4 KiB."""
@@ -23,7 +24,7 @@ TOTAL_CHUNK_BYTES: Final = 64 * 1024 * 1024
 """What all unconsumed chunks together may hold: with many connections, chunks are smaller."""
 
 
-async def read_stream(link: Link, events_in: EventsIn, crowd: Sized) -> DisconnectReason:
+async def read_stream(link: Link, events_in: EventsIn, crowd: Sized, unix_ns: Callable[[], int]) -> DisconnectReason:
     """Reads until the stream ends; why it has. `crowd`: as many share the memory for chunks."""
     descriptor = link.descriptor
     while True:
@@ -35,7 +36,7 @@ async def read_stream(link: Link, events_in: EventsIn, crowd: Sized) -> Disconne
             return reasons.connection_broke(error)
         if not data:
             return reasons.closed_by_peer()
-        event = Received(link, data, trio.current_time())
+        event = Received(link, data, Arrival(trio.current_time(), unix_ns()))
         try:
             events_in.send_nowait(event)
         except trio.WouldBlock:

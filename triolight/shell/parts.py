@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from triolight.logger import Area
@@ -30,3 +31,4 @@ class Parts:
     news: News
     totals: Totals
     log: Area
+    unix_ns: Callable[[], int]

@@ -34,7 +34,7 @@ from triolight.shell.link import Link, Session, link_of, unlink
 from triolight.shell.parts import Parts
 from triolight.shell.reports import Reports
 from triolight.shell.turns import Turns
-from triolight.shell.watch import Facts
+from triolight.shell.watch import Arrival, Facts
 
 TAKEN_AT_ONCE: Final = 1024
 """Events applied before a turn."""
@@ -164,9 +164,9 @@ class Pump:
             found = turns.next()
             if found is None:
                 break
-            link, data = found
-            if data is not None:
-                self._read(link, data)
+            link, chunk = found
+            if chunk is not None:
+                self._read(link, *chunk)
             else:
                 manager.continue_reading(link.descriptor)
             self._queue_unfinished()
@@ -179,7 +179,8 @@ class Pump:
         for descriptor in self._manager.unfinished():
             self._turns.left_over(link_of(descriptor))
 
-    def _read(self, link: Link, data: bytes) -> None:
+    def _read(self, link: Link, data: bytes, at: Arrival) -> None:
+        link.arrived = at
         link.descriptor.gives()
         try:
             paused = self._manager.read_event(link.descriptor, data)
@@ -198,10 +199,10 @@ class Pump:
         moment.now = trio.current_time()
         match event:
             case Received(link=link, data=data, at=at):
-                moment.now = at
+                moment.now = at.monotonic
                 if link.session is not None:
-                    link.session.watch.received(at)
-                self._turns.put(link, data)
+                    link.session.watch.received(at.monotonic)
+                self._turns.put(link, data, at)
             case SpaceToWrite(link=link, count=count):
                 self._space_to_write(link, count)
             case Send(session=session, encoded=encoded, size=size):

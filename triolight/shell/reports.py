@@ -19,7 +19,7 @@ from triolight.shell.link import Link, Session, link_of
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.parts import Parts
 from triolight.shell.peer import Peer, peer_of
-from triolight.shell.watch import Phase
+from triolight.shell.watch import Arrival, Phase
 
 
 class Reports(PeerObserver):
@@ -70,7 +70,7 @@ class Reports(PeerObserver):
         parts.timers.set(session, session.watch.ping_at)
         connected = PeerConnected(peer)
         parts.news.publish(connected)
-        if mailbox.begin(connected, parts.moment.now):
+        if mailbox.begin(connected, link.arrived, parts.moment.now):
             parts.timers.set(session, session.watch.held(parts.moment.now))
         link.outcome.set()
         if leaver is not None and leaver.node_id in parts.present.sessions:
@@ -149,7 +149,7 @@ class Reports(PeerObserver):
             del parts.present.sessions[details.node_id]
         disconnected = PeerDisconnected(peer_of(session), reason)
         parts.news.publish(disconnected)
-        mailbox.end(disconnected)
+        mailbox.end(disconnected, Arrival(parts.moment.now, parts.unix_ns()))
         if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
             mailbox.give_up()
         session.pings.end()
@@ -159,9 +159,9 @@ class Reports(PeerObserver):
     # What happens meanwhile.
 
     def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, data: bytes) -> None:
-        session = link_of(descriptor).session
-        now = self._parts.moment.now
-        if session is not None and session.mailbox.give(message, data, now):
+        link = link_of(descriptor)
+        session, now = link.session, self._parts.moment.now
+        if session is not None and session.mailbox.give(message, data, link.arrived, now):
             self._parts.manager.hold_reading(descriptor, True)
             self._parts.timers.set(session, session.watch.held(now))
 

@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from triolight.shell.watch import Arrival
 
 TURN_WORK: Final = 32
 """Work units of one turn of the pump, about 0.25 ms: a message is one, and each 4 KiB of it one more, and each 16 items
@@ -21,6 +23,8 @@ SMALL_INPUT: Final = 4 * 1024
 """A chunk up to this size is taken to fit into one turn, and goes before larger ones."""
 
 T = TypeVar("T")
+Chunk: TypeAlias = tuple[bytes, Arrival]
+"""What was read at once, and when."""
 
 
 class Turns(Generic[T]):
@@ -29,15 +33,15 @@ class Turns(Generic[T]):
     __slots__ = ("_fresh", "_large", "_turns_without_large", "_waits")
 
     def __init__(self) -> None:
-        self._fresh: deque[tuple[T, bytes | None]] = deque()
-        self._large: deque[tuple[T, bytes | None]] = deque()
+        self._fresh: deque[tuple[T, Chunk | None]] = deque()
+        self._large: deque[tuple[T, Chunk | None]] = deque()
         """And what earlier turns left over, which the manager has already: None in place of the bytes."""
         self._turns_without_large = 0
         self._waits = False
 
-    def put(self, whose: T, data: bytes) -> None:
+    def put(self, whose: T, data: bytes, at: Arrival) -> None:
         """A chunk has come."""
-        (self._fresh if len(data) <= SMALL_INPUT else self._large).append((whose, data))
+        (self._fresh if len(data) <= SMALL_INPUT else self._large).append((whose, (data, at)))
 
     def left_over(self, whose: T) -> None:
         """The manager has stopped in the middle of this one's input."""
@@ -54,7 +58,7 @@ class Turns(Generic[T]):
         # With one peer's input and nobody else's there is nobody to be fair to.
         return TURN_WORK if self._fresh or len(self._large) > 1 else LONE_TURN_WORK
 
-    def next(self) -> tuple[T, bytes | None] | None:
+    def next(self) -> tuple[T, Chunk | None] | None:
         """Whose input is read next, and the chunk; None in its place: what was left over. None: nothing waits."""
         if self._fresh and self._turns_without_large < LEFTOVER_EVERY:
             return self._fresh.popleft()

@@ -38,6 +38,15 @@ HANG_UP_SECONDS: Final = 0.5
 """A peer that is not read is looked at so often whether it has hung up: nobody reads its end."""
 
 
+class Arrival(NamedTuple):
+    """When something was read: by both clocks, taken by the reader as the bytes came."""
+
+    monotonic: float
+    """Seconds of the run's clock: `trio.current_time()`."""
+    unix_ns: int
+    """Nanoseconds since 1970, of the wall's."""
+
+
 class Moment:
     """The time of the event that is applied: what the manager's clock shows."""
 

@@ -21,8 +21,8 @@ from triolight.errors import DecodeError
 from triolight.keys import SecretKey
 from triolight.messages import BOLT, AnyMessage, Error, Init, Message, Registry, UnknownMessage, Warning
 from triolight.noise import HEADER_LENGTH, Handshake, HandshakeFailed, Opener, PacketFailed, Sealer
-from triolight.nursery import PeerNursery
 from triolight.shell.peer import ConnectError
+from triolight.shell.peers import PeerNursery
 from triolight.testing.flows import Conditions
 from triolight.testing.network import SimulatedNetwork
 from triolight.text import printable
