@@ -21,11 +21,11 @@ MAX_STRANGERS_PER_SOURCE: Final = 16
 """Of one IPv4 address or IPv6 /64: enough for the nodes behind one router, a sixtieth of the table."""
 MAX_PEERS_PER_SOURCE: Final = 16
 """Inbound peers of one IPv4 address or IPv6 /64: as many as may be on their way from there. A six-hundredth of them."""
-HANDSHAKES_PER_SECOND: Final = 5.0
-"""Of one source: 2.5 ms of a core's second, at half a millisecond each. A node that redials does it once a second at
-the most, one that is patient ever more rarely."""
-HANDSHAKE_BURST_SECONDS: Final = 4.0
-"""So many seconds' worth at once: 20, so that all nodes behind one router may come back when we do, and some twice."""
+HANDSHAKES_PER_SECOND: Final = 100.0
+"""Of one source: a twentieth of a core, at half a millisecond each. With MAX_STRANGERS_PER_SOURCE places and a round
+trip of 100 ms, whoever means well is hardly faster."""
+HANDSHAKE_BURST_SECONDS: Final = 2.0
+"""So many seconds' worth at once: a tenth of a second of a core."""
 MAX_PEERS: Final = 12_000
 """All peers: at 30 KiB each 0.4 gigabytes, 0.6 at the worst. Raise the system's limit of open files for that many."""
 MAX_INBOUND_PEERS: Final = 10_000

@@ -297,16 +297,16 @@ def begun(admission: Admission, address: IPv4Address | IPv6Address, now: float, 
 
 
 def test_handshakes_of_a_source_have_a_rate() -> None:
-    admission, _ = make_admission(Policy(handshakes_per_second=2))
+    admission, _ = make_admission(Policy(handshakes_per_second=4))
     assert begun(admission, HERE, 100, 20) == 8
     assert begun(admission, SAME, 100) == 0, "of the same source"
     assert begun(admission, THERE, 100, 20) == 8, "each source by itself"
-    refused = admission.stranger(HERE, 100.25)
+    refused = admission.stranger(HERE, 100.125)
     assert refused is not None
     assert refused.code is DisconnectCode.TOO_MANY_STRANGERS
-    assert refused.message == "more than 2 connections a second from this address are being made"
-    assert begun(admission, HERE, 101, 20) == 2
-    assert begun(admission, HERE, 103, 20) == 4
+    assert refused.message == "more than 4 connections a second from this address are being made"
+    assert begun(admission, HERE, 100.5, 20) == 2
+    assert begun(admission, HERE, 101.5, 20) == 4
     assert begun(admission, HERE, 999, 20) == 8, "no more than a burst, however long it has waited"
 
 

@@ -144,7 +144,11 @@ async def test_a_thousand_that_return_at_once(autojump_clock: trio.testing.MockC
     """No herd: never more dials in flight than the policy says, however many are to be dialled."""
     scene = Scene()
     most = 7
-    async with scene.open_home(2) as home, scene.open(policy=Policy(max_dials=most)) as peers:
+    anybody = Policy(handshakes_per_second=None)  # all of them come from one address
+    async with (
+        open_peer_nursery(make_manager(2), policy=anybody) as home,
+        scene.open(policy=Policy(max_dials=most)) as peers,
+    ):
         kept: list[KeptPeer] = []
         for number in range(1000):
             key = SecretKey((1000 + number).to_bytes(32, "big"))
