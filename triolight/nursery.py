@@ -56,7 +56,7 @@ from triolight.shell.statistics import PeersStatistics, Totals, gather_statistic
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
-from triolight.ways import Dial, ProxyWay, Way, way_of
+from triolight.ways import Dial, ProxyWay, Race, Way, way_of
 
 M = TypeVar("M", bound=Message | UnknownMessage)
 M2 = TypeVar("M2", bound=Message | UnknownMessage)
@@ -103,7 +103,7 @@ class Block:
             log=log,
         )
         self.keeps: Final = Keeps()
-        hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set)
+        hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set, _race)
         self.dials: Final = Dials(manager.our_node_id, deadlines, present, admission, hooks)
         self.reports: Final = Reports(self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer)
         self.pump: Final = Pump(self.parts, self.reports, events, self.leaving.is_set, self._crashed)
@@ -561,6 +561,12 @@ class PeerNursery:
         Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
         """
         return PeerEvents(self._parts.news)
+
+
+@trio.lowlevel.enable_ki_protection
+async def _race(race: Race) -> None:
+    async with trio.open_nursery() as nursery:
+        await race.run(nursery.start_soon, nursery.cancel_scope.cancel)
 
 
 def _way_by(proxy: Proxy | None, way: Way | None) -> Way | None:
