@@ -7,6 +7,7 @@ import os
 import random
 import socket
 import struct
+import sys
 
 import pytest
 import trio
@@ -93,6 +94,42 @@ async def socket_pair() -> tuple[StreamDescriptor, trio.SocketStream]:
     async with listener:
         ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
         return StreamDescriptor(ours), await listener.accept()
+
+
+@pytest.mark.parametrize("how", ["FIN", "RST"])
+async def test_an_end_is_seen_behind_what_is_not_read(how: str) -> None:
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        theirs = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        ours = await listener.accept()
+    async with ours:
+        descriptor = StreamDescriptor(ours)
+        assert not descriptor.hung_up
+        await theirs.send_all(b"unread")
+        assert not descriptor.hung_up
+        if how == "FIN" and sys.platform == "linux":
+            await theirs.send_eof()
+            assert descriptor.hung_up
+        theirs.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", how == "RST", 0))
+        await theirs.aclose()
+        assert descriptor.hung_up
+        descriptor.let_end_arrive()
+    # Once it is closed nobody asks, and nobody is told anything else.
+    assert not descriptor.hung_up
+    descriptor.let_end_arrive()
+    assert not StreamDescriptor(trio.testing.memory_stream_pair()[0]).hung_up
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much room there is")
+async def test_an_end_arrives_behind_more_than_the_system_had_room_for() -> None:
+    listener, *_ = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        theirs = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        ours = await listener.accept()
+    async with ours, theirs:
+        before = ours.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        StreamDescriptor(ours).let_end_arrive()
+        assert ours.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > before
 
 
 async def test_a_descriptor_takes_no_more_than_it_has_room_for() -> None:

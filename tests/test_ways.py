@@ -29,6 +29,7 @@ from triolight import (
     reasons,
 )
 from triolight.address import descriptor_of
+from triolight.shell.link import link_of
 from triolight.shell.watch import Deadlines
 from triolight.testing import SimulatedNetwork
 from triolight.text import system_words
@@ -333,10 +334,10 @@ async def test_a_proxy_for_one_dial() -> None:
             with pytest.raises(ConnectError, match="ADDRESS_REFUSED"):
                 await peers.connect(NodeAddress(identity(2), ONION, 9735))
             peer = await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=Proxy("127.0.0.1", server.port))
-            assert session_of(peer).link.deadlines == Deadlines(45, 45, 90, 180, 180, 5)
+            assert link_of(session_of(peer).descriptor).deadlines == Deadlines(45, 45, 90, 180, 180, 5)
             await peer.disconnect()
             direct = await peers.connect(NodeAddress(identity(2), "127.0.0.1", port))
-            assert session_of(direct).link.deadlines == Deadlines(15, 15, 30, 60, 60, 5)
+            assert link_of(session_of(direct).descriptor).deadlines == Deadlines(15, 15, 30, 60, 60, 5)
 
 
 async def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from triolight.connection import ProtocolFault
 from triolight.errors import DisconnectCode
-from triolight.messages import CommitmentSigned, Error, Message, Ping, Pong, StartBatch, Warning
+from triolight.messages import MESSAGE_OVERHEAD, CommitmentSigned, Error, Message, Ping, Pong, StartBatch, Warning
 
 MAX_BATCH: Final = 20
 """Messages of one batch at most (BOLT 2)."""
@@ -45,7 +45,7 @@ class Batch:
         if message.channel_id != self.channel_id:
             raise _broken("a commitment_signed of another channel inside a batch")
         if len(self.encoded) < self._keep:
-            self._room -= len(data)
+            self._room -= len(data) + MESSAGE_OVERHEAD
             if self._room < 0:
                 raise _broken("a batch of more bytes than are held of one")
             self.encoded.append(data)

@@ -7,8 +7,10 @@ the tasks of one peer run: `receive` in the reader, `write_out` in the writer, `
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Awaitable, Callable
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any, Final, cast
 
 import trio
@@ -35,11 +37,17 @@ PIECE_BYTES: Final = 16 * 1024
 """Written at once to a stream that does not say how much of it it has written: after each it is known to move."""
 REPORT_BYTES: Final = 16 * 1024
 """Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
+UNREAD_BYTES: Final = 512 * 1024
+"""Of a peer that is not read for what it costs, room in the system's buffer, as far as the system allows it."""
 DRAIN_SECONDS: Final = 0.5
 """How long a closed connection is read on, for the other side's FIN: closing a socket with unread input sends RST,
 which takes our last words with it."""
 DRAIN_BYTES: Final = 4 * 1024 * 1024
 """Nor is more than this read: a peer that goes on sending has not listened anyway."""
+
+
+_HANG_UP: Final = getattr(select, "POLLRDHUP", 0)
+"""Linux's word for a FIN; an RST is told in any case."""
 
 
 class StreamDescriptor(SocketDescriptor):
@@ -207,11 +215,10 @@ class StreamDescriptor(SocketDescriptor):
             size = len(first)
             while size < OUTBOX_BYTES and len(packets) < PACKETS_AT_ONCE:
                 try:
-                    more = self._outbox.receive_nowait()
+                    packets.append(self._outbox.receive_nowait())
                 except (trio.WouldBlock, trio.EndOfChannel):
                     break
-                packets.append(more)
-                size += len(more)
+                size += len(packets[-1])
             if size and not self._broken:
                 self.write_began = trio.current_time()
                 try:
@@ -222,6 +229,7 @@ class StreamDescriptor(SocketDescriptor):
                 except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
                     self._broken = True
                 self.write_began = None
+            del first, packets  # what was written is not kept until there is more
             self._unreported += size
             if self._unreported >= REPORT_BYTES or self._starved:
                 unreported, self._unreported = self._unreported, 0
@@ -265,6 +273,30 @@ class StreamDescriptor(SocketDescriptor):
         except (OSError, ValueError):  # it is closed: its number is none any more
             return None
 
+    def let_end_arrive(self) -> None:
+        """It will not be read for a while: what it has sent may fill the system's buffer, and then its FIN stays behind
+        at its own system. With more room it comes."""
+        bottom = socket_under(self.stream)
+        try:
+            if isinstance(bottom, trio.socket.SocketType):
+                bottom.setsockopt(SOL_SOCKET, SO_RCVBUF, UNREAD_BYTES)
+        except OSError:
+            pass  # it is closed, or of a kind that has none
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the other side's FIN or RST has reached the system, however much is unread before it. False where the
+        system does not tell: outside of Linux of a FIN, and of what has no socket at its bottom."""
+        bottom = socket_under(self.stream)
+        if not isinstance(bottom, trio.socket.SocketType) or not hasattr(select, "poll"):
+            return False
+        poll = select.poll()
+        try:
+            poll.register(bottom.fileno(), _HANG_UP)
+            return bool(poll.poll(0))
+        except (OSError, ValueError):  # it is closed: its number is none any more
+            return False
+
     async def close(self, deadline: float, polite: bool) -> None:
         """Ends the stream, in any case, at `deadline` (in the clock's seconds) at the latest.
 
@@ -293,13 +325,19 @@ class StreamDescriptor(SocketDescriptor):
                     pass  # closed all the same: an error says that it was without grace
 
 
-def remote_address(stream: trio.abc.Stream) -> Address | None:
-    """Where the other side of a stream is, as the socket at the bottom of it knows; None if there is none, or a Unix
-    one. OSError if it is gone already."""
+def socket_under(stream: trio.abc.Stream) -> Any:
+    """The socket at the bottom of a stream; None if there is none."""
     socket: Any = stream
     while socket is not None and not hasattr(socket, "getpeername"):
         # As TLS and WebSocket have it.
         socket = getattr(socket, "socket", None) or getattr(socket, "transport_stream", None)
+    return socket
+
+
+def remote_address(stream: trio.abc.Stream) -> Address | None:
+    """Where the other side of a stream is, as the socket at the bottom of it knows; None if there is none, or a Unix
+    one. OSError if it is gone already."""
+    socket = socket_under(stream)
     if socket is None:
         return None
     name = socket.getpeername()

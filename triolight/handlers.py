@@ -6,14 +6,15 @@ A handler method gets ``(node_id, message)``, is called from inside the manager,
 * `push` events: messages that go out when the manager next processes events, which it is asked to do at once.
 
 The classes are placeholders as they stand; subclass them to act. An exception from a handler is a bug of the
-application: it ends every connection and leaves `open_peer_nursery`.
+application: it ends every connection and leaves `open_peer_nursery`. So does what a method may not return, as a
+TypeError in its name. A method ``handle_…`` that no message leads to is a TypeError of `PeerManager(...)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias, get_args
 
 from triolight.batch import MAX_BATCH
 from triolight.features import Features
@@ -136,12 +137,14 @@ ErrorAction: TypeAlias = (
     | SendWarningMessage
 )
 """LDK's error actions."""
+ACTIONS: Final[tuple[type[Any], ...]] = get_args(ErrorAction)
+"""Their classes."""
 
 HandlerResult: TypeAlias = ErrorAction | None
-"""None: the message was taken."""
+"""None: the message was taken. Anything else than an action or None is a bug of the handler, as an exception is."""
 
 
-# Events: what a handler pushes.
+# Events: what a handler pushes. A node id that is none, and what is no message, are TypeErrors as they are made.
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -155,6 +158,11 @@ class SendMessages:
     messages: tuple[Message | UnknownMessage, ...]
 
     def __init__(self, node_id: bytes, *messages: Message | UnknownMessage) -> None:
+        _check_node_id(node_id)
+        given: tuple[Any, ...] = messages
+        for one in given:
+            if not isinstance(one, _MESSAGES):  # text has an `encode` too
+                raise TypeError(f"messages are sent, not {type(one).__name__}")
         object.__setattr__(self, "node_id", node_id)
         object.__setattr__(self, "messages", messages)
 
@@ -184,6 +192,7 @@ class UpdateHtlcs:
     commitment_signed: tuple[CommitmentSigned, ...] = ()
 
     def __post_init__(self) -> None:
+        _check_node_id(self.node_id)
         if len(self.commitment_signed) > MAX_BATCH:
             raise ValueError(f"{len(self.commitment_signed)} commitment_signed; {MAX_BATCH} are the most")
         for kind, messages in (
@@ -238,6 +247,11 @@ class HandleError:
     node_id: bytes
     action: ErrorAction
 
+    def __post_init__(self) -> None:
+        _check_node_id(self.node_id)
+        if not isinstance(self.action, ACTIONS):
+            raise TypeError(f"HandleError is given an action, not {type(self.action).__name__}")
+
 
 @dataclass(frozen=True, slots=True)
 class GossipWaits:
@@ -245,8 +259,20 @@ class GossipWaits:
 
     node_ids: tuple[bytes, ...]
 
+    def __post_init__(self) -> None:
+        for one in self.node_ids:
+            _check_node_id(one)
+
 
 MessageSendEvent: TypeAlias = SendMessages | UpdateHtlcs | HandleError | GossipWaits
+EVENTS: Final[tuple[type[Any], ...]] = get_args(MessageSendEvent)
+"""Their classes."""
+_MESSAGES: Final = (Message, UnknownMessage)
+
+
+def _check_node_id(node_id: object) -> None:
+    if not isinstance(node_id, bytes):
+        raise TypeError(f"a node id is 33 bytes, not {type(node_id).__name__}")
 
 
 # Handlers.
@@ -271,13 +297,18 @@ class BaseMessageHandler:
         self._on_work = on_work
 
     def push(self, event: MessageSendEvent) -> None:
-        """Queues an event; the manager takes it at once if it is driven by `open_peer_nursery`."""
+        """Queues an event; the manager takes it at once if it is driven by `open_peer_nursery`.
+
+        TypeError for what is no event.
+        """
+        if type(event) not in EVENTS and not isinstance(event, EVENTS):
+            raise TypeError(f"{type(self).__name__}.push takes events, not {type(event).__name__}")
         self._pending().append(event)
         if self._on_work is not None:
             self._on_work()
 
     def get_and_clear_pending_msg_events(self) -> Iterable[MessageSendEvent]:
-        """The events since the last call, in order. Called whenever the manager processes events."""
+        """The events since the last call, in order, in any iterable. Called whenever the manager processes events."""
         try:
             pending = self._events
         except AttributeError:
@@ -290,6 +321,7 @@ class BaseMessageHandler:
 
     def peer_connected(self, node_id: bytes, init: Init, inbound: bool) -> ErrorAction | bool | None:
         """A peer's Init fits ours. False or an action refuses the peer: it is disconnected, with the action's words.
+        None or True: accepted.
 
         A peer is connected when every handler has accepted it; those that had accepted one that another refuses get
         `peer_disconnected`.

@@ -159,6 +159,9 @@ class Opener:
             body_at = at + HEADER_LENGTH
             if body_at > len(buffer):
                 if self.buffered < HEADER_LENGTH:
+                    if at == len(buffer) and not self._parts:
+                        # All was taken: who says nothing more does not keep 64 KiB of what was said last.
+                        self._buffer, self._at = b"", 0
                     return None
                 buffer, at, body_at = self._gather(), 0, HEADER_LENGTH
             if nonce == ROTATION:

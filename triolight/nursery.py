@@ -21,7 +21,7 @@ import trio
 from triolight import reasons
 from triolight.address import Address, NodeAddress, descriptor_of
 from triolight.descriptor import DRAIN_SECONDS, remote_address
-from triolight.errors import PeerClosed
+from triolight.errors import DisconnectReason, PeerClosed
 from triolight.keys import is_point
 from triolight.listeners import PatientListener
 from triolight.logger import Area
@@ -46,7 +46,7 @@ from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
 from triolight.shell.keep import Keep, Keeps, KeptPeer, addresses_to_keep
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream
-from triolight.shell.news import News, PeerEvents
+from triolight.shell.news import News, PeerConnected, PeerDisconnected, PeerEvent, PeerEvents
 from triolight.shell.parts import Parts
 from triolight.shell.peer import ConnectError, Peer, Present, peer_of
 from triolight.shell.pump import Pump
@@ -56,11 +56,11 @@ from triolight.shell.statistics import PeersStatistics, Totals, gather_statistic
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
-from triolight.ways import Dial, ProxyWay, Race, Way, way_of
+from triolight.ways import Dial, ProxyWay, Race, Way, way_by, way_of
 
-M = TypeVar("M", bound=Message | UnknownMessage)
-M2 = TypeVar("M2", bound=Message | UnknownMessage)
-M3 = TypeVar("M3", bound=Message | UnknownMessage)
+M = TypeVar("M", bound=Message | UnknownMessage | PeerEvent)
+M2 = TypeVar("M2", bound=Message | UnknownMessage | PeerEvent)
+M3 = TypeVar("M3", bound=Message | UnknownMessage | PeerEvent)
 
 
 class Block:
@@ -88,12 +88,13 @@ class Block:
         events_in, events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
         log = Area(manager.logger, "nursery")
         present = Present()
-        admission = Admission(policy, lambda: len(present.sessions), log)
+        self.keeps: Final = Keeps()
+        admission = Admission(policy, lambda: present.peers, log, self._spares)
         self.parts: Final = Parts(
             manager=manager,
             events_in=events_in,
             moment=Moment(),
-            timers=Timers(lambda: len(present.links), self._wake_keeper),
+            timers=Timers(self._wake_keeper),
             present=present,
             admission=admission,
             # Looked up when it is called: while a tape runs, the manager's methods are the tape's.
@@ -102,10 +103,11 @@ class Block:
             totals=Totals(),
             log=log,
         )
-        self.keeps: Final = Keeps()
         hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set, _race)
         self.dials: Final = Dials(manager.our_node_id, deadlines, present, admission, hooks)
-        self.reports: Final = Reports(self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer)
+        self.reports: Final = Reports(
+            self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer, self._start_end
+        )
         self.pump: Final = Pump(self.parts, self.reports, events, self.leaving.is_set, self._crashed)
         self._doors: trio.Nursery | None = None
         """Where listeners, dials and kept nodes run."""
@@ -160,6 +162,10 @@ class Block:
     def _start_deliverer(self, session: Session) -> None:
         drained = partial(self.parts.events_in.send, InboxDrained(session))
         self._opened(self._streams).start_soon(session.mailbox.deliver, drained, name="peer deliverer")
+
+    def _start_end(self, session: Session, reason: DisconnectReason) -> None:
+        """Not at once: it is the manager that says so, which cannot be called from inside."""
+        self._opened(self._streams).start_soon(self.parts.events_in.send, Disconnect(session, reason), name="peer end")
 
     # The order of a block's life.
 
@@ -232,9 +238,14 @@ class Block:
             now = trio.current_time()
             while (of := timers.due(now)) is not None:
                 await self.parts.events_in.send(TimerDue(of))
+            del of
             self._keeper_scope = trio.CancelScope(deadline=timers.first)
             with self._keeper_scope:
                 await trio.sleep_forever()
+
+    def _spares(self, node_id: bytes) -> bool:
+        """Whether a peer stays where another one would make room for a newcomer."""
+        return node_id in self.keeps or self.parts.manager.protects(node_id)
 
     def _wake_keeper(self, at: float) -> None:
         if at < self._keeper_scope.deadline:
@@ -256,7 +267,7 @@ class Block:
                 try:
                     await parts.events_in.send(Attached(link))
                     closed = await read_stream(link, parts.events_in, parts.present.links)
-                    await parts.events_in.send(Closed(link, closed))
+                    await parts.events_in.send(Closed(link, closed, last=False))
                     await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
                 finally:
                     # Nothing more is taken, whoever has ended this: the writer, shielded, waits for nothing but words.
@@ -267,7 +278,7 @@ class Block:
             with trio.CancelScope(shield=True):
                 by = min(link.goodbye_at, trio.current_time() + self.deadlines.goodbye)
                 await descriptor.close(by, link.init is not None)
-                await parts.events_in.send(Closed(link, closed))
+                await parts.events_in.send(Closed(link, closed, last=True))
             self._closed(link)
 
     def _closed(self, link: Link) -> None:
@@ -329,7 +340,7 @@ class Block:
         except OSError:
             await trio.aclose_forcefully(stream)
             return None
-        if self.parts.admission.stranger(address) is not None:
+        if self.parts.admission.stranger(address, trio.current_time()) is not None:
             await trio.aclose_forcefully(stream)
             return None
         return self._inbound_link(stream, address)
@@ -377,7 +388,7 @@ class Block:
             if self.leaving.is_set():
                 raise ConnectError(reasons.shutdown())
             if their_node_id is None:
-                refusal = self.parts.admission.stranger(address)
+                refusal = self.parts.admission.stranger(address, trio.current_time())
                 if refusal is not None:
                     raise ConnectError(refusal)
                 link = self._inbound_link(stream, address)
@@ -438,7 +449,7 @@ class PeerNursery:
         """
         if isinstance(address, str):
             address = NodeAddress.parse(address)
-        chosen = _way_by(proxy, way) or self._block.way
+        chosen = way_by(proxy, way) or self._block.way
         await trio.lowlevel.checkpoint()
         return await self._block.dials.connect(Asked(address, False, chosen))
 
@@ -461,7 +472,7 @@ class PeerNursery:
         an announcement whose addresses cannot be read.
         """
         self._block.check_open()
-        chosen = _way_by(proxy, way)
+        chosen = way_by(proxy, way)
         kept, new = self._block.keeps.take(addresses_to_keep(addresses), chosen)
         if new is not None:
             self._block.start_keep(new)
@@ -552,8 +563,14 @@ class PeerNursery:
 
         As `Peer.subscribe`, for all peers, those to come included. Subscribe before connecting to miss nothing after
         Init. Each peer has `buffer_bytes` of its own: a slow reader slows the peers it reads, and no other.
+
+        PeerConnected and PeerDisconnected among the types: the lives of peers too, in one order with what each says,
+        its beginning first and its end last, as ``(peer, PeerConnected(...))``. Who is connected on entry is in
+        `peers`. The order is that of one connection: keep what you know by `Peer`, not by node id. Whoever dialled us
+        and whose end was not read yet counts among the policy's strangers, so that what waits is bounded.
         """
-        return Inbox[Any](Shelf(self._parts.inboxes, None, types, buffer_bytes))
+        lives = (PeerConnected, PeerDisconnected)
+        return Inbox[Any](Shelf(self._parts.inboxes, None, types, buffer_bytes, lives))
 
     def events(self) -> PeerEvents:
         """``async with peers.events() as events: async for event in events``: PeerConnected and PeerDisconnected.
@@ -567,15 +584,6 @@ class PeerNursery:
 async def _race(race: Race) -> None:
     async with trio.open_nursery() as nursery:
         await race.run(nursery.start_soon, nursery.cancel_scope.cancel)
-
-
-def _way_by(proxy: Proxy | None, way: Way | None) -> Way | None:
-    """Both arguments as one. ImportError for a proxy without the extra `tor`."""
-    if proxy is None:
-        return way
-    if way is not None:
-        raise ValueError("a dial goes by a proxy or by a way, not by both")
-    return ProxyWay(proxy)
 
 
 class _OpenPeerNursery:

@@ -27,6 +27,7 @@ from triolight.manager.ending import Ending
 from triolight.manager.entry import Agenda, Entry, Hold, Log
 from triolight.manager.greeting import Greeting
 from triolight.manager.joining import Joining
+from triolight.manager.mistakes import check_methods
 from triolight.manager.pulling import Pulling
 from triolight.manager.reading import Reading
 from triolight.manager.roster import PARKED_SECONDS as PARKED_SECONDS
@@ -71,7 +72,8 @@ class PeerManager:
         """A manager for one node key.
 
         Args:
-          message_handler: the handlers.
+          message_handler: the handlers. TypeError for one with a method ``handle_…`` that no message leads to: it is
+            misspelt, or of another handler.
           our_node_secret: 32 bytes.
           ephemeral_random_data: 32 bytes of fresh system randomness for each manager and each start: the same bytes
             again repeat session keys. All zero, or equal to the secret, is a ValueError.
@@ -88,6 +90,7 @@ class PeerManager:
             raise ValueError(f"ephemeral_random_data has 32 bytes, not {len(ephemeral_random_data)}")
         if ephemeral_random_data == bytes(32) or ephemeral_random_data == our_node_secret:
             raise ValueError("ephemeral_random_data must be fresh randomness: it is all zero or the node secret")
+        check_methods(message_handler, messages)
         self._key: Final = SecretKey(our_node_secret)
         self._greeting: Final = Greeting(self._key, tuple(networks), refuse_features, unix_time)
         self._ephemeral_keys: Final = EphemeralKeys(ephemeral_random_data)

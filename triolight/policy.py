@@ -6,6 +6,7 @@ Pure: it is asked, it answers, and counts its answers. It knows no connection an
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
@@ -18,8 +19,15 @@ MAX_STRANGERS: Final = 1000
 """Inbound connections that are not peers yet: 1,000 cost about 15 MiB, and each lasts 30 seconds at the most."""
 MAX_STRANGERS_PER_SOURCE: Final = 16
 """Of one IPv4 address or IPv6 /64: enough for the nodes behind one router, a sixtieth of the table."""
+MAX_PEERS_PER_SOURCE: Final = 16
+"""Inbound peers of one IPv4 address or IPv6 /64: as many as may be on their way from there. A six-hundredth of them."""
+HANDSHAKES_PER_SECOND: Final = 5.0
+"""Of one source: 2.5 ms of a core's second, at half a millisecond each. A node that redials does it once a second at
+the most, one that is patient ever more rarely."""
+HANDSHAKE_BURST_SECONDS: Final = 4.0
+"""So many seconds' worth at once: 20, so that all nodes behind one router may come back when we do, and some twice."""
 MAX_PEERS: Final = 12_000
-"""All peers: at 24 to 40 KiB each under half a gigabyte. Raise the system's limit of open files for that many."""
+"""All peers: at 30 KiB each 0.4 gigabytes, 0.6 at the worst. Raise the system's limit of open files for that many."""
 MAX_INBOUND_PEERS: Final = 10_000
 """Inbound ones alone, so that strangers cannot fill the places of nodes that we dial."""
 MAX_DIALS: Final = 32
@@ -92,6 +100,14 @@ class Population:
     """Those of them from where the newcomer comes from; 0 if its source is not limited by itself."""
     peers: int
     inbound_peers: int
+    handshakes_of_source: float = 0.0
+    """Handshakes that the newcomer's source has begun and not yet worked off, at `Policy.handshakes_per_second`; 0 if
+    its source is not limited by itself."""
+    peers_of_source: int = 0
+    """Inbound peers from where the newcomer comes from; 0 if its source is not limited by itself, or we dialled it."""
+    most_peers_of_a_source: int = 0
+    """Inbound peers of the most crowded of the sources that are limited by themselves; 0 if nobody could make room.
+    Those that the channel handler protects, or that are kept, make none."""
 
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -109,7 +125,9 @@ class Policy:
         max_strangers: int = MAX_STRANGERS,
         max_strangers_per_source: int = MAX_STRANGERS_PER_SOURCE,
         limit_local_sources: bool = False,
+        handshakes_per_second: float | None = HANDSHAKES_PER_SECOND,
         max_peers: int = MAX_PEERS,
+        max_peers_per_source: int = MAX_PEERS_PER_SOURCE,
         max_inbound_peers: int = MAX_INBOUND_PEERS,
         max_dials: int = MAX_DIALS,
         duplicates: DuplicateRule | None = None,
@@ -124,7 +142,9 @@ class Policy:
           max_strangers_per_source: of one IPv4 address, or one IPv6 /64.
           limit_local_sources: whether loopback and private sources are limited by themselves too. Tor, reverse proxies
             and everyone behind them come from one such address, so by default only the total counts them.
+          handshakes_per_second: of one source, and HANDSHAKE_BURST_SECONDS' worth at once; None: as many as there are.
           max_peers: peers, whoever dialled.
+          max_peers_per_source: peers that dialled us from one IPv4 address, or one IPv6 /64.
           max_inbound_peers: peers that dialled us.
           max_dials: dials of `keep` at a time.
           duplicates: the rule for two connections with one node; None: the PeerManager's own.
@@ -133,13 +153,22 @@ class Policy:
             none of the public internet (`is_reachable` in address.py).
           banned: as for `ban`.
         """
-        for name, value in (("max_strangers", max_strangers), ("max_peers", max_peers), ("max_dials", max_dials)):
+        for name, value in (
+            ("max_strangers", max_strangers),
+            ("max_peers", max_peers),
+            ("max_peers_per_source", max_peers_per_source),
+            ("max_dials", max_dials),
+        ):
             if value < 1:
                 raise ValueError(f"{name} is at least 1, not {value}")
+        if handshakes_per_second is not None and not 0 < handshakes_per_second < math.inf:
+            raise ValueError(f"handshakes_per_second is more than nothing, or None, not {handshakes_per_second}")
         self.max_strangers: Final = max_strangers
         self.max_strangers_per_source: Final = max_strangers_per_source
         self.limit_local_sources: Final = limit_local_sources
+        self.handshakes_per_second: Final = handshakes_per_second
         self.max_peers: Final = max_peers
+        self.max_peers_per_source: Final = max_peers_per_source
         self.max_inbound_peers: Final = max_inbound_peers
         self.max_dials: Final = max_dials
         self.duplicates: Final = duplicates
@@ -174,6 +203,8 @@ class Policy:
             return reasons.too_many_strangers(population.strangers)
         if population.strangers_of_source >= self.max_strangers_per_source:
             return reasons.too_many_strangers(population.strangers_of_source, of_source=True)
+        if population.handshakes_of_source + 1 > self.handshake_burst:
+            return reasons.too_many_strangers(self.handshakes_per_second or 0.0, of_source=True, a_second=True)
         return None
 
     def admit_peer(
@@ -182,17 +213,32 @@ class Policy:
         """A node whose Init fits ours. A reason refuses it, and is said to it.
 
         `protected`: no limit keeps it out, because the channel handler protects it (`ChannelMessageHandler.protects`)
-        or because another connection with it will go. Peers that are connected are never ended to make room.
+        or because another connection with it will go. Who is admitted to a full table takes another one's place, if
+        `make_room` says so.
         """
         if self.is_banned(node_id, address if inbound else None):
             return reasons.banned("node")
         if protected:
+            return None
+        if population.peers_of_source >= self.max_peers_per_source:
+            return reasons.too_many_peers(population.peers_of_source, inbound=True, of_source=True)
+        if population.most_peers_of_a_source and self.make_room(inbound, population):
             return None
         if population.peers >= self.max_peers:
             return reasons.too_many_peers(population.peers)
         if inbound and population.inbound_peers >= self.max_inbound_peers:
             return reasons.too_many_peers(population.inbound_peers, inbound=True)
         return None
+
+    def make_room(self, inbound: bool, population: Population) -> bool:
+        """Whether a newcomer that is admitted takes the place of the youngest inbound peer of the most crowded source.
+        That one hears a warning. Asked about each newcomer that is not protected, perhaps more than once.
+
+        As it stands: if the table is full, and the newcomer's source has fewer than that one even with the newcomer.
+        Who has no source that is limited by itself, or was dialled by us, counts as the only one of its own.
+        """
+        full = population.peers >= self.max_peers or (inbound and population.inbound_peers >= self.max_inbound_peers)
+        return full and population.peers_of_source + 1 < population.most_peers_of_a_source
 
     def admit_dial(self, node_id: bytes, address: Address, learned: bool) -> DisconnectReason | None:
         """An address that we are about to dial. `learned`: others told us, and not the application; of a learned name
@@ -203,6 +249,12 @@ class Policy:
         if learned and not self.dial_private and not is_reachable(address):
             return reasons.private_address()
         return None
+
+    @property
+    def handshake_burst(self) -> float:
+        """How many handshakes a source may begin at once: at least one; infinity if they have no rate."""
+        rate = self.handshakes_per_second
+        return math.inf if rate is None else max(1.0, rate * HANDSHAKE_BURST_SECONDS)
 
     # Bans.
 

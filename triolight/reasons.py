@@ -40,7 +40,8 @@ class DisconnectCode(StrEnum):
     ADDRESS_REFUSED = "ADDRESS_REFUSED"
     """This address is not dialled: a private one that somebody announced, an onion without a proxy, or our own node."""
     TOO_MANY_STRANGERS = "TOO_MANY_STRANGERS"
-    """So many inbound connections are being made, altogether or from one source, that the policy takes no more."""
+    """So many inbound connections are being made, altogether or from one source, or they come so fast from it, that
+    the policy takes no more."""
 
     # The handshake (BOLT 8). Nothing is said to the peer.
     ACT_ONE_FAILED = "ACT_ONE_FAILED"
@@ -63,7 +64,8 @@ class DisconnectCode(StrEnum):
     HANDLER_REFUSED = "HANDLER_REFUSED"
     """One of our handlers refused the peer in `peer_connected`."""
     TOO_MANY_PEERS = "TOO_MANY_PEERS"
-    """The policy takes no more peers, or no more inbound ones."""
+    """The policy takes no more peers, no more inbound ones or no more from one source; or one has made room for another
+    from a less crowded source."""
     DUPLICATE = "DUPLICATE"
     """Another connection with the same node was kept instead of this one."""
 
@@ -178,7 +180,7 @@ ABOUT: Final[Mapping[DisconnectCode, About]] = {
     DisconnectCode.TOO_MANY_STRANGERS: About(
         "dial",
         Kind.ENDED,
-        "the policy's limits on connections that are being made, in total or from one source",
+        "the policy's limits on connections that are being made, in total, from one source, or a second from one",
         "nothing",
         "raise the limit, if it is not an attack",
     ),
@@ -240,7 +242,14 @@ ABOUT: Final[Mapping[DisconnectCode, About]] = {
         "as the handler says",
     ),
     DisconnectCode.TOO_MANY_PEERS: About(
-        "Init", Kind.ENDED, "the policy takes no more peers, or no more inbound ones", "a warning", "raise the limit"
+        "Init",
+        Kind.ENDED,
+        (
+            "the policy takes no more peers, in total, inbound, or from one source; also after that, for the youngest "
+            "of the most crowded source when somebody else comes to a full table"
+        ),
+        "a warning",
+        "raise the limit, if it is not an attack",
     ),
     DisconnectCode.DUPLICATE: About(
         "Init",
@@ -426,13 +435,20 @@ def banned(what: str) -> DisconnectReason:
     return DisconnectReason(DisconnectCode.BANNED, Side.US, f"this {what} is banned here")
 
 
-def too_many_strangers(count: int, of_source: bool = False) -> DisconnectReason:
-    words = f"{count} connections {'from this address ' if of_source else ''}are being made"
+def too_many_strangers(count: float, of_source: bool = False, a_second: bool = False) -> DisconnectReason:
+    """`a_second`: they come too fast, and `count` of them a second are the most."""
+    often = "more than " if a_second else "", " a second" if a_second else ""
+    words = f"{often[0]}{count:g} connections{often[1]} {'from this address ' if of_source else ''}are being made"
     return DisconnectReason(DisconnectCode.TOO_MANY_STRANGERS, Side.US, words)
 
 
-def too_many_peers(count: int, inbound: bool = False) -> DisconnectReason:
-    words = f"no room: {count} {'inbound ' if inbound else ''}peers are connected"
+def too_many_peers(
+    count: int, inbound: bool = False, of_source: bool = False, for_another: bool = False
+) -> DisconnectReason:
+    """`for_another`: said to one that is connected, and makes room."""
+    where = " from your address" if of_source else ""
+    why = ", and you were the last of them when somebody from a less crowded one came" if for_another else ""
+    words = f"no room: {count} {'inbound ' if inbound else ''}peers are connected{where}{why}"
     return DisconnectReason(DisconnectCode.TOO_MANY_PEERS, Side.US, words)
 
 

@@ -237,3 +237,12 @@ class DialWay(Way):
 def way_of(dial: Dial | None) -> Way:
     """The way that an application means by its `dial`: plain TCP by None, and by Trio's own function."""
     return Tcp() if dial is None or dial is trio.open_tcp_stream else DialWay(dial)
+
+
+def way_by(proxy: Proxy | None, way: Way | None) -> Way | None:
+    """Both arguments as one. ImportError for a proxy without the extra `tor`."""
+    if proxy is None:
+        return way
+    if way is not None:
+        raise ValueError("a dial goes by a proxy or by a way, not by both")
+    return ProxyWay(proxy)

@@ -575,7 +575,7 @@ class Holding(PeerObserver):
     def __init__(self) -> None:
         self.manager: PeerManager | None = None
 
-    def message_received(self, descriptor: SocketDescriptor, message: Any, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: Any, data: bytes) -> None:
         if self.manager is not None and isinstance(message, Note):
             self.manager.hold_reading(descriptor, True)
 

@@ -16,8 +16,10 @@ from triolight import (
 )
 from triolight.address import DnsAddress, IPv4Address
 from triolight.keys import verify
+from triolight.manager.greeting import KEPT_FEATURE_BYTES, KEPT_OTHER_BYTES, kept_init
 from triolight.messages import (
     ChannelUpdate,
+    Init,
     NodeAnnouncement,
     QueryChannelRange,
     QueryShortChannelIds,
@@ -25,6 +27,9 @@ from triolight.messages import (
     ReplyShortChannelIdsEnd,
     Warning,
 )
+from triolight.messages.bolt1 import InitTlvs
+from triolight.messages.weight import ITEM_OVERHEAD
+from triolight.wire import TlvRecord
 
 
 def test_remote_addr_is_told_to_inbound_peers_with_public_addresses() -> None:
@@ -149,3 +154,69 @@ def test_announcements_that_bolt_7_forbids_are_not_made() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             a.manager.broadcast_node_announcement(bytes(3), alias, addresses)
+
+
+def test_an_init_of_a_usual_size_stays_as_it_is() -> None:
+    usual = Init(
+        globalfeatures=b"\x22\x00",
+        features=bytes(KEPT_FEATURE_BYTES),
+        tlvs=InitTlvs(networks=(bytes(32),) * 2, remote_addr=b"\1abcdef", unknown=(TlvRecord(7, bytes(7000)),)),
+    )
+    assert kept_init(usual) is usual
+    assert kept_init(Init()) == Init()
+
+
+def test_what_stays_of_a_large_init_is_bounded() -> None:
+    features = bytes(range(256)) * 250
+    kept = kept_init(Init(globalfeatures=bytes(100), features=features))
+    assert kept == Init(globalfeatures=bytes(100), features=features[-KEPT_FEATURE_BYTES:])
+    # First globalfeatures, then networks, then the address, then unknown records, as far as there is room.
+    large = Init(
+        globalfeatures=b"\xaa" * 100,
+        tlvs=InitTlvs(
+            networks=tuple(bytes([number]) * 32 for number in range(100)),
+            remote_addr=b"\x09" + bytes(3000),
+            unknown=tuple(TlvRecord(type_, b"ab") for type_ in range(5, 205, 2)),
+        ),
+    )
+    assert kept_init(large) is not large
+    networks = (KEPT_OTHER_BYTES - 100) // (32 + ITEM_OVERHEAD)
+    assert kept_init(large).tlvs.networks == large.tlvs.networks[:networks]  # type: ignore[index]
+    assert kept_init(large).tlvs.remote_addr is None
+    rest = KEPT_OTHER_BYTES - 100 - networks * (32 + ITEM_OVERHEAD)
+    assert kept_init(large).tlvs.unknown == large.tlvs.unknown[: rest // 4]
+    assert kept_init(Init(globalfeatures=bytes(60_000))).globalfeatures == bytes(KEPT_OTHER_BYTES)
+    assert kept_init(Init(tlvs=InitTlvs(remote_addr=bytes(60_000)))).tlvs == InitTlvs()
+
+
+def test_handlers_hear_an_init_whole_and_every_bit_of_it_is_checked() -> None:
+    class Hears(ChannelMessageHandler):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inits: list[Init] = []
+
+        def peer_connected(self, node_id: bytes, init: Init, inbound: bool) -> None:
+            self.inits.append(init)
+
+    class Offers(ChannelMessageHandler):
+        def __init__(self, bit: int) -> None:
+            super().__init__()
+            self.bit = bit
+
+        def provided_init_features(self, node_id: bytes) -> Features:
+            return Features([self.bit, 7])
+
+    hears = Hears()
+    a, b = node(1, chan=Offers(400_001)), node(2, chan=hears)
+    wire(a, b).run()
+    (heard,) = hears.inits
+    assert 400_001 in Features.from_bytes(heard.features)
+    (details,) = b.manager.list_peers()
+    assert len(details.init.features) == KEPT_FEATURE_BYTES
+    assert 7 in details.features
+    assert 400_001 not in details.features
+
+    a, b = node(1, chan=Offers(400_000)), node(2)
+    wire(a, b).run()
+    assert b.manager.list_peers() == []
+    assert b.seen.ended[0].message == "you require bit 400000, which is not supported here"

@@ -11,7 +11,6 @@ from tests.support.managers import Chan, connect, node, wire
 from triolight import (
     DisconnectCode,
     DisconnectReason,
-    Features,
     Side,
 )
 from triolight.connection import Connection
@@ -117,7 +116,7 @@ class Scene:
     def connected(self, inbound: bool = True, now: float = 0.0) -> Entry:
         entry = self.proven(inbound)
         self.roster.init_accepted(entry)
-        self.roster.connect(entry, PeerDetails(SMALLER, None, Features(), Init(), inbound), now)
+        self.roster.connect(entry, PeerDetails(SMALLER, None, Init(), inbound), now)
         return entry
 
     def parked(self) -> Entry:
@@ -142,7 +141,7 @@ def test_an_entry_stands_in_one_place_after_the_other() -> None:
     assert roster.of_node(SMALLER) == (entry,)
     roster.init_accepted(entry)
     assert roster.of_node(SMALLER) == ()
-    roster.connect(entry, PeerDetails(SMALLER, None, Features(), Init(), True), 3.0)
+    roster.connect(entry, PeerDetails(SMALLER, None, Init(), True), 3.0)
     stands.append(roster.stand(entry))
     roster.demote(entry)
     assert entry.details is None
@@ -151,7 +150,7 @@ def test_an_entry_stands_in_one_place_after_the_other() -> None:
     assert not entry.may_read
     roster.unpark(entry)
     assert entry.may_read
-    roster.connect(entry, PeerDetails(SMALLER, None, Features(), Init(), True), 4.0)
+    roster.connect(entry, PeerDetails(SMALLER, None, Init(), True), 4.0)
     scene.end(entry, DisconnectCode.PEER_CLOSED, Side.PEER)
     stands.append(roster.stand(entry))
     assert stands == list(Stand)

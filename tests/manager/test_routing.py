@@ -150,14 +150,14 @@ def test_who_listens_hears_each_message_before_its_handler() -> None:
     scene = Scene()
     heard: list[Any] = []
 
-    def listen(descriptor: Any, message: Any, size: int) -> None:
+    def listen(descriptor: Any, message: Any, data: bytes) -> None:
         assert message not in scene.chan.heard
-        heard.append((descriptor, message, size))
+        heard.append((descriptor, message, data))
 
     scene.routing.listener = listen
     unknown = UnknownMessage(43_001, b"odd")
     scene.hear(SHUTDOWN, unknown)
-    assert heard == [(scene.far.descriptor, one, len(one.encode())) for one in (SHUTDOWN, unknown)]
+    assert heard == [(scene.far.descriptor, one, one.encode()) for one in (SHUTDOWN, unknown)]
     scene.routing.listener = None
     scene.hear(SHUTDOWN)
     assert len(heard) == 2

@@ -197,7 +197,7 @@ class Watch(PeerObserver):
         assert reason.message, "an end without a reason"
         end.reason, end.init, end.words_before = reason, init, end.words
 
-    def message_received(self, descriptor: SocketDescriptor, message: Any, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: Any, data: bytes) -> None:
         self.move(descriptor, "connected", "connected").last_heard = message
 
     def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:

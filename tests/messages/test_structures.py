@@ -7,10 +7,9 @@ import pickle
 import pytest
 
 from triolight.errors import DecodeError
-from triolight.messages import BOLT, Init, Ping, Pong, UnknownMessage, Warning, pieces_of
+from triolight.messages import BOLT, Ping, Pong, UnknownMessage, Warning
 from triolight.messages.bolt1 import InitTlvs
 from triolight.messages.bolt2 import ChannelReestablishTlvs, NextFunding
-from triolight.wire import TlvRecord
 
 
 def test_messages_are_values() -> None:
@@ -72,10 +71,3 @@ def test_a_structure_by_itself_is_all_of_its_bytes() -> None:
     assert NextFunding.decode(funding.encode()) == funding
     with pytest.raises(DecodeError, match=r"^next_funding at byte 33: 2 bytes too many"):
         NextFunding.decode(funding.encode() + b"ab")
-
-
-def test_pieces_are_items_unknown_records_and_what_an_extension_could_hold() -> None:
-    assert pieces_of(Ping(ignored=bytes(60_000))) == 0
-    assert pieces_of(Ping(extension=bytes.fromhex("01010003020000"))) == 3
-    init = Init(tlvs=InitTlvs(networks=(bytes(32), bytes(32)), unknown=(TlvRecord(5, b""), TlvRecord(7, bytes(99)))))
-    assert pieces_of(init) == 4

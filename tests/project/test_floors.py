@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.project import FILES, FLOORS, PACKAGE, WITHOUT_TRIO
 
-MESSAGES_ARE_MADE_BY = ("structures", "compile", "declare", "registry")
+MESSAGES_ARE_MADE_BY = ("structures", "weight", "compile", "declare", "registry")
 INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
 MAY_START_TASKS = ("nursery", "testing", "cli")

@@ -19,13 +19,18 @@ from tests.support import (
 )
 from tests.support.inside import session_of
 from triolight import (
+    ConnectError,
     DisconnectCode,
     Peer,
     PeerClosed,
+    PeerConnected,
+    PeerDisconnected,
+    Policy,
     Side,
     open_peer_nursery,
 )
-from triolight.messages import Pong, UnknownMessage
+from triolight.messages import MESSAGE_OVERHEAD, Pong, TxSignatures, UnknownMessage, Warning
+from triolight.messages.bolt2 import Witness
 
 
 async def test_messages_arrive_in_order_at_waiting_and_busy_subscribers(autojump_clock: trio.testing.MockClock) -> None:
@@ -241,3 +246,115 @@ async def test_what_an_ended_peer_said_waits_for_its_subscriber_no_longer_than_a
         assert not mailbox.delivering
         # What it had room for is there.
         assert (await inbox.__anext__())[1] == Note(payload=bytes(600))
+
+
+MANY = TxSignatures(channel_id=bytes(32), txid=bytes(32), witnesses=(Witness(witness_data=b""),) * 20_000)
+
+
+async def test_a_message_of_many_pieces_waits_as_its_bytes(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[bytes] = []
+    decode = TxSignatures.decode
+
+    def count(data: bytes) -> TxSignatures:
+        decoded.append(data)
+        return decode(data)
+
+    monkeypatch.setattr(TxSignatures, "decode", count)
+    size = len(MANY.encode())
+    async with open_pair() as pair, pair.to_near.subscribe(TxSignatures) as busy:
+        await pair.to_far.send(MANY)
+        await pair.to_far.ping()
+        assert pair.to_near.statistics().inbox_bytes == size + MESSAGE_OVERHEAD
+        assert await busy.__anext__() == MANY
+        assert len(decoded) == 1
+        assert pair.to_near.statistics().inbox_bytes == 0
+        # Whoever waits for it gets it as it was decoded.
+        async with trio.open_nursery() as nursery:
+
+            async def take() -> None:
+                assert await busy.__anext__() == MANY
+
+            nursery.start_soon(take)
+            await trio.testing.wait_all_tasks_blocked()
+            await pair.to_far.send(MANY)
+        assert len(decoded) == 1
+        # As for those that find no room: all come, in order.
+        async with pair.to_near.subscribe(TxSignatures, Note, buffer_bytes=1) as small:
+            await pair.to_far.send(MANY, Note(payload=b"1"), MANY, Note(payload=b"2"))
+            assert [await small.__anext__() for _ in range(4)] == [MANY, Note(payload=b"1"), MANY, Note(payload=b"2")]
+
+
+async def test_lives_and_words_come_in_one_order(autojump_clock: trio.testing.MockClock) -> None:
+    """However slowly they are read: what a peer said stands between its beginning and its end."""
+    async with (
+        open_peer_nursery(make_manager(1)) as near,
+        near.subscribe(Note, PeerConnected, PeerDisconnected, buffer_bytes=4096) as inbox,
+        near.subscribe() as messages_alone,
+    ):
+        for number in range(2, 5):
+            async with open_peer_nursery(make_manager(number)) as far:
+                to_near, _ = await join(far, near)
+                await to_near.send(*[Note(payload=bytes([number]) + b"%d" % one) for one in range(50)])
+        heard: dict[Peer, list[Any]] = {}
+        with trio.move_on_after(10):
+            async for peer, what in inbox:
+                heard.setdefault(peer, []).append(what)
+                await trio.sleep(0.01)
+        assert len(heard) == 3
+        for peer, whole in heard.items():
+            assert whole[0] == PeerConnected(peer)
+            assert [one.payload[1:] for one in whole[1:-1]] == [b"%d" % one for one in range(50)]
+            assert whole[-1] == PeerDisconnected(peer, await peer.wait_closed())
+        assert near.statistics().strangers == 3
+        # Without being asked for them, nobody hears of lives.
+        said = [type(message) for _, message in [await messages_alone.__anext__() for _ in range(153)]]
+        assert (said.count(Note), said.count(Warning)) == (150, 3)
+        assert near.statistics().inbox_bytes == near.statistics().strangers == 0
+    assert [one async for one in inbox] == []
+
+
+async def test_an_end_that_was_not_read_counts_as_a_stranger(autojump_clock: trio.testing.MockClock) -> None:
+    policy = Policy(max_strangers=2)
+    async with (
+        open_peer_nursery(make_manager(1), policy=policy) as near,
+        near.subscribe(PeerDisconnected) as inbox,
+    ):
+        for number in range(2, 4):
+            async with open_peer_nursery(make_manager(number)) as far:
+                await join(far, near)
+        assert near.statistics().strangers == 2
+        with pytest.raises(ConnectError) as refused:
+            await near.attach(trio.testing.memory_stream_pair()[0])
+        assert refused.value.reason.code is DisconnectCode.TOO_MANY_STRANGERS
+        await inbox.__anext__()
+        async with open_peer_nursery(make_manager(4)) as far:
+            await join(far, near)
+
+
+async def test_whoever_did_not_hear_of_a_beginning_hears_of_no_end(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triolight.shell.inboxes.SUBSCRIPTION_TOTAL_BYTES", MESSAGE_OVERHEAD)
+    async with (
+        open_peer_nursery(make_manager(1), stall_deadline=20) as near,
+        near.subscribe(Note, PeerConnected, PeerDisconnected) as inbox,
+        open_peer_nursery(make_manager(2)) as first,
+        open_peer_nursery(make_manager(3)) as second,
+    ):
+        _, known = await join(first, near)
+        to_near, unknown = await join(second, near)
+        # There is no room for its beginning, so that its first words stop the reading of it.
+        await to_near.send(Note(payload=b"hello"))
+        assert (await unknown.wait_closed()).code is DisconnectCode.SUBSCRIBER_STALLED
+        assert await inbox.__anext__() == (known, PeerConnected(known))
+        await known.disconnect()
+        assert (await inbox.__anext__())[0] is known
+        assert near.statistics().inbox_bytes == 0
+
+
+async def test_lives_are_told_of_all_peers_alone(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        with pytest.raises(TypeError, match=r"a subscriber wants classes of messages, not <class .*PeerConnected'>"):
+            pair.to_near.subscribe(PeerConnected)  # type: ignore[type-var]

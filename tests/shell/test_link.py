@@ -6,7 +6,7 @@ import trio
 import trio.testing
 
 from tests.support import identity
-from triolight import DisconnectCode, Features, PeerDetails
+from triolight import DisconnectCode, PeerDetails
 from triolight.address import IPv4Address
 from triolight.messages import Init
 from triolight.peer_manager import SEND_LIMIT_BYTES
@@ -24,7 +24,7 @@ def make_link(node_id: bytes | None = None) -> Link:
 
 
 def make_session(link: Link) -> Session:
-    details = PeerDetails(identity(2), HERE, Features(), Init(), link.inbound)
+    details = PeerDetails(identity(2), HERE, Init(), link.inbound)
     return Session(link, details, Mailbox(Inboxes(lambda wanted: None, lambda place: None), None), now=100.0)
 
 
@@ -63,10 +63,9 @@ def test_without_a_peer_it_is_parked_only_in_that_phase() -> None:
     assert link.session.pings is not session.pings
 
 
-def test_stream_and_peer_have_timers_of_their_own() -> None:
+def test_stream_and_peer_have_times_of_their_own() -> None:
     link = make_link()
     session = make_session(link)
-    assert (link.timer.of, session.timer.of) == (link, session)
     assert session.watch.ping_at == 130.0
     reason = link.approach.look(15.0)
     assert reason is not None

@@ -10,6 +10,7 @@ from tests.support import Note, make_manager, open_pair
 from tests.support.inside import session_of
 from triolight import DisconnectCode, PeerClosed, PeerConnected, PeerDisconnected, open_peer_nursery
 from triolight.messages import Init, Ping, Pong
+from triolight.shell.link import link_of
 from triolight.testing import scripted_peer
 
 
@@ -72,7 +73,7 @@ async def test_an_end_reaches_all_who_wait(autojump_clock: trio.testing.MockCloc
 async def test_the_last_words_have_the_goodbye_deadline(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair(goodbye_deadline=7) as pair:
         session = session_of(pair.to_far)
-        link = session.link
+        link = link_of(session.descriptor)
         assert (link.reason, session.reason) == (None, None)
         before = trio.current_time()
         await pair.to_far.disconnect("enough")

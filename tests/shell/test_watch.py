@@ -8,11 +8,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.inside import heap_of
 from triolight import DisconnectCode, DisconnectReason
-from triolight.shell.watch import STALL_LOGGED_AFTER, Approach, Deadlines, Facts, Look, Phase, Timer, Timers, Watch
+from triolight.shell.watch import (
+    HANG_UP_SECONDS,
+    STALL_LOGGED_AFTER,
+    Approach,
+    Deadlines,
+    Facts,
+    Look,
+    Phase,
+    Timers,
+    Watch,
+)
 
 DEADLINES = Deadlines(handshake=15, init=16, ping_interval=30, pong=60, stall=61, goodbye=5)
-QUIET = Facts(held_since=None, last_taken=-math.inf, broken=False, writing_since=None, unsent=None, over_budget=False)
+QUIET = Facts(
+    held_since=None,
+    last_taken=-math.inf,
+    broken=False,
+    writing_since=None,
+    unsent=None,
+    over_budget=False,
+    hung_up=False,
+)
 
 
 def code(reason: DisconnectReason | None) -> DisconnectCode | None:
@@ -79,13 +98,13 @@ def test_held_excuses_silence_and_blames_our_subscriber() -> None:
     watch = Watch(DEADLINES, 100.0)
     watch.look(130.0, QUIET)
     held = QUIET._replace(held_since=131.0)
-    assert watch.held(131.0) == 131 + STALL_LOGGED_AFTER
-    assert watch.look(140.0, held) == Look(141)
-    assert watch.look(142.0, held) == Look(192, stalled=11)
-    assert watch.look(150.0, held) == Look(192), "it is logged once"
+    assert watch.held(131.0) == 131 + HANG_UP_SECONDS
+    assert watch.look(140.0, held) == Look(140.5)
+    assert watch.look(142.0, held) == Look(142.5, stalled=11)
+    assert watch.look(150.0, held) == Look(150.5), "it is logged once"
     # It has taken something: the time counts from there, and is logged no more.
     taken = held._replace(last_taken=180.0)
-    assert watch.look(192.0, taken) == Look(241)
+    assert watch.look(192.0, taken) == Look(192.5)
     assert code(watch.look(241.0, taken).reason) is DisconnectCode.SUBSCRIBER_STALLED
     # Let go of at 241, the ping of 130 is as fresh as that.
     assert watch.look(242.0, QUIET).next_at == 271
@@ -93,17 +112,31 @@ def test_held_excuses_silence_and_blames_our_subscriber() -> None:
     assert watch.look(262.0, QUIET._replace(held_since=250.0)).stalled == 12
 
 
+def test_held_and_gone_has_departed_and_is_still_waited_for() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    gone = QUIET._replace(held_since=101.0, hung_up=True)
+    assert watch.look(101.5, gone) == Look(101 + STALL_LOGGED_AFTER, departed=True)
+    assert watch.look(111.0, gone) == Look(162, departed=True, stalled=10)
+    assert code(watch.look(162.0, gone).reason) is DisconnectCode.SUBSCRIBER_STALLED
+
+
 def test_throttled_is_pinged_and_read_again_when_it_has_paid() -> None:
     watch = Watch(DEADLINES, 100.0)
-    watch.throttled(140.0)
-    assert watch.look(120.0, QUIET) == Look(130)
-    assert watch.look(130.0, QUIET) == Look(140, ping=True)
+    assert watch.throttled(100.0, 100.25) == 100.25
+    assert watch.throttled(100.0, 140.0) == 100 + HANG_UP_SECONDS
+    assert not watch.reads
+    assert watch.look(120.0, QUIET) == Look(120.5)
+    assert watch.look(129.75, QUIET) == Look(130)
+    assert watch.look(130.0, QUIET) == Look(130.5, ping=True)
     assert watch.look(140.0, QUIET) == Look(170, resume=True)
+    assert watch.reads
     assert not watch.look(141.0, QUIET).resume
-    watch.throttled(500.0)
+    watch.throttled(299.0, 500.0)
     assert watch.look(300.0, QUIET).reason is None, "it is not read, and not blamed for silence"
-    gone = watch.look(301.0, QUIET._replace(broken=True))
-    assert code(gone.reason) is DisconnectCode.CONNECTION_LOST
+    for why in (QUIET._replace(broken=True), QUIET._replace(hung_up=True)):
+        assert code(watch.look(301.0, why).reason) is DisconnectCode.CONNECTION_LOST
+    # When it may be read again, what it said before is read, and its end then.
+    assert watch.look(500.0, QUIET._replace(hung_up=True)).reason is None
 
 
 def test_writing_is_judged_by_what_the_peer_takes() -> None:
@@ -137,14 +170,14 @@ def test_after_the_end_a_subscriber_has_the_stall_deadline() -> None:
     assert watch.after_end(231.0, held) is None
 
 
-def make_timers(crowd: int = 0) -> tuple[Timers[str], list[float]]:
+def make_timers() -> tuple[Timers[str], list[float]]:
     told: list[float] = []
-    return Timers(lambda: crowd, told.append), told
+    return Timers(told.append), told
 
 
 def test_of_each_timer_the_earliest_time_counts() -> None:
     timers, told = make_timers()
-    one, other = Timer("one"), Timer("other")
+    one, other = "one", "other"
     assert timers.first == math.inf
     timers.set(one, 5.0)
     timers.set(one, 7.0)
@@ -160,9 +193,9 @@ def test_of_each_timer_the_earliest_time_counts() -> None:
     assert timers.due(11.0) == "one"
 
 
-def test_a_stopped_timer_is_not_due_and_may_begin_anew() -> None:
+def test_what_is_stopped_is_not_held_and_not_due_and_may_begin_anew() -> None:
     timers, _ = make_timers()
-    one = Timer("one")
+    one = "one"
     timers.set(one, 5.0)
     timers.stop(one)
     assert timers.due(6.0) is None
@@ -173,7 +206,7 @@ def test_a_stopped_timer_is_not_due_and_may_begin_anew() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100), st.booleans()), max_size=60), st.floats(0, 100))
 def test_what_is_due_is_what_a_simple_model_says(steps: list[tuple[int, float, bool]], now: float) -> None:
     timers, _ = make_timers()
-    made = {number: Timer(str(number)) for number in range(6)}
+    made = {number: str(number) for number in range(6)}
     model: dict[str, float] = {}
     for number, at, stop in steps:
         if stop:
@@ -189,12 +222,13 @@ def test_what_is_due_is_what_a_simple_model_says(steps: list[tuple[int, float, b
 
 
 def test_entries_that_do_not_count_are_swept_out() -> None:
-    timers, _ = make_timers(crowd=1)
-    kept = Timer("kept")
+    timers, _ = make_timers()
+    kept = "kept"
     timers.set(kept, 1e9)
     for number in range(10_000):
-        timer = Timer(str(number))
-        timers.set(timer, float(number))
-        timers.stop(timer)
-        assert len(timers) <= 2 * 1 + 1024 + 1
+        timers.set(str(number), float(number))
+        timers.stop(str(number))
+        assert len(timers) == 1
+    # Nor do numbers without anything gather for ever.
+    assert len(heap_of(timers)) <= 2 * 1 + 1024 + 1
     assert timers.due(1e9) == "kept"

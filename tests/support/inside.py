@@ -95,6 +95,11 @@ def timers_of(peers: PeerNursery) -> Timers[Link | Session]:
     return peers._parts.timers
 
 
+def heap_of(timers: Timers[Any]) -> list[tuple[float, int]]:
+    """The numbers that wait to be due, those that do not count any more included: that they do not gather."""
+    return timers._heap
+
+
 def admission_of(peers: PeerNursery) -> Admission:
     """Who is counted: that a source without connections is forgotten. Statistics have the sum alone."""
     return peers._parts.admission

@@ -72,7 +72,7 @@ class Recorder(PeerObserver):
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
         self.ended.append(reason)
 
-    def message_received(self, descriptor: SocketDescriptor, message: Any, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: Any, data: bytes) -> None:
         self.messages.append(message)
 
 

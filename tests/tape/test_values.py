@@ -14,6 +14,7 @@ from triolight import (
     ChannelMessageHandler,
     DisconnectPeer,
     HandleError,
+    IgnoreDuplicateGossip,
     PeerHandleError,
     RoutingMessageHandler,
     SendErrorMessage,
@@ -30,6 +31,7 @@ from triolight.messages import (
     Warning,
 )
 from triolight.tape.tape import Kind
+from triolight.tape.values import form_of
 from triolight.testing import run_seeded, scripted_peer
 
 
@@ -153,3 +155,23 @@ async def test_a_call_that_no_tape_can_hold_gets_the_managers_own_answer(
         await peer.expect_closed("xff bytes")
     (ended,) = [one.words for one in played(path) if one.what == "ended"]
     assert "xff bytes" in ended
+
+
+@kinds
+def test_a_tape_on_which_a_manager_let_any_answer_pass_is_played_back_as_it_was(kind: Kind, tmp_path: Path) -> None:
+    """As managers once did. One that is recorded now has what was raised instead."""
+    path = tmp_path / "tape"
+    unusual = Odd(IgnoreDuplicateGossip(), lambda node_id: [HandleError(node_id, IgnoreDuplicateGossip())])
+    run_seeded(0, odd_life, unusual, Tape(path, kind=kind))
+    was = played(path)
+    text = path.read_text()
+    assert text.count('{"action":"IgnoreDuplicateGossip"}') == 2
+    for told in ('{"untold":"int","true":false}', '{"untold":"str","true":true}', "true"):
+        path.write_text(text.replace('{"action":"IgnoreDuplicateGossip"}', told))
+        assert [one for one in played(path) if one.what != "answer"] == [one for one in was if one.what != "answer"]
+
+
+@pytest.mark.parametrize("answer", [0, 1, "", "yes", [], object(), None, True, False])
+def test_what_protects_has_said_is_as_true_as_it_was(answer: Any) -> None:
+    form = form_of("protects")
+    assert bool(form.from_json(form.to_json(answer))) == bool(answer)

@@ -166,8 +166,7 @@ class Acting:
         self.charge(entry, COST_OF_WORDS)
         words = entry.last_words = printable(message.data)
         self._log(Level.WARN, "the peer sent an error", entry, channel_id=message.channel_id.hex(), text=words)
-        if self._handlers.all:
-            self._handlers.chan.handle_error(entry.node_id, message)
+        self._handlers.failed(entry.node_id, message)
         if message.channel_id == ALL_CHANNELS and entry.reason is None:
             # It has said its last word, and needs none of ours.
             self._ending.end(entry, reasons.peer_error(words), None)

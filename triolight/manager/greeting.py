@@ -6,6 +6,7 @@ Makes messages and judges the peer's Init; sends nothing, asks no handler, knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import Any, Final
 
 from triolight.address import (
@@ -32,9 +33,16 @@ from triolight.messages import (
     ReplyShortChannelIdsEnd,
 )
 from triolight.messages.bolt1 import InitTlvs
+from triolight.messages.weight import ITEM_OVERHEAD
+from triolight.wire import write_tlv_records
 
 MAX_ANNOUNCED_ADDRESSES: Final = 100
 """Of a node_announcement of ours; LDK's limit."""
+KEPT_FEATURE_BYTES: Final = 8 * 1024
+"""Of a peer's features, kept as long as it is connected: 65,536 bits, of which the BOLTs and the others use 2,000."""
+KEPT_OTHER_BYTES: Final = 8 * 1024
+"""All else of its Init, as what it takes in memory: an Init may have 64 KB, and as objects twenty times that."""
+_NETWORK_BYTES: Final = 32 + ITEM_OVERHEAD
 
 
 class Greeting:
@@ -107,6 +115,29 @@ class Greeting:
             addresses=b"".join(written),
         )
         return sign_announcement(unsigned, self._key)
+
+
+def kept_init(init: Init) -> Init:
+    """What stays of a peer's Init that was accepted: itself, if it is of a usual size. Of another one its lowest
+    `KEPT_FEATURE_BYTES` of features, and of globalfeatures, networks, address and unknown records, in this order, what
+    `KEPT_OTHER_BYTES` hold. Such an Init does not encode to what came."""
+    tlvs, room = init.tlvs, KEPT_OTHER_BYTES
+    features = init.features[-KEPT_FEATURE_BYTES:]
+    global_features = init.globalfeatures[-room:]
+    room -= len(global_features)
+    networks = tlvs.networks and tlvs.networks[: room // _NETWORK_BYTES]
+    room -= len(networks or ()) * _NETWORK_BYTES
+    address = tlvs.remote_addr if len(tlvs.remote_addr or b"") <= room else None
+    room -= len(address or b"")
+    unknown = tlvs.unknown
+    sizes = accumulate(len(write_tlv_records([record])) for record in unknown)
+    kept = unknown[: sum(size <= room for size in sizes)]
+    cut = (global_features, features, networks, address, kept)
+    if cut == (init.globalfeatures, init.features, tlvs.networks, tlvs.remote_addr, unknown):
+        return init
+    # By way of its bytes, as which unknown records are kept.
+    bounded = InitTlvs(networks=networks or None, remote_addr=address, unknown=kept).encode()
+    return Init(globalfeatures=global_features, features=features, tlvs=InitTlvs.decode(bounded))
 
 
 def _no_channels(query: QueryChannelRange) -> Message:

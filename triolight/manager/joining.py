@@ -17,6 +17,8 @@ from triolight.logger import Level
 from triolight.manager.acting import Acting
 from triolight.manager.ending import Ending
 from triolight.manager.entry import Agenda, Entry, Log
+from triolight.manager.greeting import kept_init
+from triolight.manager.mistakes import ask
 from triolight.manager.roster import Roster, Verdict
 from triolight.manager.routing import Handlers
 from triolight.manager.seams import PeerDetails, Seat
@@ -78,7 +80,7 @@ class Joining:
         for handler in self._handlers.all:
             self._roster.admitting = entry
             try:
-                answer = handler.peer_connected(entry.node_id, init, entry.inbound)
+                answer: ErrorAction | bool | None = ask(handler, "peer_connected", entry.node_id, init, entry.inbound)
             finally:
                 self._roster.admitting = None
             action: ErrorAction | None = None
@@ -92,12 +94,14 @@ class Joining:
                     continue
             # It was refused, or somebody has ended it meanwhile, from inside of this call.
             for earlier in accepted:
-                earlier.peer_disconnected(entry.node_id)
+                ask(earlier, "peer_disconnected", entry.node_id)
             if action is not None:
                 self._acting.act(entry, action, refused=True)
             return False
         driving = self._seat.driving
-        details = PeerDetails(entry.node_id, entry.address, features, init, entry.inbound)
+        # Handlers have heard it whole; what stays is bounded.
+        init = entry.init = kept_init(init)
+        details = PeerDetails(entry.node_id, entry.address, init, entry.inbound)
         self._roster.connect(entry, details, driving.clock())
         self._log(Level.INFO, "connected", entry, inbound=entry.inbound, features=_cut_hex(features))
         driving.observer.peer_connected(entry.descriptor, details)

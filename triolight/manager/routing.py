@@ -37,8 +37,10 @@ from triolight.handlers import (
 )
 from triolight.logger import Level
 from triolight.manager.greeting import EMPTY_ANSWERS
+from triolight.manager.mistakes import ask, checked, checked_events, checked_gossip
 from triolight.messages import (
     BOLT,
+    Error,
     Message,
     QueryShortChannelIds,
     Registry,
@@ -46,8 +48,8 @@ from triolight.messages import (
     StartBatch,
     UnknownMessage,
     describe_type,
-    pieces_of,
 )
+from triolight.messages.weight import pieces_of
 from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_UNKNOWN, COST_OF_WORDS
 from triolight.tally import UNKNOWN, Tally, count
 
@@ -76,8 +78,8 @@ class Source(Protocol):
 S = TypeVar("S", bound=Source)
 S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
 
-Listener: TypeAlias = Callable[[Any, Message | UnknownMessage, int], None]
-"""Hears each message before its handler does: a source's descriptor, the message, its bytes."""
+Listener: TypeAlias = Callable[[Any, Message | UnknownMessage, bytes], None]
+"""Hears each message before its handler does: a source's descriptor, the message, its bytes as they came."""
 
 
 class Host(Protocol[S_contra]):
@@ -120,9 +122,9 @@ class Handlers:
         self.all = handler.all
         self.channels_first = tuple({id(one): one for one in (self.chan, *handler.all)}.values())
         cares = overrides(self.chan, ChannelMessageHandler, "message_received")
-        self.life = self.chan.message_received if cares else None
+        self.life = _life_of(self.chan) if cares else None
         route = handler.route_handler
-        self.gossip = route.next_gossip if overrides(route, RoutingMessageHandler, "next_gossip") else None
+        self.gossip = _gossip_of(route) if overrides(route, RoutingMessageHandler, "next_gossip") else None
 
     def abandon(self) -> None:
         """Nobody is asked any more."""
@@ -133,30 +135,54 @@ class Handlers:
         """What all of them together offer this node."""
         features = Features()
         for handler in self.all:
-            features |= handler.provided_init_features(node_id)
+            features |= ask(handler, "provided_init_features", node_id)
         return features
 
     def node_features(self) -> Features:
         """What all of them together announce."""
         features = Features()
         for handler in self.all:
-            features |= handler.provided_node_features()
+            features |= ask(handler, "provided_node_features")
         return features
 
     def protects(self, node_id: bytes) -> bool:
         """Whether the channel handler protects this node."""
-        return bool(self.all) and self.chan.protects(node_id)
+        return bool(self.all) and bool(ask(self.chan, "protects", node_id))
 
     def disconnected(self, node_id: bytes) -> None:
         """Tells everyone that this node is connected no more."""
         for handler in self.all:
-            handler.peer_disconnected(node_id)
+            ask(handler, "peer_disconnected", node_id)
+
+    def failed(self, node_id: bytes, message: Error) -> None:
+        """Tells the channel handler that this node fails a channel, or all of them."""
+        if self.all:
+            ask(self.chan, "handle_error", node_id, message)
 
     def pending_events(self) -> Iterator[MessageSendEvent]:
         """Takes what they have pushed, one handler after the other."""
         for handler in self.channels_first:
-            # All of them first: what an iterator of a handler does meanwhile is the next turn's.
-            yield from list(handler.get_and_clear_pending_msg_events())
+            given = handler.get_and_clear_pending_msg_events()
+            if given != ():
+                yield from checked_events(given, handler)
+
+
+def _life_of(handler: ChannelMessageHandler) -> Callable[[bytes], None]:
+    hear: Callable[[bytes], object] = handler.message_received
+
+    def life(node_id: bytes) -> None:
+        answer = hear(node_id)
+        if answer is not None:
+            checked(answer, handler, "message_received")
+
+    return life
+
+
+def _gossip_of(handler: RoutingMessageHandler) -> Callable[[bytes, int], Sequence[bytes]]:
+    def gossip(node_id: bytes, room: int) -> Sequence[bytes]:
+        return checked_gossip(handler.next_gossip(node_id, room), handler, room)
+
+    return gossip
 
 
 Route: TypeAlias = tuple[Callable[[bytes], Message], Callable[[S, Any], None], int, bool, bool]
@@ -216,7 +242,8 @@ def _route(cls: type[Message], handle: Callable[[S, Any], None]) -> Route[S]:
     return decode, handle, cls.__plain__, cls.__gossip__, cls.__query__
 
 
-_Call: TypeAlias = Callable[[bytes, Any], HandlerResult]
+_Call: TypeAlias = tuple[Callable[[bytes, Any], HandlerResult], BaseMessageHandler, str]
+"""A method, whose it is, and its name."""
 
 
 def _wanted(cls: type[Message], handler: MessageHandler) -> list[_Call]:
@@ -232,14 +259,14 @@ def _wanted(cls: type[Message], handler: MessageHandler) -> list[_Call]:
     for one, base in places:
         if cls in BOLT and hasattr(base, method):
             known = True
-            call: _Call = getattr(one, method)
+            call: _Call = getattr(one, method), one, method
             wanted = overrides(one, base, method) or (base is ChannelMessageHandler and not cls.__gossip__)
             # One object in two places is asked once.
             if wanted and call not in calls:
                 calls.append(call)
     custom = handler.custom_handler
     if not known and overrides(custom, CustomMessageHandler, "handle_custom_message"):
-        calls.append(custom.handle_custom_message)
+        calls.append((custom.handle_custom_message, custom, "handle_custom_message"))
     return calls
 
 
@@ -248,20 +275,20 @@ def _call_all(calls: list[_Call], host: Host[S]) -> Callable[[S, Any], None]:
         return _nothing
     act = host.act
     if len(calls) == 1:
-        (only,) = calls
+        ((only, handler, method),) = calls
 
         def handle_once(source: S, message: Any) -> None:
             action = only(source.node_id, message)
             if action is not None:
-                act(source, action)
+                act(source, checked(action, handler, method))
 
         return handle_once
 
     def handle(source: S, message: Any) -> None:
-        for call in calls:
+        for call, handler, method in calls:
             action = call(source.node_id, message)
             if action is not None:
-                act(source, action)
+                act(source, checked(action, handler, method))
 
     return handle
 
@@ -270,7 +297,7 @@ def _answer_empty(
     route: RoutingMessageHandler, answer: Callable[[Any], Message], host: Host[S]
 ) -> Callable[[S, Any], None]:
     def handle(source: S, query: Any) -> None:
-        if route.provided_init_features(source.node_id).offers("gossip_queries"):
+        if ask(route, "provided_init_features", source.node_id).offers("gossip_queries"):
             host.send(source, answer(query))
 
     return handle
@@ -355,7 +382,7 @@ class Routing(Generic[S]):
         if query:
             self._host.charge(source, COST_OF_QUERY)
         if self.listener is not None:
-            self.listener(source.descriptor, message, size)
+            self.listener(source.descriptor, message, data)
         if source.batch is not None and type_ not in TOLERATED_INSIDE:
             self._gather(source, source.batch, message, data)
             return
@@ -367,7 +394,7 @@ class Routing(Generic[S]):
             raise ProtocolFault(DisconnectCode.UNKNOWN_EVEN_MESSAGE, words)
         self._host.charge(source, COST_OF_UNKNOWN)
         if self.listener is not None:
-            self.listener(source.descriptor, UnknownMessage(type_, data[2:]), len(data))
+            self.listener(source.descriptor, UnknownMessage(type_, data[2:]), data)
 
     def _undecodable(self, source: S, type_: int, size: int, gossip: bool, error: DecodeError) -> None:
         if source.batch is not None and type_ not in TOLERATED_INSIDE:
@@ -399,4 +426,4 @@ class Routing(Generic[S]):
                 source.node_id, batch.channel_id, batch.messages()
             )
             if action is not None:
-                self._host.act(source, action)
+                self._host.act(source, checked(action, self.handlers.chan, "handle_commitment_signed_batch"))

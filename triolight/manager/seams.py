@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from triolight.address import Address
-from triolight.connection import OutstandingPing, RefuseFeatures
+from triolight.connection import OutstandingPing, RefuseFeatures, init_features
 from triolight.errors import DisconnectReason
 from triolight.features import Features
 from triolight.handlers import MessageHandler
@@ -59,10 +59,14 @@ class PeerDetails:
     node_id: bytes
     address: Address | None
     """What the driver gave as `remote_address`."""
-    features: Features
-    """Both bitfields of its Init."""
     init: Init
+    """Its Init. Of one that is larger than any node's, 8 KiB of features and 8 KiB of all else: see `kept_init`."""
     inbound: bool
+
+    @property
+    def features(self) -> Features:
+        """Both bitfields of its Init. Made each time it is asked for."""
+        return init_features(self.init)
 
 
 class PeerObserver:
@@ -87,8 +91,8 @@ class PeerObserver:
         """Exactly once for each connection: the decision that it ends. Its last words may still have to be written,
         and `disconnect_socket` follows then. `init` is the peer's, if one came."""
 
-    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
-        """A message after Init, before its handler sees it. `size` is its bytes."""
+    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, data: bytes) -> None:
+        """A message after Init, before its handler sees it. `data` is it as it came, type bytes included."""
 
     def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
         """The peer's Init fits ours; neither handlers nor a connection with the same node know of it yet. A reason

@@ -110,7 +110,8 @@ from triolight.messages.structures import Structure as Structure
 from triolight.messages.structures import Tlv as Tlv
 from triolight.messages.structures import TlvStream as TlvStream
 from triolight.messages.structures import UnknownMessage as UnknownMessage
-from triolight.messages.structures import pieces_of as pieces_of
+from triolight.messages.weight import MESSAGE_OVERHEAD as MESSAGE_OVERHEAD
+from triolight.messages.weight import pieces_of as pieces_of
 
 
 def _declared_in(*modules: ModuleType) -> list[type[Message]]:

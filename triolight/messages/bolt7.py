@@ -19,7 +19,7 @@ class AnnouncementSignatures(Message):
     bitcoin_signature: wire.signature
 
 
-@message(256, gossip=True)
+@message(256, gossip=True, signed=True)
 class ChannelAnnouncement(Message):
     """Proves that a funding output is a channel between two nodes; signed by all four keys."""
 
@@ -36,7 +36,7 @@ class ChannelAnnouncement(Message):
     bitcoin_key_2: wire.point
 
 
-@message(257, gossip=True)
+@message(257, gossip=True, signed=True)
 class NodeAnnouncement(Message):
     """A node's own name, colour, features and addresses, signed by it."""
 
@@ -49,7 +49,7 @@ class NodeAnnouncement(Message):
     addresses: wire.bytes16
 
 
-@message(258, gossip=True)
+@message(258, gossip=True, signed=True)
 class ChannelUpdate(Message):
     """The fees and limits of one direction of a channel, signed by the node that forwards over it."""
 

@@ -12,8 +12,8 @@ from typing import Any, Final, NoReturn, cast
 
 from triolight import wire
 from triolight.errors import DecodeError
-from triolight.messages.structures import Field, Message, Structure, TlvStream
-from triolight.wire import Codec, TlvRecord
+from triolight.messages.structures import Field, Message, RawRecords, Structure, TlvStream
+from triolight.wire import Codec
 
 _CHECKED_BY_SIZE: Final = (wire.Integer.check, wire.FixedBytes.check)
 """What these ask of a value, struct asks too."""
@@ -104,7 +104,9 @@ def _building(fields: tuple[Field, ...]) -> list[str]:
     return ["self = new(cls)", *(f"_set_{index}(self, v{index})" for index in range(len(fields)))]
 
 
-def compile_decode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: bool) -> Callable[[bytes], Any]:
+def compile_decode(
+    cls: type[Message], fields: tuple[Field, ...], has_tlvs: bool, signed: bool
+) -> Callable[[bytes], Any]:
     all_fields = cls.__fields__
     scope: dict[str, Any] = _setters(cls, all_fields) | {
         "Refused": _Refused,
@@ -119,6 +121,9 @@ def compile_decode(cls: type[Message], fields: tuple[Field, ...], has_tlvs: bool
     reading = _reading(fields, scope)
     if has_tlvs:
         reading.append(f"{extension} = b''")
+    elif signed:
+        # Its maker has signed all of it, and LDK and LND keep it: whatever stands there is passed on as it is.
+        reading.append(f"{extension} = data[at:end]")
     else:
         reading += [
             "if at == end:",
@@ -196,13 +201,13 @@ def _writing(fields: tuple[Field, ...], scope: dict[str, Any], head: list[tuple[
     return checks, " + ".join(parts) or "b''"
 
 
-def compile_encode(cls: type[Message], fields: tuple[Field, ...]) -> Callable[[Any], bytes]:
+def compile_encode(cls: type[Message], fields: tuple[Field, ...], signed: bool) -> Callable[[Any], bytes]:
     scope: dict[str, Any] = {
         "Refused": _Refused,
         "errors": (struct.error, TypeError, ValueError, AttributeError, _Refused),
         "is_point": wire.is_point,
         "explain": _explain_values,
-        "check_own_extension": _check_own_extension,
+        "check_own_extension": _check_own_tail if signed else _check_own_extension,
         "no_room": _why_no_extension(fields),
         "too_long": _too_long,
     }
@@ -231,12 +236,15 @@ def _why_no_extension(fields: tuple[Field, ...]) -> str | None:
     return f"{fields[-1].name} is all that is left"
 
 
-def _check_own_extension(value: Message, no_room: str | None) -> bytes:
-    problem = wire.Remainder().check(value.extension)
+def _check_own_tail(value: Message, no_room: str | None) -> bytes:
+    problem = wire.Remainder().check(value.extension) or no_room
     if problem:
         raise ValueError(f"{value.name}.extension: {problem}")
-    if no_room:
-        raise ValueError(f"{value.name}.extension: {no_room}")
+    return value.extension
+
+
+def _check_own_extension(value: Message, no_room: str | None) -> bytes:
+    _check_own_tail(value, no_room)
     try:
         wire.check_extension(value.extension, 0, len(value.extension))
     except DecodeError as error:
@@ -353,13 +361,18 @@ class TlvStreamCodec(DeclaredCodec):
         if at == end:
             return self._empty, at
         values: dict[str, Any] = {}
-        unknown: list[TlvRecord] = []
+        runs: list[tuple[int, int]] = []  # where unknown records stand, those in a row as one
+        count = 0
 
         def visit(type_: int, start: int, value: int, stop: int) -> None:
+            nonlocal count
             field = self._by_type.get(type_)
             if field is None:
                 wire.refuse_unknown_even(type_, start)
-                unknown.append(TlvRecord(type_, data[value:stop]))
+                count += 1
+                if runs and runs[-1][1] == start:
+                    start = runs.pop()[0]
+                runs.append((start, stop))
                 return
             try:
                 values[field.name], behind = field.codec.read(data, value, stop)
@@ -369,7 +382,10 @@ class TlvStreamCodec(DeclaredCodec):
                 raise error.within(field=field.name) from None
 
         wire.walk_tlv_stream(data, at, end, visit)
-        return self._make(unknown=tuple(unknown), **values), end
+        if not runs:
+            return self._make(**values), end
+        raw = b"".join([data[start:stop] for start, stop in runs])
+        return self._make(unknown=RawRecords(raw, count), **values), end
 
     def write(self, value: Any) -> bytes:
         problem = self.check(value)

@@ -31,7 +31,14 @@ from typing import (
 )
 
 from triolight import wire
-from triolight.messages.compile import StructureCodec, TlvStreamCodec, compile_decode, compile_encode, compile_init
+from triolight.messages.compile import (
+    DeclaredCodec,
+    StructureCodec,
+    TlvStreamCodec,
+    compile_decode,
+    compile_encode,
+    compile_init,
+)
 from triolight.messages.structures import REQUIRED, Field, Message, Structure, Tlv, TlvStream, bolt_name
 
 _FEW_PIECES_BYTES: Final = 64
@@ -65,9 +72,12 @@ def tlv_stream(cls: type[_T]) -> type[_T]:
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-def message(type: int, *, gossip: bool = False, query: bool = False) -> Callable[[type[_M]], type[_M]]:
+def message(
+    type: int, *, gossip: bool = False, query: bool = False, signed: bool = False
+) -> Callable[[type[_M]], type[_M]]:
     """Compiles a message of this type number (0 to 65535). `gossip` and `query` say what it is to the PeerManager: see
-    `Message.__gossip__` and `Message.__query__`."""
+    `Message.__gossip__` and `Message.__query__`. `signed`: its maker has signed whatever follows its fields, which is
+    kept as it is in `extension`; of any other message that has to be a TLV stream (BOLT 1)."""
     if not 0 <= type <= 0xFFFF:
         raise ValueError(f"no message type: {type}")
 
@@ -77,8 +87,8 @@ def message(type: int, *, gossip: bool = False, query: bool = False) -> Callable
         made.type = type
         made.name = bolt_name(cls)
         has_tlvs = bool(fields) and isinstance(fields[-1].codec, TlvStreamCodec)
-        made.__decode__ = compile_decode(made, fields, has_tlvs)
-        made.__encode__ = compile_encode(made, fields)
+        made.__decode__ = compile_decode(made, fields, has_tlvs, signed)
+        made.__encode__ = compile_encode(made, fields, signed)
         made.__plain__ = _plain_bytes(fields)
         made.__gossip__ = gossip
         made.__query__ = query
@@ -95,6 +105,10 @@ def _plain_bytes(fields: tuple[Field, ...]) -> int:
         return wire.MAX_MESSAGE_LENGTH
     fixed = sum(struct.calcsize(">" + field.codec.format) for field in fields if field.codec.format)
     return fixed + _FEW_PIECES_BYTES
+
+
+def _holds_lists(codec: wire.Codec) -> bool:
+    return isinstance(codec, wire.Sequence) or (isinstance(codec, DeclaredCodec) and codec.cls.__lists__)
 
 
 def _fields_of(cls: type[Structure]) -> tuple[Field, ...]:
@@ -133,6 +147,7 @@ def _rebuild(cls: type[_S], fields: tuple[Field, ...]) -> type[_S]:
     }
     namespace["__slots__"] = tuple(name for name in names if name not in base_slots)
     namespace["__fields__"] = fields
+    namespace["__lists__"] = any(_holds_lists(field.codec) for field in fields)
     namespace["__match_args__"] = tuple(names)
     made: type[_S] = cast("Any", type(cls))(cls.__name__, cls.__bases__, namespace)
     made.__qualname__ = cls.__qualname__

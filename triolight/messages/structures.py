@@ -60,6 +60,8 @@ class Structure:
 
     __slots__ = ()
     __fields__: ClassVar[tuple[Field, ...]] = ()
+    __lists__: ClassVar[bool] = False
+    """Whether it can hold lists, itself or in its fields."""
     __codec__: ClassVar[Codec]
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -135,15 +137,53 @@ def _declared(cls: type[_S]) -> type[_S]:
     return cls
 
 
+class RawRecords:
+    """Records that a declaration does not know, as they stand on the wire: parsed when somebody asks for them, for
+    thousands of them fit into a message, and as objects they take thirty times as much."""
+
+    __slots__ = ("count", "data")
+
+    def __init__(self, data: bytes, count: int) -> None:
+        self.data: Final = data
+        self.count: Final = count
+
+    def parse(self) -> tuple[TlvRecord, ...]:
+        records: list[TlvRecord] = []
+        data = self.data
+
+        def visit(type_: int, _start: int, value: int, stop: int) -> None:
+            records.append(TlvRecord(type_, data[value:stop]))
+
+        wire.walk_tlv_stream(data, 0, len(data), visit)
+        return tuple(records)
+
+
 @_declared
 class TlvStream(Structure):
     """The base of a declared TLV stream: each field is a record, None (or False) where it is absent."""
 
-    __slots__ = ("unknown",)
+    __slots__ = ("_unknown",)
 
-    if TYPE_CHECKING:  # a slot and its default cannot both stand in a class body
+    if TYPE_CHECKING:  # a property is no field to a type checker
         unknown: tuple[TlvRecord, ...] = ()
-        """Odd records that the declaration does not know, by increasing type."""
+        """Odd records that the declaration does not know, by increasing type. Parsed each time it is asked for."""
+    else:
+
+        @property
+        def unknown(self) -> tuple[TlvRecord, ...]:
+            held = _get_unknown(self)
+            return held.parse() if isinstance(held, RawRecords) else held
+
+        @unknown.setter
+        def unknown(self, records: tuple[TlvRecord, ...] | RawRecords) -> None:
+            # For what makes one; `__setattr__` stands before it.
+            _set_unknown(self, records)
+
+    @property
+    def unknown_count(self) -> int:
+        """How many `unknown` has."""
+        held: tuple[TlvRecord, ...] | RawRecords = _get_unknown(self)
+        return held.count if isinstance(held, RawRecords) else len(held)
 
 
 @_declared
@@ -167,7 +207,8 @@ class Message(Structure):
 
     if TYPE_CHECKING:
         extension: bytes = b""
-        """The TLV stream that the sender appended, kept as it was; empty for a message that declares its TLVs."""
+        """What the sender appended, kept as it was: a TLV stream (BOLT 1), or of gossip that its maker has signed any
+        bytes. Empty for a message that declares its TLVs."""
 
     def encode(self) -> bytes:
         """The message with its two type bytes, at most 65535 bytes. ValueError naming the field that does not fit."""
@@ -185,6 +226,8 @@ class UnknownMessage:
     """A message whose type the registry does not know. Immutable; equal by value."""
 
     __slots__ = ("_payload", "_type")
+    __lists__: ClassVar[bool] = False
+    """It holds none: see `Structure`."""
 
     def __init__(self, type: int, payload: bytes) -> None:
         """`type` from 0 to 65535, `payload` at most 65533 bytes: ValueError otherwise."""
@@ -223,23 +266,11 @@ class UnknownMessage:
         return f"UnknownMessage(type={self._type}, payload={_show(self._payload)})"
 
 
+_get_unknown: Final = vars(TlvStream)["_unknown"].__get__
+_set_unknown: Final = vars(TlvStream)["_unknown"].__set__
+
 AnyMessage: TypeAlias = Message | UnknownMessage
 """What comes and goes."""
-
-
-def pieces_of(value: Structure) -> int:
-    """How many items of lists, and records that nobody knows, a message holds: each of them costs, while bytes are only
-    cut out. An extension, which is kept as bytes, counts as the most that it could hold."""
-    count = 0
-    for field in value.__fields__:
-        one = getattr(value, field.name)
-        if field.name == "extension":
-            count += len(one) // 2
-        elif isinstance(one, tuple):
-            count += len(cast("tuple[Any, ...]", one))  # type: ignore[redundant-cast]
-        elif isinstance(one, Structure):
-            count += pieces_of(one)
-    return count
 
 
 def bolt_name(cls: type[Structure]) -> str:

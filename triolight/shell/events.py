@@ -47,6 +47,8 @@ class Closed:
 
     link: Link
     reason: DisconnectReason
+    last: bool
+    """Whether nothing more comes of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 * A message goes straight to each subscriber that has room. One that has none for any of it stops the reading of that
   peer, and of no other: the message waits in the peer's `Mailbox`, whose deliverer hands it over when there is room.
 * So nothing of a peer is read behind a message that waits, and nothing is overtaken or lost.
-* Each subscriber has room for each peer, and for all of them together: `SUBSCRIPTION_TOTAL_BYTES`. Bytes are what is
-  counted, `MESSAGE_OVERHEAD` for each message besides, so that they bound objects too.
+* Each subscriber has room for each peer, and for all of them together: `SUBSCRIPTION_TOTAL_BYTES`. A message counts as
+  what it takes in memory (``messages.weight``); one of many pieces waits as its bytes.
 * Peers take turns: whoever says little is heard beside those who say much.
+* Who wants to hear of the lives of peers hears of each one's beginning before its first message, and of its end after
+  its last one, whatever waits. Who had no room for the beginning hears of neither.
 """
 
 from __future__ import annotations
@@ -19,15 +21,14 @@ from typing import Any, Final, Generic, Self, TypeVar, cast
 
 import trio
 
-from triolight.messages import AnyMessage, Message, UnknownMessage
+from triolight.messages import MESSAGE_OVERHEAD, AnyMessage, Message, UnknownMessage
+from triolight.messages.weight import Encoded, Held, give, held_bytes, hold
 from triolight.shell.admission import Place
 
 MIN_SHARE: Final = 4 * 1024
 """Read ahead for one peer, however many share a subscriber's total."""
 BUFFER_BYTES: Final = 256 * 1024
 """Read ahead for a subscriber that is busy, for each peer, unless it says otherwise."""
-MESSAGE_OVERHEAD: Final = 512
-"""Counted for each buffered message besides its bytes, so that a bound on bytes bounds objects too."""
 SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
 """Read ahead for one subscriber from all peers together: with many peers, each has a smaller share."""
 INBOX_MESSAGES: Final = 16
@@ -38,9 +39,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message that some subscribers have no room for."""
+    """A message, or the beginning of a life, that some subscribers have no room for."""
 
-    message: AnyMessage
+    what: Any
     cost: int
     to: tuple[Shelf, ...]
 
@@ -51,8 +52,11 @@ class Mailbox:
     __slots__ = (
         "_arrived",
         "_board",
+        "_farewell",
+        "_holds",
         "_known",
         "_known_version",
+        "_unannounced",
         "_undelivered",
         "_waiting",
         "bytes",
@@ -75,6 +79,12 @@ class Mailbox:
         self._waiting, self._arrived = trio.open_memory_channel[Delivery](INBOX_MESSAGES)
         self._undelivered = 0
         """Messages between the pump and the deliverer."""
+        self._holds = False
+        """Whether the peer is not read from because of that."""
+        self._unannounced: set[Shelf] = set()
+        """Who was to hear that it is there, and has had no room for that."""
+        self._farewell: Any = None
+        """What those who hear of lives hear last."""
         self._known: dict[type, tuple[Shelf, ...]] = {}
         """Who wants messages of which type, remembered until somebody joins or leaves."""
         self._known_version = -1
@@ -97,28 +107,54 @@ class Mailbox:
         self.closed = False
         """Its stream is closed, or another one's."""
 
-    def give(self, message: AnyMessage, size: int, now: float) -> bool:
+    def give(self, message: AnyMessage, data: bytes, now: float) -> bool:
         """A message of the peer's. True: from now on it is not to be read from, until `released`."""
         shelves = self._matching(type(message))
         if not shelves:
             return False
+        held: Held = message
+        size = len(data)
         cost = size + MESSAGE_OVERHEAD
+        if message.__lists__:
+            if not self._undelivered:
+                # Whoever waits for it takes it at once, as it is.
+                made = held_bytes(message, size)
+                shelves = tuple([one for one in shelves if not (one.awaited and one.offer(self, message, made))])
+                if not shelves:
+                    return False
+            held = hold(message, data)
+            cost = held_bytes(held, size)
         if not self._undelivered:
             # Nothing waits, so nothing can be overtaken: straight to whoever has room.
-            shelves = tuple([one for one in shelves if not one.offer(self, message, cost)])
+            shelves = tuple([one for one in shelves if not one.offer(self, held, cost)])
             if not shelves:
                 return False
-        self._undelivered += 1
-        self._waiting.send_nowait(Delivery(message, cost, shelves))
-        if self.held_since is not None:
+        self._wait_for_room(held, cost, shelves, now)
+        if self._holds:
             return False
-        self.held_since = now
+        self._holds = True
         self.pauses += 1
         return True
 
+    def _wait_for_room(self, what: Any, cost: int, shelves: tuple[Shelf, ...], now: float) -> None:
+        self._undelivered += 1
+        self._waiting.send_nowait(Delivery(what, cost, shelves))
+        if self.held_since is None:
+            self.held_since = now
+
+    def begin(self, event: Any, now: float) -> bool:
+        """Its life begins: `event` goes to those who hear of lives. True if somebody has no room for that; the first
+        message stops the reading then."""
+        shelves = tuple([one for one in self._matching(type(event)) if not one.offer_life(self, event)])
+        if shelves:
+            self._unannounced.update(shelves)
+            self._wait_for_room(event, MESSAGE_OVERHEAD, shelves, now)
+        return bool(shelves)
+
     def released(self) -> bool:
         """All has been delivered: whether the peer may be read again."""
-        held, self.held_since = self.held_since is not None, None
+        self.held_since = None
+        held, self._holds = self._holds, False
         return held
 
     def _matching(self, kind: type) -> tuple[Shelf, ...]:
@@ -147,11 +183,21 @@ class Mailbox:
             with self.scope:
                 async for delivery in self._arrived:
                     for shelf in delivery.to:
-                        await shelf.deliver(self, delivery.message, delivery.cost)
+                        if shelf in self._unannounced:  # so this is the beginning, which goes before all else
+                            await shelf.deliver_life(self, delivery.what)
+                            self._unannounced.discard(shelf)
+                        else:
+                            await shelf.deliver(self, delivery.what, delivery.cost)
+                    del delivery, shelf  # what was delivered is not kept until the next one comes
                     self._undelivered -= 1
                     if not self._undelivered:
                         await drained()
         finally:
+            if self._farewell is not None:
+                for shelf in self._matching(type(self._farewell)):
+                    if shelf not in self._unannounced:
+                        shelf.put(self, self._farewell, MESSAGE_OVERHEAD)
+                self._farewell = None  # it has the peer, which has this
             for shelf in self.wanted:
                 shelf.end()
             self.delivering = False
@@ -168,9 +214,10 @@ class Mailbox:
         shelves = (*self._board.shelves, *self.wanted)
         return max((one.taken_at for one in shelves if one.waits(self)), default=-math.inf)
 
-    def end(self) -> None:
-        """Nothing more comes; what waits is still delivered."""
+    def end(self, event: Any = None) -> None:
+        """Nothing more comes; what waits is still delivered, and then `event` to those who hear of lives."""
         self.ended = True
+        self._farewell = event
         self._waiting.close()
 
     def give_up(self) -> None:
@@ -236,6 +283,7 @@ class Inboxes:
         """Something of it was taken, or its stream or its deliverer has ended: perhaps nothing is left of it."""
         if mailbox.closed and mailbox.empty:
             self._leave(mailbox.place)
+            mailbox.giver = None  # who has the mailbox: nobody is given beside a message any more
 
     def end(self) -> None:
         """No more of anything. What is left of single peers' ends with the peers, all of which have ended by now."""
@@ -256,25 +304,33 @@ class Shelf:
         "_types",
         "_used",
         "_waiting",
+        "_waiting_lives",
         "arrived",
         "only",
         "taken_at",
     )
 
-    def __init__(self, board: Inboxes, only: Mailbox | None, types: tuple[type, ...], buffer_bytes: int) -> None:
-        """`only`: the one peer whose messages it wants. ValueError and TypeError as `Peer.subscribe`."""
+    def __init__(
+        self,
+        board: Inboxes,
+        only: Mailbox | None,
+        types: tuple[type, ...],
+        buffer_bytes: int,
+        lives: tuple[type, ...] = (),
+    ) -> None:
+        """`only`: the one peer whose messages it wants. `lives`: the classes of what tells of lives, if it may want
+        them. ValueError and TypeError as `Peer.subscribe`."""
         for one in cast("tuple[Any, ...]", types):
-            if not (isinstance(one, type) and issubclass(one, Message | UnknownMessage)):
+            if not (isinstance(one, type) and issubclass(one, (Message, UnknownMessage, *lives))):
                 raise TypeError(f"a subscriber wants classes of messages, not {one!r:.80}")
         if buffer_bytes < 1:
             raise ValueError(f"buffer_bytes is at least 1, not {buffer_bytes}")
         self._board: Final = board
         self.only: Final = only
-        self._types: Final = types
+        self._types: Final = types or (Message, UnknownMessage)
         self._buffer_bytes: Final = buffer_bytes
-        # Bytes are what limits it: each message counts as MESSAGE_OVERHEAD at the least.
-        capacity = SUBSCRIPTION_TOTAL_BYTES // MESSAGE_OVERHEAD
-        self._in, self.arrived = trio.open_memory_channel[None](capacity)
+        # Bytes are what limits it, each message as MESSAGE_OVERHEAD at the least, and one more for each peer.
+        self._in, self.arrived = trio.open_memory_channel[None](math.inf)
         """One for each message; which one, is decided when it is taken."""
         self._queues: OrderedDict[Mailbox, deque[tuple[Any, int]]] = OrderedDict()
         """Messages and what they count as, for each peer that has some."""
@@ -283,6 +339,8 @@ class Shelf:
         self._total = 0
         self._waiting: dict[Mailbox, trio.Event] = {}
         """Deliverers that wait for room."""
+        self._waiting_lives: OrderedDict[Mailbox, trio.Event] = OrderedDict()
+        """Those of them that wait for room for a beginning."""
         self.taken_at = -math.inf
         """When a message was last taken while a peer waited for room."""
 
@@ -295,6 +353,7 @@ class Shelf:
         """The next message, after one was received from `arrived`."""
         mailbox, queue = self._queues.popitem(last=False)
         item, cost = queue.popleft()
+        giver = mailbox.giver  # which it forgets with the last one
         if queue:
             self._queues[mailbox] = queue  # behind the others
         self._total -= cost
@@ -304,12 +363,17 @@ class Shelf:
         else:
             del self._used[mailbox]
         mailbox.took(cost)
+        if self._waiting_lives:
+            self.taken_at = trio.current_time()
+            if self._total < SUBSCRIPTION_TOTAL_BYTES:
+                self._waiting_lives.popitem(last=False)[1].set()
         if self._waiting:
             self.taken_at = trio.current_time()
             # Half empty before it is filled again: a peer that is stopped and started for each message is slow.
             if mailbox in self._waiting and used <= self._limit // 2:
                 self._waiting.pop(mailbox).set()
-        return item
+        message = give(item) if isinstance(item, Encoded) else item
+        return message if self.only is not None else (giver, message)
 
     def leave(self) -> None:
         """The subscriber wants no more, not what waits either."""
@@ -319,46 +383,70 @@ class Shelf:
             mailbox.took(used)
         self._used.clear()
         self._queues.clear()
-        for room in self._waiting.values():
+        for room in (*self._waiting.values(), *self._waiting_lives.values()):
             room.set()
 
     # The peers' side.
 
     def wants(self, kind: type) -> bool:
-        return not self._types or issubclass(kind, self._types)
+        return issubclass(kind, self._types)
+
+    @property
+    def awaited(self) -> bool:
+        """Whether its reader waits for a message just now, and there is none."""
+        return not self._queues and self.arrived.statistics().tasks_waiting_receive > 0
 
     @property
     def _limit(self) -> int:
         share = SUBSCRIPTION_TOTAL_BYTES // max(1, len(self._used))
         return min(self._buffer_bytes, max(MIN_SHARE, share))
 
-    def offer(self, mailbox: Mailbox, message: AnyMessage, cost: int) -> bool:
+    def offer(self, mailbox: Mailbox, held: Held, cost: int) -> bool:
         """Takes a message if there is room for any of it; False if this peer's share is full."""
         used = self._used.get(mailbox, 0)
         # Whoever has nothing here has room for one: no peer starves for what others have filled.
         if used >= self._limit or (used and self._total >= SUBSCRIPTION_TOTAL_BYTES):
             return False
-        item = message if self.only is not None else (mailbox.giver, message)
+        self.put(mailbox, held, cost)
+        return True
+
+    def offer_life(self, mailbox: Mailbox, event: Any) -> bool:
+        """Takes the beginning of a life, unless there is no room at all: those that have begun here are never more than
+        fit."""
+        if self._total >= SUBSCRIPTION_TOTAL_BYTES:
+            return False
+        self.put(mailbox, event, MESSAGE_OVERHEAD)
+        return True
+
+    def put(self, mailbox: Mailbox, held: Any, cost: int) -> None:
+        """Takes it, whatever is here."""
         try:
             self._in.send_nowait(None)
-        except trio.WouldBlock:
-            return False
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return True  # it has left
+            return  # it has left
         queue = self._queues.get(mailbox)
         if queue is None:
-            self._queues[mailbox] = deque(((item, cost),))
+            self._queues[mailbox] = deque(((held, cost),))
         else:
-            queue.append((item, cost))
-        self._used[mailbox] = used + cost
+            queue.append((held, cost))
+        self._used[mailbox] = self._used.get(mailbox, 0) + cost
         self._total += cost
         mailbox.bytes += cost
         self._board.buffered += cost
-        return True
 
-    async def deliver(self, mailbox: Mailbox, message: AnyMessage, cost: int) -> None:
+    async def deliver_life(self, mailbox: Mailbox, event: Any) -> None:
         """Waits for room."""
-        while not self.offer(mailbox, message, cost):
+        while not self.offer_life(mailbox, event):
+            room = self._waiting_lives[mailbox] = trio.Event()
+            try:
+                await room.wait()
+            finally:
+                if self._waiting_lives.get(mailbox) is room:
+                    del self._waiting_lives[mailbox]
+
+    async def deliver(self, mailbox: Mailbox, held: Held, cost: int) -> None:
+        """Waits for room."""
+        while not self.offer(mailbox, held, cost):
             room = self._waiting[mailbox] = trio.Event()
             try:
                 await room.wait()
@@ -368,7 +456,7 @@ class Shelf:
 
     def waits(self, mailbox: Mailbox) -> bool:
         """Whether a message of this peer waits for room here."""
-        return mailbox in self._waiting
+        return mailbox in self._waiting or mailbox in self._waiting_lives
 
     def end(self) -> None:
         """No more messages come."""

@@ -271,6 +271,11 @@ class Keeps:
     def __len__(self) -> int:
         return len(self._keeps)
 
+    def __contains__(self, node_id: bytes) -> bool:
+        """Whether this node shall stay connected."""
+        found = self._keeps.get(node_id)
+        return found is not None and found[0].state is not KeepState.STOPPED
+
     def take(self, addresses: Mapping[NodeAddress, bool], way: Way | None) -> tuple[KeptPeer, Keep | None]:
         """The node of these addresses is kept from now on. A Keep beside it is new: its task has to be started.
         ValueError as `Keep`."""

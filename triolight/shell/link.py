@@ -8,7 +8,7 @@ its users a new Peer; what was meant for the old one never reaches the new one.
 from __future__ import annotations
 
 import math
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import trio
 
@@ -20,7 +20,7 @@ from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, SocketDescript
 from triolight.shell.admission import Place
 from triolight.shell.inboxes import Mailbox
 from triolight.shell.pings import Pings
-from triolight.shell.watch import Approach, Deadlines, Phase, Timer, Watch
+from triolight.shell.watch import Approach, Deadlines, Phase, Watch
 from triolight.tally import Tally
 
 
@@ -82,11 +82,11 @@ class Link:
         "init",
         "node_id",
         "outcome",
+        "peer",
         "place",
         "reason",
         "session",
         "survivor",
-        "timer",
         "traffic",
     )
 
@@ -109,10 +109,11 @@ class Link:
         """Its place among the strangers; None for one that we dialled."""
         self.deadlines: Final = deadlines
         self.approach: Final = Approach(deadlines, until)
-        self.timer: Final[Timer[Link | Session]] = Timer(self)
         self.session: Session | None = None
         """The peer on it, also after the end of both; None while it is parked."""
-        self.survivor: Session | None = None
+        self.peer: Any = None
+        """That one as its users hold it."""
+        self.survivor: Any = None
         """The peer on the connection that was kept instead, when it was parked."""
         self.abandoned = False
         """Whoever dialled it does not wait for it any more: it is about to end."""
@@ -135,34 +136,38 @@ class Link:
 
 
 class Session:
-    """One peer's life on a link, from its accepted Init on."""
+    """One peer's life on a link, from its accepted Init on. It outlives the link, and does not know it."""
 
     __slots__ = (
+        "counts",
+        "departed",
         "descriptor",
         "details",
         "ended",
         "gone",
-        "link",
         "mailbox",
         "pings",
         "reason",
         "room",
         "throttles",
-        "timer",
+        "traffic",
         "watch",
     )
 
     def __init__(self, link: Link, details: PeerDetails, mailbox: Mailbox, now: float) -> None:
-        self.link: Final = link
         self.descriptor: Final = link.descriptor
         self.details: Final = details
         self.pings: Final = Pings()
         self.room: Final = Room()
         self.mailbox: Final = mailbox
         self.watch: Final = Watch(link.deadlines, now)
-        self.timer: Final[Timer[Link | Session]] = Timer(self)
+        self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
+        self.traffic: tuple[Tally, Tally] = ({}, {})
+        """As of its link, at its end."""
         self.throttles = 0
         """How often the policy's allowance has paused the reading."""
+        self.departed = False
+        """It has hung up, behind what our own subscribers do not take."""
         self.reason: DisconnectReason | None = None
         """Why it has ended; None while it has not."""
         self.ended: Final = trio.Event()
@@ -172,6 +177,13 @@ class Session:
 
 
 def link_of(descriptor: SocketDescriptor) -> Link:
-    """The link of a descriptor that a link has made. The manager knows it for longer than anybody else does."""
+    """The link of a descriptor that a link has made, until the manager has forgotten it and all its tasks are done: see
+    `unlink`."""
     link: Link = cast("StreamDescriptor", descriptor).owner
     return link
+
+
+def unlink(link: Link) -> None:
+    """Nobody will ask for it any more by its descriptor: what has ended shall leave nothing to the garbage collector,
+    whose rounds everybody has to wait for."""
+    link.descriptor.owner = None

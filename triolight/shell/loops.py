@@ -40,6 +40,8 @@ async def read_stream(link: Link, events_in: EventsIn, crowd: Sized) -> Disconne
             events_in.send_nowait(event)
         except trio.WouldBlock:
             await events_in.send(event)
+        # A peer that says nothing more costs nothing more than itself: what it said last is not kept here.
+        del data, event
 
 
 @trio.lowlevel.enable_ki_protection

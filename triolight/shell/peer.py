@@ -18,7 +18,7 @@ from triolight.messages import AnyMessage, Init, Message, Ping, UnknownMessage
 from triolight.peer_manager import PeerManager, SocketDescriptor
 from triolight.shell.events import Disconnect, EventsIn, Send, SendPing
 from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
-from triolight.shell.link import Link, Session
+from triolight.shell.link import Link, Session, link_of
 from triolight.shell.pings import PingAnswer
 from triolight.shell.statistics import PeerStatistics, peer_statistics
 
@@ -201,33 +201,39 @@ class ConnectError(TriolightError):
 
 
 def peer_of(session: Session) -> Peer:
-    """The Peer that users hold of a session."""
+    """The Peer that users hold of a session that has not ended."""
     return cast("Peer", session.mailbox.giver)
 
 
 class Present:
     """Who is here: the streams that are open, and the peers by node id, at most one of a node."""
 
-    __slots__ = ("links", "sessions")
+    __slots__ = ("departed", "links", "sessions")
 
     def __init__(self) -> None:
         self.links: Final[dict[SocketDescriptor, Link]] = {}
         """From before the first act until closed."""
         self.sessions: Final[dict[bytes, Session]] = {}
         """Those that have not ended."""
+        self.departed = 0
+        """How many of them have hung up, and have said what our own subscribers do not take."""
+
+    @property
+    def peers(self) -> int:
+        """How many take a peer's place."""
+        return len(self.sessions) - self.departed
 
     def known(self, node_id: bytes) -> Peer | None:
         """The connected peer, unless whoever had it made has left it."""
         session = self.sessions.get(node_id)
-        return None if session is None or session.link.abandoned else peer_of(session)
+        return None if session is None or link_of(session.descriptor).abandoned else peer_of(session)
 
     def outcome_of(self, link: Link) -> Peer:
         """What a dial, or a stream that was given to us, has come to, after its `outcome`: the peer on it, or the one
         with the same node that was kept instead. ConnectError if neither came of it."""
-        if link.session is not None:
-            return peer_of(link.session)
-        if link.survivor is not None:
-            return peer_of(link.survivor)
+        found: Peer | None = link.peer or link.survivor
+        if found is not None:
+            return found
         reason = link.reason or (reasons.duplicate() if link.is_parked else reasons.shutdown())
         if reason.code in (DisconnectCode.DUPLICATE, DisconnectCode.CLOSED_BEFORE_INIT) and link.node_id:
             survivor = self.sessions.get(link.node_id)

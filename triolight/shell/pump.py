@@ -30,7 +30,7 @@ from triolight.shell.events import (
     TimerDue,
     Work,
 )
-from triolight.shell.link import Link, Session, link_of
+from triolight.shell.link import Link, Session, link_of, unlink
 from triolight.shell.parts import Parts
 from triolight.shell.reports import Reports
 from triolight.shell.turns import Turns
@@ -87,6 +87,7 @@ class Pump:
             self._inside = True
             try:
                 self._take(event)
+                event = None  # not kept until the next one comes: nor is whom it was about
                 self._turn()
             except BaseException as error:
                 self._crash(error)
@@ -129,7 +130,10 @@ class Pump:
             case Attached(link=link) | Closed(link=link) | Received(link=link):
                 self._let_go(link)
             case Disconnect(of=of):
-                self._let_go(of if isinstance(of, Link) else of.link)
+                if isinstance(of, Link):
+                    self._let_go(of)
+                elif of.reason is None:
+                    self._let_go(link_of(of.descriptor))
             case SendPing(answer=answer):
                 answer.done.set()
             case _:
@@ -213,12 +217,14 @@ class Pump:
                     session.pings.refused(answer)
             case Attached(link=link):
                 self._attach(link)
-            case Closed(link=link, reason=reason):
+            case Closed(link=link, reason=reason, last=last):
                 manager.socket_disconnected(link.descriptor, reason)
                 link.descriptor.disconnect_socket()
                 if link.reason is None:
                     # It never came as far as the manager.
                     self._reports.link_ended(link, reason, None)
+                if last:
+                    unlink(link)
             case Disconnect(of=of, reason=reason):
                 if of.reason is None:
                     manager.disconnect(of.descriptor, reason)
@@ -249,7 +255,7 @@ class Pump:
             manager.new_inbound_connection(descriptor, link.address)
         else:
             descriptor.send_data(manager.new_outbound_connection(link.node_id, descriptor, link.address), True)
-        self._parts.timers.set(link.timer, link.approach.until)
+        self._parts.timers.set(link, link.approach.until)
 
     def _space_to_write(self, link: Link, count: int) -> None:
         if link.descriptor.made_room(count):
@@ -269,7 +275,7 @@ class Pump:
         if reason is not None:
             self._manager.disconnect(link.descriptor, reason)
         else:
-            self._parts.timers.set(link.timer, link.approach.until)
+            self._parts.timers.set(link, link.approach.until)
 
     def _look_at_peer(self, session: Session) -> None:
         now, facts = self._parts.moment.now, self._facts(session)
@@ -281,13 +287,15 @@ class Pump:
             self._send_keepalive(session)
         if look.resume:
             self._manager.end_throttle(session.descriptor)
+        if look.departed:
+            self._reports.departed(session)
         if look.stalled is not None:
             words = "a subscriber of ours does not read; this peer is not read from"
             self._parts.log(Level.WARN, words, session.details.node_id, seconds=round(look.stalled))
         if look.reason is not None:
             self._manager.disconnect(session.descriptor, look.reason)
         else:
-            self._parts.timers.set(session.timer, look.next_at)
+            self._parts.timers.set(session, look.next_at)
 
     def _look_after_end(self, session: Session, now: float, facts: Facts) -> None:
         if session.mailbox.delivering:
@@ -295,11 +303,12 @@ class Pump:
             if next_at is None:
                 session.mailbox.give_up()
             else:
-                self._parts.timers.set(session.timer, next_at)
+                self._parts.timers.set(session, next_at)
 
     def _facts(self, session: Session) -> Facts:
         mailbox, descriptor = session.mailbox, session.descriptor
         writing_since = descriptor.write_began
+        is_read = mailbox.held_since is None and session.watch.reads
         return Facts(
             held_since=mailbox.held_since,
             last_taken=0.0 if mailbox.held_since is None else mailbox.last_taken,
@@ -307,6 +316,7 @@ class Pump:
             writing_since=writing_since,
             unsent=None if writing_since is None else descriptor.unsent(),
             over_budget=self._manager.over_budget(descriptor),
+            hung_up=not is_read and descriptor.hung_up,
         )
 
     def _send_keepalive(self, session: Session) -> None:

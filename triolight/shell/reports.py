@@ -31,12 +31,15 @@ class Reports(PeerObserver):
         goodbye_seconds: float,
         appeared: Callable[[bytes], None],
         start_deliverer: Callable[[Session], None],
+        end: Callable[[Session, DisconnectReason], None],
     ) -> None:
-        """`appeared` is told the node id of each peer; `start_deliverer` starts the task of a new one's mailbox."""
+        """`appeared` is told the node id of each peer; `start_deliverer` starts the task of a new one's mailbox; `end`
+        has a peer ended, soon."""
         self._parts: Final = parts
         self._goodbye_seconds: Final = goodbye_seconds
         self._appeared: Final = appeared
         self._start_deliverer: Final = start_deliverer
+        self._end: Final = end
 
     # How a connection comes to be a peer.
 
@@ -56,35 +59,41 @@ class Reports(PeerObserver):
         link.init = details.init
         mailbox = Mailbox(parts.inboxes, None if link.place is None else Place(link.place.source))
         session = link.session = Session(link, details, mailbox, parts.moment.now)
-        peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
+        peer = link.peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
         parts.present.sessions[details.node_id] = session
-        parts.admission.peer_joined(details.inbound)
+        leaver = parts.admission.peer_joined(details.inbound, details.node_id, _source_of(link))
         parts.admission.leave(link.place)
         self._appeared(details.node_id)
         mailbox.delivering = True
         self._start_deliverer(session)
-        parts.timers.stop(link.timer)
-        parts.timers.set(session.timer, session.watch.ping_at)
-        parts.news.publish(PeerConnected(peer))
+        parts.timers.stop(link)
+        parts.timers.set(session, session.watch.ping_at)
+        connected = PeerConnected(peer)
+        parts.news.publish(connected)
+        if mailbox.begin(connected, parts.moment.now):
+            parts.timers.set(session, session.watch.held(parts.moment.now))
         link.outcome.set()
+        if leaver is not None and leaver.node_id in parts.present.sessions:
+            self._end(parts.present.sessions[leaver.node_id], leaver.reason)
 
     def peer_parked(self, descriptor: SocketDescriptor) -> None:
         link = link_of(descriptor)
-        link.survivor = self._parts.present.sessions.get(link.node_id or b"")
+        survivor = self._parts.present.sessions.get(link.node_id or b"")
+        link.survivor = None if survivor is None else peer_of(survivor)
         self._enter(link, Phase.PARKED, PARKED_SECONDS)
         link.outcome.set()
 
     def _enter(self, link: Link, phase: Phase, seconds: float) -> None:
         until = self._parts.moment.now + seconds
         link.approach.enter(phase, until)
-        self._parts.timers.set(link.timer, until)
+        self._parts.timers.set(link, until)
 
     # How it ends.
 
     def peer_demoted(self, descriptor: SocketDescriptor, reason: DisconnectReason) -> None:
         # The stream lives on for a moment, without a peer; should it get one again, that is a new one.
         link = link_of(descriptor)
-        session, link.session = link.session, None
+        session, link.session, link.peer = link.session, None, None
         if session is not None:
             self._parts.admission.enter(link.place)
             self._session_ended(session, reason)
@@ -103,28 +112,44 @@ class Reports(PeerObserver):
         link.descriptor.writer_scope.deadline = link.goodbye_at
         link.counts = parts.manager.connection_counts(link.descriptor) or link.counts
         link.traffic = parts.manager.traffic(link.descriptor) or link.traffic
-        parts.timers.stop(link.timer)
+        parts.timers.stop(link)
         if link.session is not None:
             self._session_ended(link.session, reason)
         else:
             parts.admission.failed(reason)
         link.outcome.set()
 
+    def departed(self, session: Session) -> None:
+        """It has hung up, and its last words wait for our own subscribers: from now on it counts as a stranger."""
+        if session.departed:
+            return
+        session.departed = True
+        parts, details = self._parts, session.details
+        parts.present.departed += 1
+        parts.admission.peer_departed(details.inbound, details.node_id, _source_of(link_of(session.descriptor)))
+        parts.admission.enter(session.mailbox.place)
+
     def _session_ended(self, session: Session, reason: DisconnectReason) -> None:
         parts, mailbox, details = self._parts, session.mailbox, session.details
         session.reason = reason
-        parts.admission.peer_left(details.inbound, reason)
+        link = link_of(session.descriptor)
+        session.counts = parts.manager.connection_counts(session.descriptor) or link.counts
+        session.traffic = parts.manager.traffic(session.descriptor) or link.traffic
+        parts.present.departed -= session.departed
+        inbound = details.inbound and not session.departed
+        parts.admission.peer_left(inbound, reason, details.node_id, _source_of(link))
         parts.admission.enter(mailbox.place)
         parts.totals.add_session(session)
         if mailbox.held_since is None:
-            parts.timers.stop(session.timer)
+            parts.timers.stop(session)
         else:
             # It is looked at when it would have been, and then as `Watch.after_end` says.
-            parts.timers.set(session.timer, parts.moment.now + session.link.deadlines.stall)
+            parts.timers.set(session, parts.moment.now + link.deadlines.stall)
         if parts.present.sessions.get(details.node_id) is session:
             del parts.present.sessions[details.node_id]
-        parts.news.publish(PeerDisconnected(peer_of(session), reason))
-        mailbox.end()
+        disconnected = PeerDisconnected(peer_of(session), reason)
+        parts.news.publish(disconnected)
+        mailbox.end(disconnected)
         if reason.code is DisconnectCode.SUBSCRIBER_STALLED:
             mailbox.give_up()
         session.pings.end()
@@ -133,20 +158,21 @@ class Reports(PeerObserver):
 
     # What happens meanwhile.
 
-    def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: AnyMessage, data: bytes) -> None:
         session = link_of(descriptor).session
         now = self._parts.moment.now
-        if session is not None and session.mailbox.give(message, size, now):
+        if session is not None and session.mailbox.give(message, data, now):
             self._parts.manager.hold_reading(descriptor, True)
-            self._parts.timers.set(session.timer, session.watch.held(now))
+            self._parts.timers.set(session, session.watch.held(now))
 
     def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
         session = link_of(descriptor).session
         if session is not None:
             until = self._parts.moment.now + seconds
+            if not session.throttles:
+                session.descriptor.let_end_arrive()
             session.throttles += 1
-            session.watch.throttled(until)
-            self._parts.timers.set(session.timer, until)
+            self._parts.timers.set(session, session.watch.throttled(self._parts.moment.now, until))
             words = "the peer costs more than it may; it is read more slowly"
             self._parts.log(Level.DEBUG, words, session.details.node_id)
 
@@ -162,3 +188,8 @@ class Reports(PeerObserver):
         given_up = session.pings.given_up()
         if given_up is not None and self._parts.manager.forget_ping(descriptor, given_up):
             session.pings.forgotten(given_up)
+
+
+def _source_of(link: Link) -> str | None:
+    """What its peer is counted under besides the total: as it was when it came."""
+    return None if link.place is None else link.place.source

@@ -88,9 +88,7 @@ class PeersStatistics:
     A new number is a line here, beside whoever counts it: the snapshot and the metrics page follow from the fields.
     """
 
-    peers: int = field(
-        metadata=_counted(lambda block, _: len(block.parts.present.sessions), "Connected peers.", "elsewhere")
-    )
+    peers: int = field(metadata=_counted(lambda block, _: block.parts.present.peers, "Connected peers.", "elsewhere"))
     inbound_peers: int = field(
         metadata=_counted(
             lambda block, _: block.parts.admission.inbound_peers, "Those of them that dialled us.", "elsewhere"
@@ -331,12 +329,13 @@ def queued_bytes(manager: PeerManager, link: Link) -> int:
 
 
 def peer_statistics(manager: PeerManager, session: Session) -> PeerStatistics:
-    link = session.link
-    received, sent = traffic_of(manager, link)
+    """Of one that has ended, as of its end."""
+    descriptor = session.descriptor
+    received, sent = manager.traffic(descriptor) or session.traffic
     last, minimum, smoothed = session.pings.round_trips
     return PeerStatistics(
-        *(manager.connection_counts(link.descriptor) or link.counts),
-        queued_bytes=manager.queued_bytes(link.descriptor) + session.room.reserved,
+        *(manager.connection_counts(descriptor) or session.counts),
+        queued_bytes=manager.queued_bytes(descriptor) + session.room.reserved,
         inbox_bytes=session.mailbox.bytes,
         reading_paused=session.mailbox.pauses,
         rtt_last=last,

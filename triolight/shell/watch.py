@@ -8,7 +8,8 @@ phase          what is waited for                                               
 handshake      the third act, `handshake` seconds from TCP's connect or accept       HANDSHAKE_TIMEOUT
 init           the peer's Init, `init` seconds from there                            INIT_TIMEOUT
 parked         the end of the connection that was kept instead, PARKED_SECONDS       DUPLICATE
-throttled      that it has paid off what it cost: it is not read                     reading goes on
+throttled      that it has paid off what it cost: it is not read                     reading goes on; if it hangs up
+                                                                                     meanwhile CONNECTION_LOST
 held           that our own subscriber reads: the peer is not blamed for silence     SUBSCRIBER_STALLED
 writing        that it takes what there is for it; a ping may be behind all that     WRITE_STALLED
 waiting        the time of a ping; its pong, or any sign of life                     PING_TIMEOUT
@@ -33,6 +34,8 @@ from triolight.errors import DisconnectReason
 
 STALL_LOGGED_AFTER: Final = 10.0
 """Seconds that a full buffer pauses a peer before it is logged."""
+HANG_UP_SECONDS: Final = 0.5
+"""A peer that is not read is looked at so often whether it has hung up: nobody reads its end."""
 
 
 class Moment:
@@ -72,51 +75,50 @@ class Deadlines:
 T = TypeVar("T")
 
 
-class Timer(Generic[T]):
-    """When something is looked at next. Written by `Timers` alone."""
-
-    __slots__ = ("at", "of")
-
-    def __init__(self, of: T) -> None:
-        self.of: Final = of
-        self.at = math.inf
-
-
 class Timers(Generic[T]):
-    """The timers in one heap. Of each, one entry counts: the one whose time is the timer's."""
+    """When what is looked at next: one time for each, in a heap. What is stopped is not held any more."""
 
-    __slots__ = ("_crowd", "_earlier", "_heap", "_number")
+    __slots__ = ("_earlier", "_heap", "_number", "_of", "_set")
 
-    def __init__(self, crowd: Callable[[], int], earlier: Callable[[float], None]) -> None:
-        """`crowd`: how many connections there are. `earlier` is told a time that may be before the first one's."""
-        self._crowd: Final = crowd
+    def __init__(self, earlier: Callable[[float], None]) -> None:
+        """`earlier` is told a time that may be before the first one's."""
         self._earlier: Final = earlier
-        self._heap: list[tuple[float, int, Timer[T]]] = []
+        self._heap: list[tuple[float, int]] = []
+        self._set: dict[T, tuple[float, int]] = {}
+        """Of each one that is set, the entry that counts."""
+        self._of: dict[int, T] = {}
+        """Whose the entries are that count, by number."""
         self._number = 0
         """Tells entries of the same time apart, in the order in which they came."""
 
     def __len__(self) -> int:
-        """How many entries there are, those that do not count any more included."""
-        return len(self._heap)
+        """How many are set."""
+        return len(self._set)
 
-    def set(self, timer: Timer[T], at: float) -> None:
+    def set(self, of: T, at: float) -> None:
         """It is looked at at this time, or earlier. `math.inf`: nothing changes."""
-        if at >= timer.at or at == math.inf:
+        before = self._set.get(of)
+        if at == math.inf or (before is not None and at >= before[0]):
             return
-        timer.at = at
-        if len(self._heap) > 2 * self._crowd() + 1024:
-            # What has ended leaves entries behind, and so does what was set to an earlier time. Half of what is allowed
-            # is free after that, so that this is not done for each timer.
-            current = {entry[2]: entry for entry in self._heap if entry[0] == entry[2].at}
-            self._heap = list(current.values())
-            heapq.heapify(self._heap)
+        if before is not None:
+            del self._of[before[1]]
         self._number += 1
-        heapq.heappush(self._heap, (at, self._number, timer))
+        entry = self._set[of] = (at, self._number)
+        self._of[self._number] = of
+        if len(self._heap) > 2 * len(self._set) + 1024:
+            # What was stopped leaves its numbers behind, and so does what was set to an earlier time. Half of what is
+            # allowed is free after that, so that this is not done for each timer.
+            self._heap = list(self._set.values())
+            heapq.heapify(self._heap)
+        else:
+            heapq.heappush(self._heap, entry)
         self._earlier(at)
 
-    def stop(self, timer: Timer[T]) -> None:
+    def stop(self, of: T) -> None:
         """It is not looked at any more, until it is set again."""
-        timer.at = math.inf
+        entry = self._set.pop(of, None)
+        if entry is not None:
+            del self._of[entry[1]]
 
     @property
     def first(self) -> float:
@@ -126,10 +128,10 @@ class Timers(Generic[T]):
     def due(self, now: float) -> T | None:
         """What is to be looked at now, one at a time; None: nothing is (any more)."""
         while self._heap and self._heap[0][0] <= now:
-            at, _, timer = heapq.heappop(self._heap)
-            if at >= timer.at:
-                timer.at = math.inf
-                return timer.of
+            of = self._of.pop(heapq.heappop(self._heap)[1], None)
+            if of is not None:
+                del self._set[of]
+                return of
         return None
 
 
@@ -183,6 +185,8 @@ class Facts(NamedTuple):
     """Bytes that the system holds for it; None if it does not tell."""
     over_budget: bool
     """Whether it is not read because it has not read what it asked for."""
+    hung_up: bool
+    """Whether its end has reached the system, behind what was not read."""
 
 
 class Look(NamedTuple):
@@ -193,6 +197,8 @@ class Look(NamedTuple):
     """A keepalive is due."""
     resume: bool = False
     """It has paid: it is read again."""
+    departed: bool = False
+    """It has hung up, and what it said waits for our own subscriber: it takes no peer's place any more."""
     stalled: float | None = None
     """For so many seconds our own subscriber has not read: to be logged, once for each time it is held."""
     reason: DisconnectReason | None = None
@@ -242,19 +248,25 @@ class Watch:
         """Any pong is an answer."""
         self._ping_sent_at = None
 
-    def throttled(self, until: float) -> None:
-        """It is not read until then."""
+    @property
+    def reads(self) -> bool:
+        """Whether it is read, as far as its allowance goes."""
+        return self._throttled_until is None
+
+    def throttled(self, now: float, until: float) -> float:
+        """It is not read until then. When to look at that."""
         self._throttled_until = until
+        return min(until, now + HANG_UP_SECONDS)
 
     def held(self, now: float) -> float:
         """Our own subscriber has no room for it from now on. When to look at that."""
-        return now + min(STALL_LOGGED_AFTER, self._deadlines.stall)
+        return now + min(HANG_UP_SECONDS, self._deadlines.stall)
 
     def look(self, now: float, facts: Facts) -> Look:
         if self._throttled_until is not None:
             look = self._throttled(now, facts, self._throttled_until)
         elif facts.held_since is not None:
-            look = self._held(now, max(facts.held_since, facts.last_taken), facts.held_since)
+            look = self._held(now, facts.held_since, facts)
         elif facts.writing_since is not None or facts.over_budget:
             look = self._writing(now)
         else:
@@ -262,31 +274,36 @@ class Watch:
         return self._stuck(now, facts, look)
 
     def _throttled(self, now: float, facts: Facts, until: float) -> Look:
-        """It is not read, so it cannot be blamed for silence. But if it is gone, our pings find out: what it has left
-        unread would take minutes to pay for."""
+        """It is not read, so it cannot be blamed for silence. But if it is gone, the system knows, or our pings find
+        out: what it has left unread would take minutes to pay for."""
         ping = now >= self._ping_at
         if ping:
             self._pinged(now)
         self._excuse_silence(now)
-        next_at = min(until, self._ping_at)
+        next_at = min(until, self._ping_at, now + HANG_UP_SECONDS)
         resume = now >= until
         if resume:
             self._throttled_until = None
             next_at = now if self._ping_sent_at is None else now + self._answer_seconds
-        reason = reasons.gone_while_throttled() if facts.broken else None
+        # If it may be read now, its end is read as well, behind what it has said.
+        gone = facts.broken or (facts.hung_up and not resume)
+        reason = reasons.gone_while_throttled() if gone else None
         return Look(next_at, ping=ping, resume=resume, reason=reason)
 
-    def _held(self, now: float, since: float, held_since: float) -> Look:
+    def _held(self, now: float, held_since: float, facts: Facts) -> Look:
         """Our own subscriber is the brake: the peer cannot be blamed for silence while it is not read."""
         self._excuse_silence(now)
+        since = max(held_since, facts.last_taken)
         stalled = None
         if self._logged_hold != held_since and now >= since + STALL_LOGGED_AFTER:
             self._logged_hold = held_since
             stalled = now - since
         stall = self._deadlines.stall
         next_at = since + (stall if self._logged_hold == held_since else min(STALL_LOGGED_AFTER, stall))
+        if not facts.hung_up:
+            next_at = min(next_at, now + HANG_UP_SECONDS)
         reason = reasons.subscriber_stalled(stall) if now >= since + stall else None
-        return Look(next_at, stalled=stalled, reason=reason)
+        return Look(next_at, departed=facts.hung_up, stalled=stalled, reason=reason)
 
     def _writing(self, now: float) -> Look:
         """It owes us the reading of what there is for it: whether it takes that is what it is judged by. A ping of ours

@@ -422,7 +422,7 @@ class _Player(Seams, PeerObserver):
     def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
         return cast("DisconnectReason | None", reason_from_json(self._ask(f"{self._number(descriptor)}.may_connect")))
 
-    def message_received(self, descriptor: SocketDescriptor, message: object, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: object, data: bytes) -> None:
         self._ask(f"{self._number(descriptor)}.message_received")
 
     @staticmethod

@@ -23,6 +23,7 @@ from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectReason
 from triolight.handlers import BaseMessageHandler, MessageHandler
 from triolight.logger import Level, Record
+from triolight.manager.mistakes import ask as ask_handler
 from triolight.manager.seams import Driven, PeerDetails, PeerObserver, Seams, Setup, SocketDescriptor
 from triolight.messages import Init, Message, UnknownMessage
 from triolight.noise import Handshake
@@ -299,14 +300,17 @@ class Recorder(Seams):
                 form = form_of(method)
 
                 def perform() -> Any:
-                    answer = getattr(real, method)(*args)
+                    answer = ask_handler(real, method, *args)
                     return list(answer) if form.many else answer
 
                 return self.ask(f"{place}.{method}", perform, form.to_json, form.usual)
 
             return call
 
-        return stand_ins(self._described_handlers, ask)
+        made = stand_ins(self._described_handlers, ask)
+        for one, real in zip(made.all, handler.all, strict=True):
+            type(one).__name__ = type(real).__name__  # a mistake is told in the handler's name
+        return made
 
     def observer(self, observer: PeerObserver) -> PeerObserver:
         return _TapedObserver(self, observer)
@@ -387,9 +391,9 @@ class _TapedObserver(PeerObserver):
         self._recorder.happened(descriptor, "ended", reason=reason_to_json(reason))
         self._to.peer_ended(descriptor, reason, init)
 
-    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, data: bytes) -> None:
         key = f"{self._recorder.number(descriptor)}.message_received"
-        self._recorder.ask(key, lambda: self._to.message_received(descriptor, message, size), _nothing)
+        self._recorder.ask(key, lambda: self._to.message_received(descriptor, message, data), _nothing)
 
     def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
         key = f"{self._recorder.number(descriptor)}.may_connect"

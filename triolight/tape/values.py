@@ -213,12 +213,23 @@ def action_to_json(action: Any) -> Json:
     return told
 
 
+class _NoAction(IgnoreError):
+    """In place of an answer that was let pass, by `protects` or by a manager that let anything pass: nothing follows
+    from it but what it is true for."""
+
+    def __init__(self, true: bool) -> None:
+        super().__init__("let pass" if true else "")
+
+    def __bool__(self) -> bool:
+        return bool(self.reason)
+
+
 def action_from_json(told: Json) -> Any:
     if not isinstance(told, dict):
         return told
     parts = cast("dict[str, Json]", told)
     if "untold" in parts:
-        return untold_from_json(parts)
+        return _NoAction(parts["true"])
     named = {name: value for name, value in parts.items() if name != "action"}
     if named.get("message") is not None:
         named["message"] = message_from_json(named["message"], _as_words)
@@ -276,7 +287,8 @@ def _event_from_json(told: dict[str, Json]) -> MessageSendEvent:
         return GossipWaits(tuple(node_id_from_json(one) for one in told["gossip_for"]))
     node_id = bytes.fromhex(told["node_id"])
     if "action" in told:
-        return HandleError(node_id, action_from_json(told["action"]))
+        action = action_from_json(told["action"])
+        return HandleError(node_id, _NoAction(False) if action is None or isinstance(action, bool) else action)
     messages = tuple(message_from_json(one, as_unknown) for one in told["messages"])
     return cast("MessageSendEvent", _Pushed(node_id, messages, told["caused"]))
 

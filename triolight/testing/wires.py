@@ -129,7 +129,7 @@ class _Writes(PeerObserver):
         self._left(descriptor)
         self._node.ended[descriptor] = reason
 
-    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, size: int) -> None:
+    def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, data: bytes) -> None:
         self._node.messages.append(message)
 
 
