@@ -215,6 +215,8 @@ class Replay:
             player.play(call)
             if self._compare:
                 self._check(player, call)
+        except _DamagedError as error:
+            raise TapeError(self.path, call.line, f"{call.name}: {error}") from error
         except _DAMAGE as error:
             raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
 
@@ -224,6 +226,10 @@ class Replay:
             if before != after:
                 words = f"{call.name}: on the tape {_shown(before)}, now {_shown(after)}"
                 raise TapeMismatch(self.path, line, words)
+
+
+class _DamagedError(Exception):
+    """A handler's answer that no tape has: not to be taken for a bug of the handler's."""
 
 
 class _Descriptor(SocketDescriptor):
@@ -268,6 +274,9 @@ class _Player(Seams, PeerObserver):
         self._frames: list[tuple[_Call, dict[str, int]]] = []
         """The calls under way, each with the count of what was asked in it by name."""
         self._descriptors: dict[int, _Descriptor] = {}
+        self._theirs = False
+        """Whether the application has a part in the call under way: an answer of a handler, or an argument that is
+        none. What the manager could not make anything of, then as now, is no damage of the tape."""
         self._key: SecretKey | None = None
         secret, random_data = _NO_SECRET, _NO_RANDOM_DATA
         if header["kind"] == "with_secrets":
@@ -302,11 +311,15 @@ class _Player(Seams, PeerObserver):
             raise ValueError(f"no time: {at}")
         self.now = float(at)
         counts: dict[str, int] = {}
+        self._theirs = False
         self._frames.append((call, counts))
         try:
             self._perform(call.name, call.fields)
         except (PeerHandleError, QueueFull, HandlerRaised):
             pass  # the caller heard of it, then as now
+        except _DAMAGE:
+            if not self._theirs:
+                raise
         finally:
             self._frames.pop()
         for key, nth in call.answers:
@@ -317,6 +330,7 @@ class _Player(Seams, PeerObserver):
         call = CALLS.get(name)
         if call is None:
             raise ValueError("a PeerManager has no such call")
+        self._theirs |= isinstance(told.get("reason"), dict) and "untold" in told["reason"]
         call.play(self, told)
         if call.wanted:
             self._happened("call", self._descriptors.get(told.get("of", 0)), words=words_of(name, told))
@@ -356,8 +370,11 @@ class _Player(Seams, PeerObserver):
             self._frames.append((nested, {}))
             try:
                 self._perform(nested.name, nested.fields)
-            except (PeerHandleError, QueueFull):
+            except (PeerHandleError, QueueFull, HandlerRaised):
                 pass  # whoever was asked heard of it
+            except _DAMAGE:
+                if not self._theirs:
+                    raise
             finally:
                 self._frames.pop()
         answer = call.answers.get((key, nth))
@@ -375,9 +392,14 @@ class _Player(Seams, PeerObserver):
             except HandlerRaised as error:
                 self._happened("answer", words=f"{key}: raised {error}")
                 raise
-            for words in form.words(answer):
-                self._happened("answer", words=f"{place if method == EVENTS else key}: {words}")
-            return form.from_json(answer)
+            try:
+                for words in form.words(answer):
+                    self._happened("answer", words=f"{place if method == EVENTS else key}: {words}")
+                given = form.from_json(answer)
+            except _DAMAGE as error:
+                raise _DamagedError(_told(error)) from error
+            self._theirs |= answer != form.usual
+            return given
 
         return call
 
