@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import socket
 import sys
@@ -31,7 +32,8 @@ from triolight.address import descriptor_of
 from triolight.shell.link import link_of
 from triolight.shell.watch import Deadlines
 from triolight.testing import SimulatedNetwork
-from triolight.ways import PROXY_PATIENCE, DialWay, ProxyWay, Refused, Tcp, way_of
+from triolight.text import system_words
+from triolight.ways import PROXY_PATIENCE, DialWay, ProxyWay, Race, Refused, Tcp, way_of
 from triolight.websocket import WebSocketListener, WebSocketStream, WebSocketWay, dial_websocket
 
 ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
@@ -149,6 +151,51 @@ async def test_an_announced_name_leads_nowhere_private_on_any_way(way: Way) -> N
     with pytest.raises(Refused, match="private address"):
         await way.learned(admit).open(identity(2), "node.example", 9735)
     assert asked == [(identity(2), descriptor_of("127.0.0.1", 9735))]
+
+
+async def test_without_tasks_the_addresses_of_a_name_are_tried_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a way by itself has it, which may not start any."""
+    tried: list[str] = []
+
+    async def open_(host: str, port: int) -> trio.abc.Stream:
+        tried.append(host)
+        await trio.lowlevel.checkpoint()
+        if host == last:
+            return trio.testing.memory_stream_pair()[0]
+        raise OSError(errno.ECONNREFUSED, "no")
+
+    class Three(Inward):
+        async def getaddrinfo(self, host: Any, port: Any, *arguments: Any, **options: Any) -> list[Any]:
+            return [(trio.socket.AF_INET, trio.socket.SOCK_STREAM, 6, "", (f"9.9.9.{n}", port)) for n in (1, 2, 3)]
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_)
+    trio.socket.set_custom_hostname_resolver(Three())
+    way = Tcp().learned(lambda node_id, address: None)
+    last = "9.9.9.2"
+    await (await way.open(identity(2), "node.example", 9735)).aclose()
+    assert tried == ["9.9.9.1", "9.9.9.2"]
+    last = "nowhere"
+    with pytest.raises(OSError, match="no connection with any address") as caught:
+        await way.open(identity(2), "node.example", 9735)
+    assert system_words(caught.value) == "Connection refused"
+
+
+async def test_a_race_that_breaks_off_closes_what_it_has_won(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when its dial is cancelled in the step in which it has a stream."""
+    ours, theirs = trio.testing.memory_stream_pair()
+
+    async def open_(host: str, port: int) -> trio.abc.Stream:
+        return ours
+
+    async def racing(race: Race) -> None:
+        await race.in_turn()
+        raise trio.TooSlowError
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_)
+    trio.socket.set_custom_hostname_resolver(Inward())
+    with pytest.raises(trio.TooSlowError):
+        await Tcp().learned(lambda node_id, address: None, racing).open(identity(2), "node.example", 9735)
+    assert await theirs.receive_some(1) == b""
 
 
 async def test_a_way_of_an_applications_own(autojump_clock: trio.testing.MockClock) -> None:

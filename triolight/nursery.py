@@ -102,7 +102,7 @@ class Block:
             log=log,
             unix_ns=unix_ns,
         )
-        hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set)
+        hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set, _race)
         self.dials: Final = Dials(manager.our_node_id, deadlines, present, admission, hooks)
         self.reports: Final = Reports(
             self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer, self._start_end
@@ -407,6 +407,12 @@ class Block:
             await self._abandon(link)
             raise
         return self.parts.present.outcome_of(link)
+
+
+@trio.lowlevel.enable_ki_protection
+async def _race(race: Race) -> None:
+    async with trio.open_nursery() as nursery:
+        await race.run(nursery.start_soon, nursery.cancel_scope.cancel)
 
 
 class _OpenPeerNursery:

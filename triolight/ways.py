@@ -1,15 +1,17 @@
 """Ways: how a node's address becomes a stream. Plain TCP, a proxy, an application's own dial are one kind of thing.
 
-A way says whom it cannot or must not reach, how patient one has to be with it, and opens streams. It starts no task and
-knows no peer. That an onion name is reached through a proxy alone, and that no resolver ever hears of one, stands here
-and nowhere else: the name itself is a secret that DNS would spread.
+A way says whom it cannot or must not reach, how patient one has to be with it, and opens streams. It knows no peer, and
+starts no task: the addresses of one name are raced in tasks of whoever gives a `Racing`. That an onion name is reached
+through a proxy alone, and that no resolver ever hears of one, stands here and nowhere else: the name itself is a secret
+that DNS would spread.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 import trio
@@ -20,8 +22,9 @@ from triolight.errors import DisconnectReason
 from triolight.proxy import Proxy, check_extra, open_through
 
 MAX_RESOLVED: Final = 8
-"""Addresses tried of those that an announced name resolves to: each has its share of the deadline, and whoever
-announced the name could make us knock at hundreds."""
+"""Addresses tried of those that an announced name resolves to: whoever announced it could make us knock at hundreds."""
+HEAD_START: Final = 0.25
+"""Seconds that an address of a name has before the next one is tried beside it: Trio's, and RFC 8305's."""
 PROXY_PATIENCE: Final = 3
 """Through a proxy the protocol's deadlines are so many times as long: Tor takes three hops each way."""
 
@@ -46,8 +49,64 @@ class Refused(OSError):
         self.reason: Final = reason
 
 
-class NoAnswer(OSError):
-    """Nobody has answered in time."""
+class Race:
+    """Attempts to reach one node, of which one is enough: each begins HEAD_START seconds after the one before, or when
+    that one has failed, and the first stream ends the others."""
+
+    __slots__ = ("_attempts", "_errors", "_streams")
+
+    def __init__(self, attempts: Iterable[Callable[[], Awaitable[trio.abc.Stream]]]) -> None:
+        self._attempts: Final = tuple(attempts)
+        self._errors: list[OSError] = []
+        self._streams: list[trio.abc.Stream] = []
+        """One, or more if they came in the same step."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, start: Callable[..., object], end: Callable[[], object]) -> None:
+        """Begins them: `start` starts a task, and `end` ends all of these and this one."""
+        for attempt in self._attempts:
+            failed = trio.Event()
+            start(self._try, attempt, failed, end)
+            with trio.move_on_after(HEAD_START):
+                await failed.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def in_turn(self) -> None:
+        """Each when the one before has failed, without a task."""
+        for attempt in self._attempts:
+            await self._try(attempt, trio.Event(), lambda: None)
+            if self._streams:
+                return
+
+    @trio.lowlevel.enable_ki_protection
+    async def _try(
+        self, attempt: Callable[[], Awaitable[trio.abc.Stream]], failed: trio.Event, end: Callable[[], object]
+    ) -> None:
+        try:
+            self._streams.append(await attempt())
+        except OSError as error:
+            self._errors.append(error)
+            failed.set()
+        else:
+            end()
+
+    async def won(self) -> trio.abc.Stream:
+        """The first stream; the others are closed. OSError, caused by all that was wrong, if there is none."""
+        if not self._streams:
+            raise OSError("no connection with any address") from ExceptionGroup("", self._errors)
+        first = self._streams.pop(0)
+        await self.close()
+        return first
+
+    async def close(self) -> None:
+        """Nobody wants a stream any more."""
+        for stream in self._streams:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+
+
+Racing: TypeAlias = Callable[[Race], Awaitable[None]]
+"""Runs a race to its end, in tasks or without: `Race.run`, or `Race.in_turn`."""
 
 
 class Way(ABC):
@@ -71,9 +130,10 @@ class Way(ABC):
         resolver hears of a name. As it stands: an onion is refused."""
         return reasons.onion_without_proxy() if is_onion(host) else None
 
-    def learned(self, admit: Admit) -> Way:
+    def learned(self, admit: Admit, racing: Racing = Race.in_turn) -> Way:
         """This way for addresses that somebody has announced. As it stands: itself. One that resolves names here asks
-        `admit` about each address that a name resolves to, for whoever announced the name chooses that."""
+        `admit` about each address that a name resolves to, for whoever announced the name chooses that, and gives
+        those that are left to `racing`."""
         return self
 
     @abstractmethod
@@ -86,8 +146,8 @@ class Way(ABC):
 class Tcp(Way):
     """Plain TCP; names are asked of the system's resolver, onions are refused."""
 
-    def learned(self, admit: Admit) -> Way:
-        return LearnedTcp(admit)
+    def learned(self, admit: Admit, racing: Racing = Race.in_turn) -> Way:
+        return LearnedTcp(admit, racing)
 
     @trio.lowlevel.enable_ki_protection
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
@@ -104,11 +164,12 @@ class LearnedTcp(Tcp):
     another one."""
 
     admit: Admit
+    racing: Racing
 
     @trio.lowlevel.enable_ki_protection
     async def open(self, node_id: bytes, host: str, port: int) -> trio.abc.Stream:
-        """The first of at most `MAX_RESOLVED` addresses that answers, in the resolver's order, each in its share of the
-        time that is left."""
+        """The first that answers of at most `MAX_RESOLVED` addresses, raced in the resolver's order; the second one is
+        of the other family, if there is one (RFC 6555 5.4)."""
         if not isinstance(descriptor_of(host, port), DnsAddress):
             return await Tcp.open(self, node_id, host, port)
         found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
@@ -122,19 +183,17 @@ class LearnedTcp(Tcp):
                 refusal = refused
         if not hosts:
             raise Refused(refusal)
-        hosts = hosts[:MAX_RESOLVED]
-        errors: list[OSError] = []
-        by = trio.current_effective_deadline()
-        for number, one in enumerate(hosts):
-            now = trio.current_time()
-            with trio.CancelScope(deadline=now + (by - now) / (len(hosts) - number)):
-                try:
-                    return await trio.open_tcp_stream(one, port)
-                except OSError as error:
-                    errors.append(error)
-        if errors:
-            raise OSError(f"no connection with any address of {host}") from ExceptionGroup("", errors)
-        raise NoAnswer(f"no address of {host} has answered in time")
+        other = next((one for one in hosts if (":" in one) != (":" in hosts[0])), None)
+        if other is not None:
+            hosts.remove(other)
+            hosts.insert(1, other)
+        race = Race(partial(trio.open_tcp_stream, one, port) for one in hosts[:MAX_RESOLVED])
+        try:
+            await self.racing(race)
+        except BaseException:
+            await race.close()
+            raise
+        return await race.won()
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +237,12 @@ class DialWay(Way):
 def way_of(dial: Dial | None) -> Way:
     """The way that an application means by its `dial`: plain TCP by None, and by Trio's own function."""
     return Tcp() if dial is None or dial is trio.open_tcp_stream else DialWay(dial)
+
+
+def way_by(proxy: Proxy | None, way: Way | None) -> Way | None:
+    """Both arguments as one. ImportError for a proxy without the extra `tor`."""
+    if proxy is None:
+        return way
+    if way is not None:
+        raise ValueError("a dial goes by a proxy or by a way, not by both")
+    return ProxyWay(proxy)

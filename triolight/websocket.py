@@ -23,7 +23,7 @@ import trio
 
 from triolight.errors import DisconnectReason
 from triolight.text import place, printable
-from triolight.ways import Admit, Tcp, Way, way_of
+from triolight.ways import Admit, Race, Racing, Tcp, Way, way_of
 
 try:
     import h11
@@ -433,8 +433,8 @@ class WebSocketWay(Way):
     def refusal(self, host: str) -> DisconnectReason | None:
         return self.over.refusal(host)
 
-    def learned(self, admit: Admit) -> Way:
-        return WebSocketWay(self.over.learned(admit), self.random)
+    def learned(self, admit: Admit, racing: Racing = Race.in_turn) -> Way:
+        return WebSocketWay(self.over.learned(admit, racing), self.random)
 
     @trio.lowlevel.enable_ki_protection
     async def open(self, node_id: bytes, host: str, port: int) -> WebSocketStream:

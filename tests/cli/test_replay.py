@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click.testing
@@ -71,3 +73,87 @@ def test_the_commands_exit_codes(tape: Path, tmp_path: Path, monkeypatch: pytest
     found = run(cli, ["replay", "--no-compare", str(tape)])
     assert found.exit_code == 0
     assert "not compared" in found.stderr
+
+
+OWN = """
+from triolight.messages import BOLT, Message, Registry, message
+from triolight import wire
+
+@message(37913)
+class Greeting(Message):
+    first: wire.byte
+    rest: wire.remainder
+
+@message(37914)
+class Order(Message):
+    payload: wire.remainder
+
+OURS = BOLT | {Greeting, Order}
+
+class Inside:
+    ONLY = Registry([Greeting])
+
+many = [Greeting]
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working directory from which Python imports nothing by itself, as a script's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [one for one in sys.path if one and Path(one) != tmp_path])
+    before = {*sys.modules}
+    (tmp_path / "my_messages.py").write_text(OWN)
+    (tmp_path / "broken_messages.py").write_text("import nothing_like_that_is_installed")
+    (tmp_path / "half_messages.py").write_text("OURS = [")
+    (tmp_path / "leaving_messages.py").write_text("raise SystemExit(0)")
+    yield tmp_path
+    for name in {*sys.modules} - before:
+        if name.endswith("_messages"):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("where", ["my_messages:OURS", "my_messages:Inside.ONLY"])
+def test_ones_own_messages_are_shown_as_such(where: str, tape: Path, elsewhere: Path) -> None:
+    run = click.testing.CliRunner().invoke
+    bare = run(cli, ["replay", str(tape), "--json"])
+    assert "greeting" not in bare.stdout
+    shown = run(cli, ["replay", str(tape), "--messages", where])
+    assert shown.exit_code == 0, shown.stderr
+    assert "> greeting, " in shown.stdout
+    assert "all of it as on the tape" in shown.stderr
+    objects = [
+        json.loads(line) for line in run(cli, ["replay", str(tape), "--json", "--messages", where]).stdout.splitlines()
+    ]
+    found = [one["message"] for one in objects if one.get("message", {}).get("message") == "greeting"]
+    assert [one["first"] for one in found] == [ord("f"), ord("a")]
+    order = "order" if where.endswith("OURS") else "message37914"
+    assert f"< {order}, 3 bytes" in shown.stdout.lower()
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("my_messages", "'my_messages' is not MODULE:REGISTRY"),
+        ("my_messages:", "is not MODULE:REGISTRY"),
+        (":OURS", "is not MODULE:REGISTRY"),
+        ("", "is not MODULE:REGISTRY"),
+        ("no_messages:OURS", "'no_messages' cannot be imported: ModuleNotFoundError: No module named 'no_messages'"),
+        ("broken_messages:OURS", "cannot be imported: ModuleNotFoundError: No module named 'nothing_like_that"),
+        ("half_messages:OURS", "'half_messages' cannot be imported: SyntaxError"),
+        ("leaving_messages:OURS", "'leaving_messages' cannot be imported: SystemExit: 0"),
+        (".my_messages:OURS", "'.my_messages' cannot be imported: TypeError"),
+        ("my_messages:THEIRS", "the module 'my_messages' has no 'THEIRS'"),
+        ("my_messages:Inside.NONE", "the module 'my_messages' has no 'Inside.NONE'"),
+        ("my_messages:many", "'my_messages:many' is no Registry of messages: list"),
+        ("my_messages:Greeting", "'my_messages:Greeting' is no Registry of messages: "),
+        ("my\x1b_messages:OURS", "\\x1b"),
+    ],
+)
+def test_what_is_no_registry_is_a_mistake_of_usage(where: str, words: str, tape: Path, elsewhere: Path) -> None:
+    found = click.testing.CliRunner().invoke(cli, ["replay", str(tape), "--messages", where])
+    assert found.exit_code == 2
+    assert found.stdout == ""
+    assert words in " ".join(found.stderr.split())
+    assert "--messages" in found.stderr
+    assert "Traceback" not in found.stderr

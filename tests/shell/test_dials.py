@@ -16,6 +16,7 @@ import trio
 import trio.testing
 
 from tests.support import identity, make_manager, port_of, until
+from tests.support.inside import links_of
 from triolight import (
     ChannelMessageHandler,
     ConnectError,
@@ -69,6 +70,8 @@ class World(trio.abc.HostnameResolver):
     """Where nobody answers, not even with a refusal."""
     asked: list[str] = field(default_factory=list[str])
     opened: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    pending: int = 0
+    """Dials under way."""
 
     async def getaddrinfo(self, host: Any, *_: object, **__: object) -> Any:
         await trio.lowlevel.checkpoint()
@@ -85,9 +88,13 @@ class World(trio.abc.HostnameResolver):
 
     async def open(self, host: str, port: int) -> trio.abc.Stream:
         self.opened.append((host, trio.current_time()))
-        if host in self.dead:
-            await trio.sleep_forever()
-        return await self.network.host("8.8.8.8").dial(host, port)
+        self.pending += 1
+        try:
+            if host in self.dead:
+                await trio.sleep_forever()
+            return await self.network.host("8.8.8.8").dial(host, port)
+        finally:
+            self.pending -= 1
 
     @property
     def hosts(self) -> list[str]:
@@ -257,17 +264,84 @@ async def test_the_policy_judges_what_a_name_resolves_to(
         assert peers.policy.decisions == {"dial: admitted": 3, "dial: BANNED": 1}
 
 
-async def test_each_address_of_a_name_has_its_share_of_the_time(
-    world: Callable[[], World], autojump_clock: trio.testing.MockClock
+@pytest.mark.parametrize(
+    ("addresses", "dead", "opened"),
+    [
+        # The first one has a head start: if it answers, nobody else is bothered.
+        (["9.9.9.9", "9.9.9.1"], [], [("9.9.9.9", 0)]),
+        # The next one follows when it does not answer in time, or at once when it refuses.
+        (["2600::1", "9.9.9.9", "9.9.9.1"], ["2600::1"], [("2600::1", 0), ("9.9.9.9", 0.25)]),
+        (["9.9.9.1", "9.9.9.9"], [], [("9.9.9.1", 0), ("9.9.9.9", 0.02)]),
+        (
+            ["9.9.9.2", "9.9.9.3", "9.9.9.1", "9.9.9.9"],
+            ["9.9.9.2", "9.9.9.3"],
+            [("9.9.9.2", 0), ("9.9.9.3", 0.25), ("9.9.9.1", 0.5), ("9.9.9.9", 0.52)],
+        ),
+        # The second one is of the other family.
+        (["2600::1", "2600::2", "9.9.9.9"], ["2600::1", "2600::2"], [("2600::1", 0), ("9.9.9.9", 0.25)]),
+        (
+            ["9.9.9.2", "9.9.9.9", "2600::1"],
+            ["9.9.9.2", "2600::1"],
+            [("9.9.9.2", 0), ("2600::1", 0.25), ("9.9.9.9", 0.5)],
+        ),
+        # What is private has no place among them.
+        (["10.0.0.1", "9.9.9.2", "127.0.0.1", "::1", "9.9.9.9"], ["9.9.9.2"], [("9.9.9.2", 0), ("9.9.9.9", 0.25)]),
+    ],
+)
+async def test_the_addresses_of_a_name_are_raced(
+    addresses: list[str],
+    dead: list[str],
+    opened: list[tuple[str, float]],
+    world: Callable[[], World],
+    autojump_clock: trio.testing.MockClock,
 ) -> None:
     here = world()
-    here.table = {"node.example": ["2600::1", "9.9.9.1", "9.9.9.9"]}
-    here.dead = {"2600::1"}
+    here.table = {"node.example": addresses}
+    here.dead = {*dead}
     here.network.host("9.9.9.1")  # refuses at once
     async with open_peer_nursery(make_manager(2)) as home, open_peer_nursery(make_manager(1)) as peers:
         await home.listen_on(await here.network.host("9.9.9.9").listen())
         assert await peers.keep(named("node.example")).wait_connected() is not None
-        assert here.opened == [("2600::1", 0), ("9.9.9.1", 5), ("9.9.9.9", 5.02)]
+        assert [(host, round(at, 6)) for host, at in here.opened] == opened
+        assert here.pending == 0
+
+
+async def test_a_race_that_two_have_won_closes_one(
+    world: Callable[[], World], autojump_clock: trio.testing.MockClock
+) -> None:
+    """In the same step, and the one that is left is the node's."""
+    here = world()
+    here.table = {"node.example": ["9.9.9.9", "9.9.9.8"]}
+    here.network = SimulatedNetwork(1, Conditions(latency=0.01))
+    # One answers a quarter of a second later than the other: when that one has its answer, so has it.
+    here.network.host("8.8.8.8")
+    here.network.host("9.9.9.9")
+    here.network.host("9.9.9.8")
+    here.network.link("8.8.8.8", "9.9.9.9", Conditions(latency=0.5))
+    here.network.link("8.8.8.8", "9.9.9.8", Conditions(latency=0.375))
+    async with open_peer_nursery(make_manager(2)) as home, open_peer_nursery(make_manager(1)) as peers:
+        for host in ("9.9.9.9", "9.9.9.8"):
+            await home.listen_on(await here.network.host(host).listen())
+        assert await peers.keep(named("node.example")).wait_connected() is not None
+        await trio.sleep(20)
+        assert [at for _, at in here.opened] == [0, 0.25]
+        assert len(peers.peers) == len(home.peers) == 1
+        assert len(links_of(peers)) == len(links_of(home)) == 1
+
+
+async def test_a_race_that_is_given_up_leaves_nothing(
+    world: Callable[[], World], autojump_clock: trio.testing.MockClock
+) -> None:
+    here = world()
+    here.table = {"node.example": ["9.9.9.2", "9.9.9.3", "9.9.9.4"]}
+    here.dead = {"9.9.9.2", "9.9.9.3", "9.9.9.4"}
+    async with open_peer_nursery(make_manager(1)) as peers:
+        kept = peers.keep(named("node.example"))
+        await trio.sleep(1)
+        assert here.pending == 3
+        kept.stop()
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.pending == 0
 
 
 async def test_names_with_a_hundred_addresses(

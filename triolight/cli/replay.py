@@ -1,12 +1,16 @@
-"""``triolight replay``: shows what a tape tells, message by message, and holds the manager to it. No peer in sight."""
+"""``triolight replay``: shows what a tape tells, message by message, and holds the manager to it. No peer in sight.
+
+The only command that runs code of its user's: the module that `--messages` names, and that one alone.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -29,8 +33,15 @@ from triolight.text import printable
 @click.option(
     "--no-compare", is_flag=True, help="Go on where the manager now does something else than when the tape was made."
 )
+@click.option(
+    "--messages",
+    "ours",
+    metavar="MODULE:REGISTRY",
+    help="Your own messages, as the application that made the tape has them: a Registry in a module that Python can "
+    "import from here, as `python -m` would.",
+)
 @click.pass_context
-def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_compare: bool) -> None:
+def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_compare: bool, ours: str | None) -> None:
     """Play back a tape: what came, what went, what handlers wanted, who left and why.
 
     A tape is made by `listen --tape`, `ping --tape` or `open_peer_nursery(..., tape=Tape(FILE))`. What it holds is
@@ -38,9 +49,10 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
 
     Exit code 1 if the PeerManager of this version does something else than the tape says, 2 if FILE is no tape.
     """
+    known = MESSAGES if ours is None else _with_own(ours)
     try:
         header = Replay(file).header
-        registry = _registry(header.get("messages", ()))
+        registry = _registry(header.get("messages", ()), known)
         our_node_id = printable(header["our_node_id"])
     except (TapeError, OSError) as error:
         click.echo(str(error), err=True)
@@ -81,9 +93,45 @@ def _happenings(tape: Replay) -> Iterator[Happening]:
         raise _UnreadableError(str(error)) from error
 
 
-def _registry(types: Any) -> Registry:
+def _registry(types: Any, known: Registry) -> Registry:
     """Messages that the tape's manager knew and nobody here does are shown as they are."""
-    return MESSAGES | opaque(type_ for type_ in types if MESSAGES.get(type_) is None)
+    return known | opaque(type_ for type_ in types if known.get(type_) is None)
+
+
+def _with_own(words: str) -> Registry:
+    """What we know, and the user's own messages, which come first where both have a type or a name."""
+    own = _imported(words)
+    names = {cls.name for cls in own}
+    return own | [cls for cls in MESSAGES if cls.type not in own and cls.name not in names]
+
+
+def _imported(words: str) -> Registry:
+    """A Registry by ``MODULE:ATTRIBUTE``. Raises BadParameter that says what is wrong."""
+    module, colon, path = words.partition(":")
+    if not (module and colon and path):
+        raise _wrong(f"{printable(words)!r} is not MODULE:REGISTRY, as my_node.messages:REGISTRY")
+    if "" not in sys.path and (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)  # a script's path begins where the script is
+    try:
+        found: Any = importlib.import_module(module)
+    except BaseException as error:
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        # Whatever it does as it is imported.
+        why = printable(f"{type(error).__name__}: {error}")
+        raise _wrong(f"the module {printable(module)!r} cannot be imported: {why}") from None
+    try:
+        for name in path.split("."):
+            found = getattr(found, name)
+    except AttributeError:
+        raise _wrong(f"the module {printable(module)!r} has no {printable(path)!r}") from None
+    if not isinstance(found, Registry):
+        raise _wrong(f"{printable(words)!r} is no Registry of messages: {type(cast('object', found)).__name__}")
+    return found
+
+
+def _wrong(words: str) -> click.BadParameter:
+    return click.BadParameter(words, param_hint="--messages")
 
 
 def _decoded(data: bytes, registry: Registry) -> Message | UnknownMessage | DecodeError:

@@ -20,7 +20,7 @@ from triolight.shell.admission import Admission
 from triolight.shell.link import Link
 from triolight.shell.peer import ConnectError, Peer, Present
 from triolight.shell.watch import Deadlines
-from triolight.ways import NoAnswer, Refused, Way
+from triolight.ways import Racing, Refused, Way
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ class DialHooks:
     """Nobody waits for that link any more."""
     left: Callable[[], bool]
     """Whether the block is being left."""
+    racing: Racing
+    """Runs the addresses of one name in tasks of their own, none of which outlives it."""
 
 
 class Dials:
@@ -175,14 +177,12 @@ class Dials:
         late = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied)
         reason = late
         if dialling.asked.learned:
-            way = way.learned(self._admit_learned)
+            way = way.learned(self._admit_learned, self._hooks.racing)
         with trio.CancelScope(deadline=until) as scope:
             try:
                 stream = await way.open(address.node_id, address.host, address.port)
             except Refused as error:
                 reason = error.reason
-            except NoAnswer:
-                pass
             except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
                 reason = reasons.dial_failed(error, isinstance(error, ProxyError))

@@ -22,7 +22,7 @@ from triolight.shell.news import PeerConnected, PeerDisconnected, PeerEvent, Pee
 from triolight.shell.peer import Peer, peer_of
 from triolight.shell.reported import agreed_hosts
 from triolight.shell.statistics import PeersStatistics, gather_statistics, peers_statistics
-from triolight.ways import ProxyWay, Way
+from triolight.ways import Way, way_by
 
 if TYPE_CHECKING:
     from triolight.nursery import Block
@@ -73,7 +73,7 @@ class PeerNursery:
         """
         if isinstance(address, str):
             address = NodeAddress.parse(address)
-        chosen = _way_by(proxy, way) or self._block.way
+        chosen = way_by(proxy, way) or self._block.way
         await trio.lowlevel.checkpoint()
         return await self._block.dials.connect(Asked(address, False, chosen))
 
@@ -96,7 +96,7 @@ class PeerNursery:
         an announcement whose addresses cannot be read.
         """
         self._block.check_open()
-        chosen = _way_by(proxy, way)
+        chosen = way_by(proxy, way)
         kept, new = self._block.keeps.take(addresses_to_keep(addresses), chosen)
         if new is not None:
             self._block.start_keep(new)
@@ -202,12 +202,3 @@ class PeerNursery:
         Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
         """
         return PeerEvents(self._parts.news)
-
-
-def _way_by(proxy: Proxy | None, way: Way | None) -> Way | None:
-    """Both arguments as one. ImportError for a proxy without the extra `tor`."""
-    if proxy is None:
-        return way
-    if way is not None:
-        raise ValueError("a dial goes by a proxy or by a way, not by both")
-    return ProxyWay(proxy)

@@ -11,6 +11,7 @@ import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -18,12 +19,16 @@ from typing import Any, BinaryIO, Final, Literal, TypeAlias, cast
 
 from triolight.as_json import Json
 from triolight.errors import DecodeError, DisconnectReason, PeerHandleError, QueueFull, TriolightError
+from triolight.handlers import MessageHandler
 from triolight.keys import SecretKey
 from triolight.logger import NullLogger
-from triolight.messages import BOLT, Init, Registry
+from triolight.manager.mistakes import check_methods
+from triolight.manager.routing import Routes
+from triolight.messages import BOLT, Init, Message, Registry
 from triolight.noise import EphemeralKeys, Handshake
 from triolight.peer_manager import PeerDetails, PeerManager, PeerObserver, Seams, SocketDescriptor
 from triolight.policy import Allowance
+from triolight.tape.beside import Beside, shown
 from triolight.tape.calls import CALLS, MAX_LINE_BYTES, Fields, words_of
 from triolight.tape.tape import FORMAT, PRIVATE
 from triolight.tape.values import (
@@ -39,7 +44,7 @@ from triolight.tape.watched import TapedHandshake, WatchedHandshake, stand_ins
 from triolight.text import printable
 
 What: TypeAlias = Literal[
-    "accepted", "answer", "call", "connected", "dialled", "ended", "handshake", "received", "sent", "tape"
+    "accepted", "answer", "call", "connected", "dialled", "differs", "ended", "handshake", "received", "sent", "tape"
 ]
 
 
@@ -61,7 +66,7 @@ class Happening:
 
     ``accepted``, ``dialled``: a connection began. ``handshake``: its acts are done. ``received``, ``sent``: a message,
     type bytes included. ``connected``, ``ended``. ``call``: what the application wanted. ``answer``: what a handler
-    wanted. ``tape``: why the tape ends.
+    wanted. ``differs``: a given handler answers something else. ``tape``: why the tape ends.
     """
 
     at: float
@@ -72,6 +77,10 @@ class Happening:
     node_id: bytes | None = None
     message: bytes = b""
     words: str = ""
+    on_tape: object = None
+    """What the tape's handler answered, where it `differs`. An exception, if it raised."""
+    given: object = None
+    """What the given handler answers there. The exception, if it raises."""
 
 
 @dataclass(slots=True)
@@ -110,9 +119,23 @@ class Replay:
 
     Raises OSError, TapeError, and TapeMismatch unless `compare` is False: for a manager that shall behave differently
     now, because the incident is understood. `messages` is the registry that the manager had.
+
+    `handlers` are asked beside the tape's, in the same places and with the same arguments, and what they push is taken
+    when the tape's events were: a happening that `differs` has both answers. The replay goes on with the tape's, so
+    what differs first is what to look at; an exception of theirs is an answer. Nothing that they do reaches the
+    manager. What no message or event of the tape led to, they are not asked: an application's own tasks are not part of
+    a replay, and events that these pushed are not theirs. They are objects with a state of their own: give new ones to
+    each replay. TypeError for what is no MessageHandler, and for handlers that no PeerManager would take.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, messages: Registry = BOLT, compare: bool = True) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        messages: Registry = BOLT,
+        compare: bool = True,
+        handlers: MessageHandler | None = None,
+    ) -> None:
         self.path: Final = Path(path)
         self.calls = 0
         """How often the manager was told something, so far."""
@@ -121,6 +144,11 @@ class Replay:
         self._stopped = ""
         self._messages: Final = messages
         self._compare: Final = compare
+        self._handlers: Final = handlers
+        if handlers is not None:
+            if not isinstance(handlers, MessageHandler):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"handlers are a MessageHandler, not {type(handlers).__name__}")
+            check_methods(handlers, messages)
 
     @property
     def header(self) -> dict[str, Json]:
@@ -143,7 +171,8 @@ class Replay:
                 unknown = set(header["messages"]) - {cls.type for cls in self._messages}
                 if unknown:
                     raise ValueError(f"its manager knew messages that this registry does not: {sorted(unknown)[:4]}")
-                player = _Player(header, self._messages)
+                given = () if self._handlers is None else (self._handlers,)
+                player = _Player(header, self._messages, *given)
             except _DAMAGE as error:
                 raise TapeError(self.path, 1, _told(error)) from None
             for call in self._read(file):
@@ -215,6 +244,8 @@ class Replay:
             player.play(call)
             if self._compare:
                 self._check(player, call)
+        except _DamagedError as error:
+            raise TapeError(self.path, call.line, f"{call.name}: {error}") from error
         except _DAMAGE as error:
             raise TapeError(self.path, call.line, f"{call.name}: {_told(error)}") from error
 
@@ -224,6 +255,10 @@ class Replay:
             if before != after:
                 words = f"{call.name}: on the tape {_shown(before)}, now {_shown(after)}"
                 raise TapeMismatch(self.path, line, words)
+
+
+class _DamagedError(Exception):
+    """A handler's answer that no tape has: not to be taken for a bug of the handler's."""
 
 
 class _Descriptor(SocketDescriptor):
@@ -257,17 +292,38 @@ class _Manager(PeerManager):
     def our_node_id(self) -> bytes:
         return self._our_node_id
 
+    def let_hear(self, hear: Callable[[bytes, Message], None]) -> None:
+        """Each message, before its handler does. Until handlers are abandoned."""
+
+        def after(handle: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+            def both(source: Any, message: Any) -> None:
+                hear(source.node_id, message)
+                handle(source, message)
+
+            return both
+
+        self._routing.routes = Routes(
+            {
+                type_: (decode, after(handle), plain, gossip, query)
+                for type_, (decode, handle, plain, gossip, query) in self._routing.routes.by_type.items()
+            }
+        )
+
 
 class _Player(Seams, PeerObserver):
     """The fresh manager, and all that it asks."""
 
-    def __init__(self, header: dict[str, Json], messages: Registry) -> None:
+    def __init__(self, header: dict[str, Json], messages: Registry, given: MessageHandler | None = None) -> None:
         self.now = 0.0
+        self._beside: Final = None if given is None else Beside(given, header["handlers"], self._differs)
         self.happened: deque[Happening] = deque()
         self.outcome: list[Json] = []
         self._frames: list[tuple[_Call, dict[str, int]]] = []
         """The calls under way, each with the count of what was asked in it by name."""
         self._descriptors: dict[int, _Descriptor] = {}
+        self._theirs = False
+        """Whether the application has a part in the call under way: an answer of a handler, or an argument that is
+        none. What the manager could not make anything of, then as now, is no damage of the tape."""
         self._key: SecretKey | None = None
         secret, random_data = _NO_SECRET, _NO_RANDOM_DATA
         if header["kind"] == "with_secrets":
@@ -278,7 +334,7 @@ class _Player(Seams, PeerObserver):
         known = set(header["messages"])
         self.manager: Final = _Manager(
             bytes.fromhex(header["our_node_id"]),
-            stand_ins(header["handlers"], self._handler),
+            stand_ins(header["handlers"], self._handler, None if self._beside is None else self._beside.watch),
             secret,
             random_data,
             NullLogger(),
@@ -295,6 +351,8 @@ class _Player(Seams, PeerObserver):
             header["duplicates"],
             self,
         )
+        if self._beside is not None:
+            self.manager.let_hear(self._beside.heard)
 
     def play(self, call: _Call) -> None:
         at = call.fields["at"]
@@ -302,11 +360,15 @@ class _Player(Seams, PeerObserver):
             raise ValueError(f"no time: {at}")
         self.now = float(at)
         counts: dict[str, int] = {}
+        self._theirs = False
         self._frames.append((call, counts))
         try:
             self._perform(call.name, call.fields)
         except (PeerHandleError, QueueFull, HandlerRaised):
             pass  # the caller heard of it, then as now
+        except _DAMAGE:
+            if not self._theirs:
+                raise
         finally:
             self._frames.pop()
         for key, nth in call.answers:
@@ -317,6 +379,7 @@ class _Player(Seams, PeerObserver):
         call = CALLS.get(name)
         if call is None:
             raise ValueError("a PeerManager has no such call")
+        self._theirs |= isinstance(told.get("reason"), dict) and "untold" in told["reason"]
         call.play(self, told)
         if call.wanted:
             self._happened("call", self._descriptors.get(told.get("of", 0)), words=words_of(name, told))
@@ -356,8 +419,11 @@ class _Player(Seams, PeerObserver):
             self._frames.append((nested, {}))
             try:
                 self._perform(nested.name, nested.fields)
-            except (PeerHandleError, QueueFull):
+            except (PeerHandleError, QueueFull, HandlerRaised):
                 pass  # whoever was asked heard of it
+            except _DAMAGE:
+                if not self._theirs:
+                    raise
             finally:
                 self._frames.pop()
         answer = call.answers.get((key, nth))
@@ -374,12 +440,31 @@ class _Player(Seams, PeerObserver):
                 answer = self._ask(key, form.usual)
             except HandlerRaised as error:
                 self._happened("answer", words=f"{key}: raised {error}")
+                if self._beside is not None:
+                    self._beside.asked(place, method, arguments, error)
                 raise
-            for words in form.words(answer):
-                self._happened("answer", words=f"{place if method == EVENTS else key}: {words}")
-            return form.from_json(answer)
+            try:
+                for words in form.words(answer):
+                    self._happened("answer", words=f"{place if method == EVENTS else key}: {words}")
+                given = form.from_json(answer)
+            except _DAMAGE as error:
+                raise _DamagedError(_told(error)) from error
+            self._theirs |= answer != form.usual
+            if self._beside is not None:
+                self._beside.asked(place, method, arguments, given, answer)
+            return given
 
         return call
+
+    def _differs(self, asked: str, arguments: tuple[Any, ...], on_tape: object, given: object) -> None:
+        node_id = next((one for one in arguments if isinstance(one, bytes)), None)
+        message = next((one for one in arguments if isinstance(one, Message)), None)
+        data = b""
+        if message is not None:
+            with suppress(ValueError):  # it has come, and so it can go; but for what an application's own class does
+                data = message.encode()
+        words = f"{asked}: on the tape {shown(on_tape)}, given {shown(given)}"
+        self.happened.append(Happening(self.now, "differs", None, node_id, data, words, on_tape, given))
 
     def handshake(self, descriptor: SocketDescriptor, handshake: Handshake) -> Handshake:
         one = cast("_Descriptor", descriptor)

@@ -1,12 +1,14 @@
 """Values as a tape has them: each form of JSON beside what is made of it again. Knows no manager and no file.
 
-An answer must not fail on its way to the tape which does no harm in the manager: what is not what it should be is told
-as `untold`, with whether it is true, and comes back as something that is as true and of no other use.
+An answer must not fail on its way to the tape which does no harm in the manager, and what it does there it does again:
+what is not what it should be is told as `untold`. A list, a tuple, a number, a text and bytes of any kind come back as
+they were where the manager uses them; of anything else, whether it is true, and what it has of a message.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any, Final, cast
 
@@ -54,37 +56,122 @@ class HandlerRaised(Exception):
     """In place of whatever a handler raised."""
 
 
+ODD: Final = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What objects raise that are not what they should be."""
+MAX_DEPTH: Final = 4
+"""Lists in lists that are told."""
+MAX_INT_BITS: Final = 4096
+"""Of a number that is told: Python reads no more than some thousand digits."""
+
+
 # What is not what it should be.
 
 
-def untold_to_json(value: object) -> Json:
-    """As far as it can matter to the manager: whether it is true."""
+_MANY: Final[tuple[type[Any], ...]] = (list, tuple, set, frozenset)
+_BYTES: Final[tuple[type[Any], ...]] = (bytes, bytearray, memoryview)
+_PLAIN: Final[tuple[type[Any], ...]] = (int, float, str, *_BYTES, *_MANY)
+"""What comes back as it was; of a class that is made from one of these, that one."""
+_BY_NAME: Final[Mapping[str, type[Any]]] = {cls.__name__: cls for cls in _PLAIN}
+
+
+def untold_to_json(value: object) -> dict[str, Json]:
+    """Where nothing follows from it but from whether it is true."""
+    return {"untold": type(value).__name__, "true": _truth(value)}
+
+
+def _truth(value: object) -> bool | None:
+    """None: it is neither."""
     try:
-        true = bool(value)
-    except (TypeError, ValueError):
-        true = True
-    return {"untold": type(value).__name__, "true": true}
+        return bool(value)
+    except ODD:
+        return None
 
 
-def untold_from_json(told: Mapping[str, Json]) -> Any:
-    return _Untold(told["untold"], told["true"])
+def odd_to_json(value: object, depth: int = MAX_DEPTH) -> Json:
+    """As it is, where the manager does something with it."""
+    if value is None or isinstance(value, bool):
+        return value
+    told = untold_to_json(value)
+    cls = next((cls for cls in _PLAIN if isinstance(value, cls)), None)
+    if cls is not None:
+        with suppress(*ODD):  # of a class that is only made from it
+            plain = _plain_to_json(value, depth)
+            if _truth(_plain_from_json(cls, plain)) == told["true"]:
+                told |= {"as": cls.__name__, "is": plain}
+    return told
+
+
+def _plain_to_json(value: Any, depth: int) -> Json:
+    if isinstance(value, int):
+        if value.bit_length() > MAX_INT_BITS:
+            raise ValueError("a large number")
+        return int(value)
+    if isinstance(value, float | str):
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return value.hex()
+    if not depth:
+        raise ValueError("lists in lists")
+    return [odd_to_json(one, depth - 1) for one in value]
+
+
+def _plain_from_json(cls: type[Any], plain: Json) -> Any:
+    if cls in _MANY:
+        plain = [odd_from_json(one) for one in plain]
+    elif cls in _BYTES:
+        plain = bytes.fromhex(plain)
+    return cast("Callable[[Any], Any]", cls)(plain)
+
+
+def odd_from_json(told: Json) -> Any:
+    if not isinstance(told, dict):
+        return told
+    parts = cast("dict[str, Json]", told)
+    if "as" not in parts:
+        return _Untold(parts)
+    return _plain_from_json(_BY_NAME[parts["as"]], parts["is"])
+
+
+def _like_a_message_to_json(value: object) -> Json:
+    """Of what stands where a message should: what the manager asks of one."""
+    told = odd_to_json(value)
+    if isinstance(told, dict) and "as" not in told:
+        asked: tuple[tuple[str, Callable[[Any], Any]], ...] = (
+            ("data", lambda one: one.data),
+            ("encodes", lambda one: one.encode()),
+        )
+        for name, ask in asked:
+            with suppress(*ODD):  # it will raise again, whatever it is
+                told[name] = odd_to_json(ask(value))
+    return cast("Json", told)
 
 
 class _Untold:
-    """In place of what a handler should not have answered: true or not as that was, and of no other use."""
+    """In place of what a handler should not have answered: true or not as that was, with what that had of a message,
+    and of no other use."""
 
-    def __init__(self, kind: str, true: bool) -> None:
-        self._kind: Final = kind
-        self._true: Final = bool(true)
+    def __init__(self, told: Mapping[str, Json]) -> None:
+        self._told: Final = told
+        self._kind: Final = str(told["untold"])
 
     def __bool__(self) -> bool:
-        return self._true
+        return _as_true(self._told["true"])
 
     def __getattr__(self, name: str) -> Any:
+        if name == "data" and "data" in self._told:
+            return odd_from_json(self._told["data"])
+        if name == "encode" and "encodes" in self._told:
+            return lambda: odd_from_json(self._told["encodes"])
         raise HandlerRaised(f"a {self._kind} has no {name}")
 
     def __getitem__(self, key: object) -> Any:
         raise HandlerRaised(f"a {self._kind} is no text")
+
+
+def _as_true(told: Json) -> bool:
+    if told is None:
+        raise HandlerRaised("neither true nor false")
+    return bool(told)
 
 
 # Node ids, addresses, words, reasons, errors.
@@ -119,14 +206,14 @@ def reason_to_json(reason: DisconnectReason | str | None) -> Json:
 def _words_to_json(words: object) -> Json:
     if isinstance(words, bytes):
         return words.decode("latin-1")  # as `printable` takes them
-    return words if words is None or isinstance(words, str) else untold_to_json(words)
+    return words if words is None or isinstance(words, str) else odd_to_json(words)
 
 
 def reason_from_json(told: Json) -> DisconnectReason | str | None:
     if isinstance(told, dict):
         parts = cast("dict[str, str]", told)
         if "untold" in parts:
-            return cast("str", untold_from_json(parts))
+            return cast("str", odd_from_json(parts))
         return DisconnectReason(DisconnectCode(parts["code"]), Side(parts["by"]), parts["message"])
     return cast("str | None", told)
 
@@ -159,13 +246,36 @@ def message_to_json(message: object) -> Json:
         return message.encode().hex()
     except ValueError as error:
         return {"cannot_be_encoded": str(error)}
+    except ODD as error:
+        return {"cannot_be_encoded": str(error), "raises": type(error).__name__}
 
 
 def message_from_json(told: Json, read: Callable[[bytes], Any]) -> Any:
     """`read` makes a message of its bytes."""
     if isinstance(told, str):
         return read(bytes.fromhex(told))
-    return untold_from_json(told) if "untold" in told else _Unencodable(told["cannot_be_encoded"])
+    return odd_from_json(told) if "untold" in told else _Unencodable(told["cannot_be_encoded"], told.get("raises"))
+
+
+def _last_words_to_json(message: object) -> Json:
+    """An action's message: an Error or a Warning, None, or whatever stands in its place."""
+    if message is None:
+        return None
+    if not isinstance(message, Error | Warning):
+        return _like_a_message_to_json(message)
+    if isinstance(message.data, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        return message_to_json(message)
+    # Its text is looked at as it is, whatever becomes of the message.
+    parts = {"channel_id": odd_to_json(message.channel_id), "data": odd_to_json(message.data)}
+    return {"words_of": message.name, **parts}
+
+
+def _last_words_from_json(told: Json) -> Any:
+    if isinstance(told, dict) and "words_of" in told:
+        parts = cast("dict[str, Json]", told)
+        cls = Error if parts["words_of"] == Error.name else Warning
+        return cls(channel_id=odd_from_json(parts["channel_id"]), data=odd_from_json(parts["data"]))
+    return told if told is None or isinstance(told, bool) else message_from_json(told, _as_words)
 
 
 def as_unknown(data: bytes) -> UnknownMessage:
@@ -182,11 +292,13 @@ class _Unencodable:
 
     data = b""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, words: str, raises: str | None) -> None:
         self._words: Final = words
+        self._raises: Final = raises
+        """None: a ValueError, of which the manager tells the peer. Anything else was a bug."""
 
     def encode(self) -> bytes:
-        raise ValueError(self._words)
+        raise ValueError(self._words) if self._raises is None else HandlerRaised(f"{self._raises}: {self._words}")
 
 
 # What handlers answer.
@@ -204,12 +316,11 @@ def action_to_json(action: Any) -> Json:
         value = getattr(action, one.name)
         match one.name:
             case "message":
-                plain = value is None or isinstance(value, Error | Warning)
-                told[one.name] = value and message_to_json(value) if plain else untold_to_json(value)
+                told[one.name] = _last_words_to_json(value)
             case "reason":
                 told[one.name] = _words_to_json(value)
             case _:
-                told[one.name] = value if isinstance(value, int) else untold_to_json(value)
+                told[one.name] = value if isinstance(value, int) else odd_to_json(value)
     return told
 
 
@@ -217,11 +328,12 @@ class _NoAction(IgnoreError):
     """In place of an answer that was let pass, by `protects` or by a manager that let anything pass: nothing follows
     from it but what it is true for."""
 
-    def __init__(self, true: bool) -> None:
+    def __init__(self, true: bool | None) -> None:
         super().__init__("let pass" if true else "")
+        object.__setattr__(self, "_true", true)
 
     def __bool__(self) -> bool:
-        return bool(self.reason)
+        return _as_true(vars(self)["_true"])
 
 
 def action_from_json(told: Json) -> Any:
@@ -231,12 +343,11 @@ def action_from_json(told: Json) -> Any:
     if "untold" in parts:
         return _NoAction(parts["true"])
     named = {name: value for name, value in parts.items() if name != "action"}
-    if named.get("message") is not None:
-        named["message"] = message_from_json(named["message"], _as_words)
-    if "reason" in named:
-        named["reason"] = reason_from_json(named["reason"])
-    if isinstance(named.get("level"), dict):
-        named["level"] = untold_from_json(named["level"])
+    if "message" in named:
+        named["message"] = _last_words_from_json(named["message"])
+    for name in ("reason", "level"):
+        if name in named:
+            named[name] = odd_from_json(named[name])
     return _ACTIONS[parts["action"]](**named)
 
 
@@ -254,7 +365,7 @@ def features_to_json(found: object) -> Json:
 
 def features_from_json(told: Json) -> Any:
     if isinstance(told, dict):
-        return untold_from_json(cast("dict[str, Json]", told))
+        return odd_from_json(cast("dict[str, Json]", told))
     return Features.from_bytes(bytes.fromhex(told))
 
 
@@ -282,7 +393,7 @@ def _events_from_json(told: Json) -> list[MessageSendEvent]:
 
 def _event_from_json(told: dict[str, Json]) -> MessageSendEvent:
     if "untold" in told:
-        return cast("MessageSendEvent", untold_from_json(told))
+        return cast("MessageSendEvent", odd_from_json(told))
     if "gossip_for" in told:
         return GossipWaits(tuple(node_id_from_json(one) for one in told["gossip_for"]))
     node_id = bytes.fromhex(told["node_id"])
@@ -319,7 +430,7 @@ def _gossip_to_json(given: Any) -> Json:
 
 
 def _gossip_from_json(told: Json) -> list[Any]:
-    return [bytes.fromhex(one) if isinstance(one, str) else untold_from_json(one) for one in told]
+    return [bytes.fromhex(one) if isinstance(one, str) else odd_from_json(one) for one in told]
 
 
 @dataclass(frozen=True, slots=True)

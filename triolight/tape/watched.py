@@ -6,8 +6,8 @@ and the messages from the tape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final, TypeAlias, cast
 
 from triolight.as_json import Json
 from triolight.handlers import (
@@ -176,6 +176,11 @@ class _TapedSealer(Sealer):
         return bytes(len(message) + OVERHEAD)
 
 
+def plain_class(bases: Iterable[str]) -> type[BaseMessageHandler]:
+    """A handler of these places that does nothing of its own."""
+    return cast("type[BaseMessageHandler]", type("Plain", tuple(PLACES[name] for name in bases), {}))
+
+
 def describe_handlers(handler: MessageHandler) -> dict[str, Json]:
     """For each place: the first place of the same object, its bases among ours, and what it does in its own way."""
     described: dict[str, Json] = {}
@@ -188,15 +193,42 @@ def describe_handlers(handler: MessageHandler) -> dict[str, Json]:
             continue
         known = {cls: name for name, cls in PLACES.items()}
         bases = [known[cls] for cls in type(one).__mro__ if cls in known]
-        plain = cast("type[BaseMessageHandler]", type("Plain", tuple(PLACES[name] for name in bases), {}))
-        names = {name for name in dir(plain) if not name.startswith("_")} - {"attach", "push", "wake"}
+        plain = plain_class(bases)
+        names = _methods_of((plain,))
         own = {name for name in names if overrides(one, plain, name)}
         described[place] = {"bases": bases, "overrides": sorted(own | {EVENTS})}
     return described
 
 
-def stand_ins(described: Mapping[str, Json], ask: Callable[[str], Callable[..., Any]]) -> MessageHandler:
-    """Handlers that pass on what the described ones do in their own way: ``ask(place)(method, *arguments)``."""
+Watch: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
+"""Place, method and what it does, to what is called instead."""
+
+
+def _methods_of(classes: Iterable[type[BaseMessageHandler]]) -> set[str]:
+    """What the manager may ask of such a handler."""
+    return {name for cls in classes for name in dir(cls) if not name.startswith("_")} - {"attach", "push", "wake"}
+
+
+def _looked_up(place: str, names: set[str], watch: Watch) -> Callable[..., Any]:
+    """The look-up of a stand-in's attributes, by which it is not seen that anything is done in these methods."""
+    found: dict[str, Any] = {}
+
+    def look_up(self: BaseMessageHandler, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if name not in names:
+            return value
+        if name not in found:
+            found[name] = watch(place, name, value)
+        return found[name]
+
+    return look_up
+
+
+def stand_ins(
+    described: Mapping[str, Json], ask: Callable[[str], Callable[..., Any]], watch: Watch | None = None
+) -> MessageHandler:
+    """Handlers that pass on what the described ones do in their own way: ``ask(place)(method, *arguments)``. What they
+    do not passes by `watch`, if there is one; they count as handlers that do nothing of their own there."""
     made: dict[str, Any] = {}
     for place in PLACES:
         what = described[place]
@@ -212,5 +244,8 @@ def stand_ins(described: Mapping[str, Json], ask: Callable[[str], Callable[..., 
             return asked
 
         bases = tuple(PLACES[name] for name in what["bases"])
-        made[place] = type("StandIn", bases, {name: method(name) for name in what["overrides"]})()
+        body = {name: method(name) for name in what["overrides"]}
+        if watch is not None:
+            body["__getattribute__"] = _looked_up(place, _methods_of(bases) - {*body}, watch)
+        made[place] = type("StandIn", bases, body)()
     return MessageHandler(**made)
