@@ -413,7 +413,7 @@ def dial_failed(error: BaseException, proxied: bool) -> DisconnectReason:
     elif isinstance(error, socket.gaierror | UnicodeError):
         code = DisconnectCode.RESOLVE_FAILED
     words = system_words(error) or system_words(error.__cause__)
-    return DisconnectReason(code, Side.NETWORK, printable(words))
+    return DisconnectReason(code, Side.NETWORK, printable(words, escaped=True))
 
 
 def dial_timeout(host: str, seconds: float, proxied: bool) -> DisconnectReason:
@@ -462,7 +462,7 @@ def closed_by_peer() -> DisconnectReason:
 
 def connection_lost(error: BaseException | None = None) -> DisconnectReason:
     words = "the connection was lost" if error is None else system_words(error)
-    return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words))
+    return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words, escaped=True))
 
 
 def connection_broke(error: BaseException) -> DisconnectReason:

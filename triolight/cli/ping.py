@@ -38,7 +38,7 @@ from triolight.cli.options import (
     tape_options,
     verbose_option,
 )
-from triolight.cli.output import data, features_field, milliseconds, offered, progress, reason_fields
+from triolight.cli.output import data, features_fields, line, milliseconds, offered, progress, reason_fields
 from triolight.cli.running import run
 from triolight.connection import LARGEST_PONG
 
@@ -192,8 +192,8 @@ class _PingReport:
         words = f"connected in {milliseconds(seconds)} ms; it offers features {offered(peer.features)}"
         progress(words)
         if self._as_json:
-            features = features_field(peer)
-            data(True, "", "connected", node_id=peer.node_id.hex(), seconds=seconds, features=features)
+            features = features_fields(peer.features)
+            data(True, "", "connected", node_id=peer.node_id.hex(), seconds=seconds, **features)
 
     def pong(self, size: int, rtt: float) -> None:
         self._received += 1
@@ -238,7 +238,7 @@ class _PingReport:
         )
         if not self._as_json and sys.stdout.isatty():
             for row in histogram(self._samples):
-                click.echo(row)
+                line(row)
 
 
 def histogram(seconds: list[float]) -> list[str]:
