@@ -6,6 +6,7 @@ went through it already is `quoted` without a second escape, and `for_terminal` 
 
 from __future__ import annotations
 
+import codecs
 import os
 import socket
 import ssl
@@ -57,6 +58,11 @@ def for_terminal(text: str) -> str:
 def place(host: str, port: int) -> str:
     """A host and a port as they are written together: IPv6 in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def without_mark(content: bytes) -> bytes:
+    """What a text file begins with, without the byte order mark that some editors put there: it is no content."""
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def system_words(error: BaseException | None) -> str:

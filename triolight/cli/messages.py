@@ -15,7 +15,7 @@ from typing import Final
 
 import click
 
-from triolight.as_json import from_json, json_schema, to_json
+from triolight.as_json import from_json, json_schema, read_json, to_json
 from triolight.cli.exits import Exit, cannot_write
 from triolight.cli.group import command
 from triolight.cli.options import FILE_OR_DASH
@@ -154,7 +154,8 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
 def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
     """Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints them.
 
-    What is no message is named on stderr; the rest is written all the same, and the exit code is 5.
+    It takes what the schema of `decode --schema` takes, if its points are on the curve, its TLV records of different types
+    and its bytes no more than 65,535; and no object with a name that stands in it twice. What is no message is named on stderr; the rest is written all the same, and the exit code is 5.
     """
     source = Input(file)
 
@@ -165,10 +166,10 @@ def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
 
     def one(piece: Piece) -> str | bytes:
         try:
-            value = json.loads(piece.data)
-        except RecursionError:
-            raise ValueError("no message is nested so deeply") from None
-        data = from_json(value, MESSAGES).encode()
+            text = piece.data.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"no UTF-8 at byte {error.start}") from None
+        data = from_json(read_json(text), MESSAGES).encode()
         match format_:
             case "hex":
                 return data.hex()
