@@ -1,7 +1,7 @@
 """The command's first line: ``python -m triolight``, and what the console script calls.
 
-It imports nothing at its top, and nothing of ours outside of `main`'s guard: Ctrl-C while click and the commands are loaded
-ends the process with 130, without a traceback, as it does later.
+It imports nothing at its top, and nothing of ours outside of `main`'s guard: Ctrl-C while click and the commands are
+loaded ends the process with 130, without a traceback, as it does later.
 """
 
 

@@ -81,8 +81,8 @@ _SCID: Final = _pattern("x".join(map(_up_to, ((1 << 24) - 1, (1 << 24) - 1, (1 <
 def read_json(text: str) -> Json:
     """What a text of JSON says, as `json.loads`, but strictly. ValueError for what is none.
 
-    A name that stands twice in an object is refused: one of its two values would be lost. So are NaN and Infinity, which
-    are no JSON. A number without a fraction is an int however it is written, as JSON has it: ``1.0``, ``1e3``.
+    A name that stands twice in an object is refused: one of its two values would be lost. So are NaN and Infinity,
+    which are no JSON. A number without a fraction is an int however it is written, as JSON has it: ``1.0``, ``1e3``.
     """
     try:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number_of)
@@ -128,8 +128,8 @@ def from_json(value: Json, registry: Registry = BOLT) -> Message | UnknownMessag
     """The message of an object as `to_json` makes it.
 
     ValueError, naming message and field, for anything else: a name that the registry does not know, a field that is
-    missing or that the message does not have, a value of the wrong kind or size. Hex may be in upper case, and `type` may
-    be left out.
+    missing or that the message does not have, a value of the wrong kind or size. Hex may be in upper case, and
+    `type` may be left out.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"a message is an object, not {_kind(value)}")
@@ -151,8 +151,8 @@ def json_schema(registry: Registry = BOLT) -> dict[str, Json]:
     """A JSON Schema (2020-12) of what `from_json` takes, and so of what `to_json` makes, of the registry's messages.
 
     What no schema can say, it does not say: whether a point is on its curve; whether all of a message fits into 65,535
-    bytes; whether the types of a stream's `unknown` records are all different; whether an `extension` is a TLV stream of
-    odd types. And to a schema an object has each name once: see `read_json`.
+    bytes; whether the types of a stream's `unknown` records are all different; whether an `extension` is a TLV stream
+    of odd types. And to a schema an object has each name once: see `read_json`.
     """
     definitions: Definitions = {}
     for cls in registry:
@@ -359,6 +359,10 @@ def _read_records(where: str, codec: Codec, value: Json) -> tuple[TlvRecord, ...
     return tuple(records)
 
 
+def _hex_schema(codec: Codec, definitions: Definitions) -> Json:
+    return _text(_HEX)
+
+
 def _records_schema(known: list[int]) -> Json:
     """Of the records that a stream does not know: odd types, and none of its own."""
     type_ = _number(0, _LARGEST_BIGSIZE) | {"not": {"anyOf": [{"multipleOf": 2}, {"enum": known}]}}
@@ -382,16 +386,21 @@ _FORMS: Final[dict[type, _Form]] = dict(
         _row(Presence, _plainly, _read_presence, lambda codec, _: {"type": "boolean"}),
         _row(FixedBytes, _hex, _read_hex, lambda codec, _: _bytes(codec.size)),
         _row(Point, _hex, _read_hex, lambda codec, _: _text(_pattern(f"0[23]{_DIGIT}{{64}}"))),
-        _row(ScidDirOrPubkey, _hex, _read_hex, lambda codec, _: _text(_pattern(f"0[01]{_DIGIT}{{16}}|0[23]{_DIGIT}{{64}}"))),
+        _row(
+            ScidDirOrPubkey,
+            _hex,
+            _read_hex,
+            lambda codec, _: _text(_pattern(f"0[01]{_DIGIT}{{16}}|0[23]{_DIGIT}{{64}}")),
+        ),
         _row(PrefixedBytes, _hex, _read_hex, lambda codec, _: _text(_HEX) | {"maxLength": 2 * 0xFFFF}),
         _row(Sequence, _array_writer, _read_array, _array_schema),
         _row(DeclaredCodec, _declared_writer, _read_declared, _declared_schema),  # type: ignore[type-abstract]
-        _row(Codec, _hex, _read_hex, lambda codec, _: _text(_HEX)),  # type: ignore[type-abstract]
+        _row(Codec, _hex, _read_hex, _hex_schema),  # type: ignore[type-abstract]
     )
 )
 """A codec without a row of its own goes by that of what it is built upon: at last by `Codec`'s, and is bytes."""
-_UNKNOWN_RECORDS: Final = _Form(_records_writer, _read_records, lambda codec, _: _records_schema([]))
-"""Of what stands in a TLV stream's `unknown`."""
+_UNKNOWN_RECORDS: Final = _Form(_records_writer, _read_records, _hex_schema)
+"""Of what stands in a TLV stream's `unknown`; its schema knows the stream, and is `_records_schema`."""
 
 
 @cache
@@ -446,7 +455,9 @@ def _object_schema(
     before: Field | None = None
     for field in cls.__fields__:
         if field.name == "unknown":
-            properties[field.name] = _records_schema([one.tlv_type for one in cls.__fields__ if one.tlv_type is not None])
+            properties[field.name] = _records_schema(
+                [one.tlv_type for one in cls.__fields__ if one.tlv_type is not None]
+            )
         elif field.name == "extension" and before is not None and before.codec.open_ended:
             properties[field.name] = {"const": ""}  # nothing can follow that
         else:

@@ -9,6 +9,7 @@ Services run shielded: the body is cancelled before them, so that goodbyes still
 
 from __future__ import annotations
 
+import os
 import random
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict
@@ -55,6 +56,7 @@ from triolight.shell.statistics import PeersStatistics, Totals, peers_statistics
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
+from triolight.text import place
 from triolight.ways import Dial, ProxyWay, Way, way_of
 
 M = TypeVar("M", bound=Message | UnknownMessage)
@@ -507,11 +509,17 @@ class PeerNursery:
     ) -> list[trio.SocketListener]:
         """Accepts connections on a TCP port until the block is left. `host` None: all interfaces; `port` 0: any port.
 
-        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError if it cannot listen. A
-        checkpoint. Cancelled: it does not listen.
+        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError, whose text names host
+        and port, if it cannot listen. A checkpoint. Cancelled: it does not listen.
         """
         self._block.check_open()
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:
+                # Shown in its text. The system's words do not say where.
+                error.filename = place(os.fsdecode(host or "*"), port)
+            raise
         self._ports += [int(listener.socket.getsockname()[1]) for listener in listeners]
         await self.listen_on(*listeners)
         return listeners

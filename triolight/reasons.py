@@ -205,7 +205,7 @@ ABOUT: Final[Mapping[DisconnectCode, About]] = {
     DisconnectCode.CLOSED_IN_HANDSHAKE: About(
         "handshake",
         Kind.UNPROVEN,
-        "it hung up before the acts were done: another node id, or no Lightning node",
+        "it hung up before the acts were done: most often another node id lives at this address; or no Lightning node",
         "nothing",
         "check the node id",
     ),
@@ -416,9 +416,16 @@ def dial_failed(error: BaseException, proxied: bool) -> DisconnectReason:
     return DisconnectReason(code, Side.NETWORK, printable(words, escaped=True))
 
 
-def dial_timeout(host: str, seconds: float, proxied: bool) -> DisconnectReason:
+def dial_timeout(host: str, seconds: float, proxied: bool, through: str = "") -> DisconnectReason:
+    """`through` names who was asked for the connection, and is who has not answered."""
     code = DisconnectCode.PROXY_FAILED if proxied else DisconnectCode.TCP_FAILED
-    return DisconnectReason(code, Side.NETWORK, f"no TCP connection with {host} within {seconds:g} seconds")
+    words = f"{through} has not answered" if through else f"no TCP connection with {host}"
+    return DisconnectReason(code, Side.NETWORK, f"{words} within {seconds:g} seconds")
+
+
+ANOTHER_NODE: Final = "most often another node id lives at this address"
+"""Behind the words of a dial that ended in the handshake: whoever dialled can do something about it. What the
+PeerManager says of that end stands on tapes, and stays as it is."""
 
 
 def banned(what: str) -> DisconnectReason:

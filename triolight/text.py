@@ -20,8 +20,8 @@ def printable(text: bytes | str, limit: int = MAX_PEER_TEXT, *, escaped: bool = 
     """Text of a stranger as printable ASCII of at most `limit` characters.
 
     BOLT 1 forbids to print an error's data verbatim unless every byte is in 32..126: what is not, comes out as
-    ``\\xNN`` (or ``\\uNNNN``), a backslash doubled, and what is too long ends in ``...``. `escaped`: parts of it have been
-    through this already, so that a backslash is an escape's, and stays as it is.
+    ``\\xNN`` (or ``\\uNNNN``), a backslash doubled, and what is too long ends in ``...``. `escaped`: parts of it have
+    been through this already, so that a backslash is an escape's, and stays as it is.
     """
     # No more than `limit` source characters can show, so that a 64 KiB text costs no more than a short one.
     source = text[: limit + 1]

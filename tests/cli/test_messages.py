@@ -87,7 +87,7 @@ def test_a_byte_order_mark_is_no_content(given: list[str], tmp_path: Path) -> No
 
 def test_text_is_escaped_once() -> None:
     lsps = run("decode", given="9419" + b'{"id":"\\"}\x1b[31m\n'.hex())
-    assert "  # '{\"id\":\"\\\\\"}\\x1b[31m\\n'" in lsps.stdout
+    assert '  # \'{"id":"\\\\"}\\x1b[31m\\n\'' in lsps.stdout
     for arguments in (["decode", "no\x1bfile"], ["decode", "--no\x1bsuch"], ["no\x1bsuch"], ["decode", "a", "b\x1bc"]):
         found = run(*arguments)
         assert found.exit_code == 2

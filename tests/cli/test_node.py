@@ -42,7 +42,9 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
     assert run("node-id", "--secret-file", file) == (0, [identity(3).hex()], "")
 
 
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"00" * 32, b"ab" * 31, b"\xff" * 32, b"zz" * 32, b"ab" * 4000])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xef\xbb\xbf", b"00" * 32, b"ab" * 31, b"\xff" * 32, b"zz" * 32, b"ab" * 4000]
+)
 def test_what_is_no_secret_is_refused_and_not_shown(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content)

@@ -42,7 +42,7 @@ def test_a_peer_may_set_half_a_million_features() -> None:
 
 def test_words_have_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     output.progress("gr\xfc\xdfe\x1b[31m\\x1b\nnext\r\udcff")
-    output.line("a\x07b\nc\u202e")
+    output.say("a\x07b\nc\u202e")
     told = capsys.readouterr()
     assert told.err == "gr\xfc\xdfe\\x1b[31m\\x1b\nnext\\r\\udcff\n"
     assert told.out == "a\\x07b\nc\\u202e\n"

@@ -66,6 +66,7 @@ def listen(
 ) -> None:
     """Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C.
 
+    With --json, `features` has the lowest 64 bytes of what a peer offers, and `features_cut` is true if there are more.
     The first line is what others dial. Who does not get past the handshake shows in the log alone (-v).
     """
     if metrics is not None:

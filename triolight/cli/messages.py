@@ -19,7 +19,7 @@ from triolight.as_json import from_json, json_schema, read_json, to_json
 from triolight.cli.exits import Exit, cannot_write
 from triolight.cli.group import command
 from triolight.cli.options import FILE_OR_DASH
-from triolight.cli.output import line, progress, redraw, write_nowhere
+from triolight.cli.output import progress, redraw, say, write_nowhere
 from triolight.cli.pieces import Input, Piece, from_hex, pieces
 from triolight.cli.tree import MESSAGES, tree
 from triolight.errors import DecodeError
@@ -115,7 +115,7 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
     What cannot be decoded is named on stderr; the rest is shown all the same, and the exit code is 5.
     """
     if schema:
-        line(json.dumps(json_schema(MESSAGES), indent=2))
+        say(json.dumps(json_schema(MESSAGES), indent=2))
         return
     if given is not None and file is not None:
         raise click.UsageError("--hex and FILE are two inputs")
@@ -130,7 +130,7 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--hex") from None
         try:
-            line(one(Piece("", data)))
+            say(one(Piece("", data)))
         except DecodeError as error:
             progress(str(error))
             ctx.exit(Exit.PROTOCOL)
@@ -154,8 +154,9 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
 def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
     """Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints them.
 
-    It takes what the schema of `decode --schema` takes, if its points are on the curve, its TLV records of different types
-    and its bytes no more than 65,535; and no object with a name that stands in it twice. What is no message is named on stderr; the rest is written all the same, and the exit code is 5.
+    It takes what `decode --schema` says, if its points are on the curve, the TLV records of a stream of different
+    types, and its bytes no more than 65,535. A name that stands in an object twice is refused. What is no message is named on
+    stderr; the rest is written all the same, and the exit code is 5.
     """
     source = Input(file)
 

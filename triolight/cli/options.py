@@ -32,9 +32,7 @@ def _as_address(ctx: click.Context, param: click.Parameter, value: str) -> NodeA
     try:
         address.host.encode("idna")
     except UnicodeError:
-        words = (
-            f"no name of DNS has a label that is empty or longer than 63 characters: {quoted(address.host, 280)}"
-        )
+        words = f"no name of DNS has a label that is empty or longer than 63 characters: {quoted(address.host, 280)}"
         raise click.BadParameter(words, ctx, param) from None
     return address
 

@@ -1,8 +1,8 @@
 """Where words go: data to stdout, one thing a line; progress, warnings and the log to stderr. Nothing else knows how.
 
-A line goes out at once: whoever reads a pipe shall not wait for a buffer to fill. Data that stdout does not take ends the
-command. Words that stderr does not take end nothing: it is given up, ``sys.stderr`` is None from then on as where it was
-closed from the beginning, and the data goes on. What goes to a terminal in words has no control character in it.
+A line goes out at once: whoever reads a pipe shall not wait for a buffer to fill. Data that stdout does not take ends
+the command. Words that stderr does not take end nothing: it is given up, ``sys.stderr`` is None from then on as where
+it was closed from the beginning, and the data goes on. What goes to a terminal in words has no control character in it.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def redraw(text: str) -> None:
 
 def data(as_json: bool, words: str, event: str, **fields: Any) -> None:
     """A line on stdout: these words, or an object of these fields."""
-    line(json.dumps({"event": event, **fields}) if as_json else words)
+    say(json.dumps({"event": event, **fields}) if as_json else words)
 
 
-def line(words: str) -> None:
+def say(words: str) -> None:
     """On stdout, at once; of words in lines, each of them. OSError if it is not taken."""
     click.echo("\n".join(map(for_terminal, words.split("\n"))))
 

@@ -13,7 +13,7 @@ from triolight.as_json import to_json
 from triolight.cli.exits import Exit
 from triolight.cli.group import command
 from triolight.cli.options import FILE_THAT_EXISTS, json_option
-from triolight.cli.output import line, progress
+from triolight.cli.output import progress, say
 from triolight.cli.tree import MESSAGES, tree
 from triolight.errors import DecodeError
 from triolight.messages import Message, Registry, UnknownMessage, opaque
@@ -55,10 +55,10 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
         for one in _happenings(tape):
             begin = one.at if begin is None else begin
             if as_json:
-                line(_as_json(one, begin, registry))
+                say(_as_json(one, begin, registry))
             elif verbose or not (one.what == "call" and one.words.startswith("send_")):
                 # What was sent shows where it goes out.
-                line(_line(one, begin, registry, verbose))
+                say(_line(one, begin, registry, verbose))
     except TapeMismatch as error:
         progress(f"different: {error}")
         ctx.exit(Exit.FAILED)

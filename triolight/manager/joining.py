@@ -22,6 +22,7 @@ from triolight.manager.routing import Handlers
 from triolight.manager.seams import PeerDetails, Seat
 from triolight.messages import Init
 
+
 class Joining:
     """Carries out what the roster says of those whose Inits fit. Has no state of its own."""
 

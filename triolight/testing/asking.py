@@ -20,7 +20,7 @@ from triolight.connection import init_features
 from triolight.features import Features
 from triolight.messages import Error, Init, Message, Ping, Pong, Warning
 from triolight.testing.scripted import ScriptedPeer, ScriptFailed, scripted_peer
-from triolight.text import printable, quoted
+from triolight.text import printable, quoted, system_words
 
 ALIVE: Final = 77
 """Bytes of a pong that nothing else asks for."""
@@ -168,8 +168,9 @@ async def closing_words(peer: ScriptedPeer) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """A failure of a script has what went before behind it."""
-    return printable(str(error).partition("\n")[0], 120, escaped=True)
+    """A failure of a script has what went before behind it; of a dial, Trio's text has not what the system says."""
+    words = system_words(error) if isinstance(error, OSError) else str(error)
+    return printable(words.partition("\n")[0], 120, escaped=True)
 
 
 async def must_live(peer: ScriptedPeer) -> tuple[Verdict, str]:
