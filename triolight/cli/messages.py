@@ -155,8 +155,8 @@ def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
     """Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints them.
 
     It takes what `decode --schema` says, if its points are on the curve, the TLV records of a stream of different
-    types, and its bytes no more than 65,535. A name that stands in an object twice is refused. What is no message is named on
-    stderr; the rest is written all the same, and the exit code is 5.
+    types, and its bytes no more than 65,535. A name that stands in an object twice is refused. What is no message is
+    named on stderr; the rest is written all the same, and the exit code is 5.
     """
     source = Input(file)
 
