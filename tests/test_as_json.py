@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support import MESSAGES, Note
-from triolight.as_json import from_json, json_schema, to_json
+from triolight.as_json import from_json, json_schema, read_json, to_json
 from triolight.errors import DecodeError
 from triolight.messages import BOLT, TlvStream, UnknownMessage
 
@@ -211,6 +212,181 @@ def test_any_change_gives_a_message_or_a_value_error(data: str, draw: st.DataObj
         return
     # What was taken is a message, and the same one again as JSON.
     assert from_json(to_json(message)).encode() == encoded
+
+
+NUMBERS = st.sampled_from(
+    ["0", "1", "-1", "1.0", "1e0", "0.5", "-0.0", "true", "255", "256", "256.0", "65535", "65536"]
+)
+BIG = st.sampled_from(
+    ["4294967296", "18446744073709551615", "18446744073709551616", "9007199254740993", "1e3", "1e400"]
+)
+HEX = [
+    "",
+    "0",
+    "00",
+    "00\n",
+    "0A",
+    "0a",
+    " 00",
+    "00 ",
+    "\xe90",
+    "00" * 32,
+    "AB" * 32,
+    "00" * 32 + "\n",
+    "03" + "00" * 8,
+]
+SCIDS = ["1x1x1", "1x1x1\n", "16777216x0x0", "16777215x16777215x65535", "0x0x65536", "00000000001x1x01", "1x1"]
+TEXTS = st.sampled_from([*HEX, *SCIDS])
+SCALARS = NUMBERS | BIG | TEXTS.map(json.dumps) | st.sampled_from(["null", "false", "[]", "{}", '"x"'])
+RECORDS = st.tuples(
+    st.sampled_from(["1", "2", "43", "45", "65535.0", "true", "-1", "18446744073709551615"]), TEXTS
+).map(lambda one: f'{{"type": {one[0]}, "value": {json.dumps(one[1])}}}')
+UNSAYABLE = (
+    "not a compressed point",  # a point on its curve
+    "neither a short_channel_id with a direction nor a point",
+    "types must increase",  # records of one type twice
+    ".extension: ",  # a TLV stream, inside of bytes
+    "a message has at most",  # the sum of all bytes
+)
+"""What the reader says of that which its schema cannot say."""
+
+
+def as_text(value: Any, change: dict[int, str]) -> str:
+    """JSON, with some of its values as they are written here."""
+    if id(value) in change:
+        return change[id(value)]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {as_text(one, change)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(as_text(one, change) for one in value) + "]"
+    return json.dumps(value)
+
+
+class Changed:
+    """In place of a value: this text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def holders(value: Any) -> list[Any]:
+    """Every object and array in there."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [] if inner is None else [value, *[one for each in inner for one in holders(each)]]
+
+
+@settings(deadline=None, max_examples=600)
+@given(st.sampled_from(ALL), st.data())
+def test_schema_and_reader_take_the_same(data: str, draw: st.DataObject) -> None:
+    value = to_json(BOLT.decode(bytes.fromhex(data)))
+    holder = draw.draw(st.sampled_from(holders(value)))
+    change: dict[int, str] = {}
+    how = draw.draw(st.sampled_from(["other", "other", "other", "less", "more", "records"]))
+    keys = sorted(holder) if isinstance(holder, dict) else list(range(len(holder)))
+    if how == "less" and keys:
+        del holder[draw.draw(st.sampled_from(keys))]
+    elif how == "records" and isinstance(value.get("tlvs", {}), dict):
+        unknown = Changed("[" + ", ".join(draw.draw(st.lists(RECORDS, max_size=2))) + "]")
+        value.setdefault("tlvs", {})["unknown"] = unknown
+        change[id(unknown)] = unknown.text
+    elif keys or isinstance(holder, dict):
+        named = st.sampled_from([*keys, "extension", "unknown", "tlvs", "type"] if isinstance(holder, dict) else keys)
+        changed = Changed(draw.draw(SCALARS))
+        holder[draw.draw(named) if how == "other" or not isinstance(holder, dict) else "more"] = changed
+        change[id(changed)] = changed.text
+    compare(as_text(value, change))
+
+
+def compare(text: str) -> None:
+    try:
+        from_json(read_json(text)).encode()
+        taken, words = True, ""
+    except ValueError as error:
+        taken, words = False, str(error)
+    # As anybody reads JSON, but for the size of floats.
+    valid = SCHEMA.is_valid(json.loads(text))
+    if not any(one in words for one in UNSAYABLE):
+        assert valid == taken, f"{text}: {words}"
+
+
+def test_what_the_schema_and_the_reader_could_differ_in() -> None:
+    update = to_json(BOLT.decode(bytes.fromhex(next(data for data in ALL if data.startswith("0102")))))
+    for scid, taken in {
+        "16777215x16777215x65535": True,
+        "16777216x0x0": False,
+        "0x16777216x0": False,
+        "0x0x65536": False,
+        "1x1x1\n": False,
+        "01x002x0003": True,
+        "0" * 6000 + "1x1x1": True,
+        "1x1x": False,
+        "1x1x1x1": False,
+        "\u0661x1x1": False,
+    }.items():
+        given = update | {"short_channel_id": scid}
+        assert SCHEMA.is_valid(given) is taken, scid
+        compare(json.dumps(given))
+    for change in (
+        {"ignored": "00\n"},
+        {"ignored": "AB"},
+        {"type": None},
+        {"type": 18.0},
+        {"type": True},
+        {"num_pong_bytes": True},
+        {"num_pong_bytes": 65535.0},
+        {"num_pong_bytes": 0.5},
+        {"ignored": "00" * 65_536},
+    ):
+        compare(json.dumps(PING | change))
+    compare(json.dumps({"message": "ping", "num_pong_bytes": 1, "ignored": ""}))
+    compare(json.dumps({"message": "unknown", "type": 65535.0, "payload": "00"}))
+    # Nothing can follow what goes up to the end: the records of an Init that nobody knows stand in its tlvs.
+    init = {"message": "init", "globalfeatures": "", "features": ""}
+    for extension, taken in (("", True), ("2b0101", False)):
+        assert SCHEMA.is_valid(init | {"extension": extension}) is taken
+        compare(json.dumps(init | {"extension": extension}))
+    for record in (1, 2, 3, 4, 43, 44):  # networks and remote_addr are its own
+        value = init | {"tlvs": {"unknown": [{"type": record, "value": ""}]}}
+        assert SCHEMA.is_valid(value) is (record == 43)
+        compare(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"message": "pong", "ignored": "00", "ignored": "01"}', "'ignored' stands twice in one object"),
+        ('{"a": [{"\\u0062\\n": 1, "b\\n": 1}]}', "'b\\n' stands twice"),
+        ("NaN", "NaN is no number of JSON"),
+        ("[-Infinity]", "-Infinity is no number of JSON"),
+        ("[" * 100_000, "nested so deeply"),
+        ("{", "Expecting"),
+        ("\ufeff{}", "BOM"),
+    ],
+)
+def test_json_is_read_strictly(text: str, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        read_json(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1.0", 1),
+        ("1e3", 1000),
+        ("-0.0", 0),
+        ("18446744073709551615.0", 2**64 - 1),
+        ("0.5", 0.5),
+        ("1e-400", 0.0),
+        ("0e99999999", 0),
+        ("1e400", float("inf")),
+        ("1e99999999999999999999", float("inf")),
+        ('{"a": 1, "b": {"a": 1}}', {"a": 1, "b": {"a": 1}}),
+    ],
+)
+def test_a_number_is_what_it_says(text: str, value: object) -> None:
+    found = read_json(text)
+    assert found == value
+    assert type(found) is type(value)
 
 
 def test_the_schema_refuses_what_the_reader_refuses() -> None:

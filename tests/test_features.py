@@ -34,6 +34,13 @@ def test_the_wild_ones() -> None:
     assert len(FEATURES) == len(BOLT9) + len(WILD)
 
 
+@pytest.mark.parametrize(("size", "cut"), [(0, False), (1, False), (64, False), (65, True), (65_000, True)])
+def test_the_lowest_are_shown(size: int, cut: bool) -> None:
+    features = Features.from_bytes(b"\xaa" * size)
+    assert features.lowest() == (b"\xaa" * min(size, 64), cut)
+    assert features.shown() == "aa" * min(size, 64) + (" and higher ones" if cut else "")
+
+
 def test_names_and_bits() -> None:
     features = Features.named("option_quiesce", required=["var_onion_optin"])
     assert list(features) == [8, 35]

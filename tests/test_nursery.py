@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import math
 import random
 import socket
@@ -47,6 +48,21 @@ from triolight.nursery import Block
 from triolight.policy import Policy
 from triolight.shell.watch import Deadlines
 from triolight.ways import Tcp
+
+
+async def test_a_port_that_cannot_be_had_is_named() -> None:
+    async with open_peer_nursery(make_manager(1)) as near:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(OSError, match=r"Address already in use: '127\.0\.0\.1:") as refused:
+                await near.listen(port, host="127.0.0.1")
+            assert (refused.value.errno, str(port) in str(refused.value)) == (errno.EADDRINUSE, True)
+            with pytest.raises(OSError, match=rf"'\*:{port}'"):
+                await near.listen(port)
+        with pytest.raises(OSError, match=r"'\[2001:db8::1\]:9735'"):
+            await near.listen(9735, host="2001:db8::1")
+        with pytest.raises(socket.gaierror, match=r"'nowhere\.invalid:9735'"):
+            await near.listen(9735, host=b"nowhere.invalid")
 
 
 async def test_both_sides_know_each_other(autojump_clock: trio.testing.MockClock) -> None:

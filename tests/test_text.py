@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from triolight.text import place, printable, system_words
+from triolight.text import for_terminal, place, printable, quoted, system_words, without_mark
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,22 @@ from triolight.text import place, printable, system_words
 )
 def test_text_of_strangers(text: bytes | str, shown: str) -> None:
     assert printable(text) == shown
+
+
+def test_what_is_escaped_already_is_not_escaped_again() -> None:
+    once = printable(b"\x1b\\")
+    assert once == "\\x1b\\\\"
+    assert printable(once, escaped=True) == once
+    assert printable("\x1b" + once, escaped=True) == "\\x1b" + once
+    assert quoted(b"\x1b\\'") == "'\\x1b\\\\''"
+    assert quoted("x" * 100, 10) == "'xxxxxxx...'"
+    assert for_terminal("gr\xfc\xdfe \\x1b") == "gr\xfc\xdfe \\x1b"
+    assert for_terminal("\x1b\n\u2028\udcff\\") == "\\x1b\\n\\u2028\\udcff\\"
+
+
+def test_a_byte_order_mark() -> None:
+    assert without_mark(b"\xef\xbb\xbf\xef\xbb\xbfx") == b"\xef\xbb\xbfx"
+    assert without_mark(b"\xef\xbbx") == b"\xef\xbbx"
 
 
 def test_long_text_is_cut() -> None:

@@ -358,4 +358,5 @@ async def test_a_proxy_that_never_answers(autojump_clock: trio.testing.MockClock
         with pytest.raises(ConnectError, match="within 45 seconds") as error:
             await peers.connect(NodeAddress(identity(2), ONION, 9735), proxy=proxy)
         assert error.value.reason.code is DisconnectCode.PROXY_FAILED
+        assert error.value.reason.message == f"proxy 127.0.0.1:{proxy.port} has not answered within 45 seconds"
         assert trio.current_time() - began == pytest.approx(45)

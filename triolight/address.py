@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from triolight.errors import DecodeError
 from triolight.keys import is_point
-from triolight.text import printable
+from triolight.text import place, printable, quoted
 
 DEFAULT_PORT: Final = 9735
 """BOLT 1: the port of mainnet."""
@@ -42,39 +42,38 @@ class NodeAddress:
             raise ValueError(f"no TCP port: {self.port}")
         object.__setattr__(self, "host", self.host.removesuffix("."))
         if not is_ip(self.host) and not is_name(self.host):
-            raise ValueError(f"not a host: {printable(self.host, 80)!r}")
+            raise ValueError(f"not a host: {quoted(self.host, 80)}")
 
     @classmethod
     def parse(cls, text: str) -> NodeAddress:
         """From ``id@host:port``; without a port 9735, IPv6 in brackets. ValueError says what is wrong."""
         identity, at, place = text.strip().partition("@")
-        shown = printable(text, 120)
+        shown = quoted(text, 120)
         if not at:
-            raise ValueError(f"no node id in {shown!r}: write it as id@host:port")
+            raise ValueError(f"no node id in {shown}: write it as id@host:port")
         try:
             node_id = bytes.fromhex(identity)
         except ValueError:
             node_id = b""
         if len(identity) != 66 or not is_point(node_id):
-            raise ValueError(f"not a node id in {shown!r}: it is 66 hex digits, a compressed point of secp256k1")
+            raise ValueError(f"not a node id in {shown}: it is 66 hex digits, a compressed point of secp256k1")
         if place.startswith("["):
             host, bracket, rest = place[1:].partition("]")
             if not bracket or (rest and not rest.startswith(":")) or not is_ip(host) or ":" not in host:
-                raise ValueError(f"not an IPv6 address in brackets in {shown!r}")
+                raise ValueError(f"not an IPv6 address in brackets in {shown}")
             port = rest[1:] if rest else str(DEFAULT_PORT)
         elif place.count(":") > 1:
-            raise ValueError(f"an IPv6 address goes in brackets: {shown!r}")
+            raise ValueError(f"an IPv6 address goes in brackets: {shown}")
         else:
             host, colon, port = place.partition(":")
             if not colon:
                 port = str(DEFAULT_PORT)
         if not (port.isascii() and port.isdigit() and len(port) <= 5):
-            raise ValueError(f"no TCP port in {shown!r}")
+            raise ValueError(f"no TCP port in {shown}")
         return cls(node_id, host, int(port))
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.node_id.hex()}@{host}:{self.port}"
+        return f"{self.node_id.hex()}@{place(self.host, self.port)}"
 
 
 def is_ip(host: str) -> bool:
@@ -138,7 +137,7 @@ class TorV3Address:
     def of(cls, host: str, port: int) -> TorV3Address:
         """From ``….onion``. ValueError if it is not 56 base32 characters and the suffix."""
         if not _ONION_V3.fullmatch(host.lower()):
-            raise ValueError(f"not a version 3 onion name: {printable(host, 80)!r}")
+            raise ValueError(f"not a version 3 onion name: {quoted(host, 80)}")
         raw = base64.b32decode(host[:56].upper())
         return cls(raw[:32], raw[32:34], raw[34], port)
 
@@ -270,7 +269,7 @@ def descriptor_of(host: str, port: int) -> Address:
     if is_onion(host):
         return TorV3Address.of(host, port)
     if not is_name(host):
-        raise ValueError(f"not a host: {printable(host, 80)!r}")
+        raise ValueError(f"not a host: {quoted(host, 80)}")
     return DnsAddress(host, port)
 
 

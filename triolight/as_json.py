@@ -11,12 +11,16 @@ appended to a message without TLVs in `extension`. A message of an unknown type 
 `{"message": "unknown", "type": …, "payload": …}`. Whatever decodes comes back byte for byte:
 ``from_json(to_json(m)).encode() == m.encode()``.
 
-What stands in JSON for a kind of codec is a row of one table: how it is written, how it is read, its schema.
+What stands in JSON for a kind of codec is a row of one table: how it is written, how it is read, its schema. Reader and
+schema take the same; `json_schema` says what no schema can.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -28,7 +32,10 @@ from triolight.wire import (
     Codec,
     FixedBytes,
     Integer,
+    Point,
+    PrefixedBytes,
     Presence,
+    ScidDirOrPubkey,
     Sequence,
     ShortChannelId,
     ShortChannelIdCodec,
@@ -44,9 +51,68 @@ Definitions: TypeAlias = dict[str, Json]
 """The `$defs` of a schema, by name."""
 
 UNKNOWN: Final = "unknown"
-_HEX: Final = "^([0-9a-f]{2})*$"
-_SCID: Final = r"^[0-9]{1,8}x[0-9]{1,8}x[0-9]{1,5}$"
 _LARGEST_BIGSIZE: Final = (1 << 64) - 1
+_SAFE_EXPONENT: Final = 64
+"""Of ten, in a number with a fraction or an exponent: beyond it no integer of a message is."""
+
+
+def _up_to(most: int) -> str:
+    """A regular expression of the decimal numbers from 0 to `most`, leading zeros or not."""
+    digits = str(most)
+    # As long as `most`, alike up to one digit that is lower; or shorter; or itself.
+    lower = [
+        f"{digits[:at]}[0-{int(digit) - 1}][0-9]{{{len(digits) - at - 1}}}"
+        for at, digit in enumerate(digits)
+        if digit != "0"
+    ]
+    return f"0*(?:{'|'.join([digits, *lower, f'[0-9]{{1,{len(digits) - 1}}}'])})"
+
+
+def _pattern(text: str) -> str:
+    """Of all of a text. To Python `$` is also before a newline that ends it, to a JSON Schema it is not."""
+    return f"^(?:{text})$(?!\\n)"
+
+
+_DIGIT: Final = "[0-9a-fA-F]"
+_HEX: Final = _pattern(f"({_DIGIT}{{2}})*")
+_SCID: Final = _pattern("x".join(map(_up_to, ((1 << 24) - 1, (1 << 24) - 1, (1 << 16) - 1))))
+
+
+def read_json(text: str) -> Json:
+    """What a text of JSON says, as `json.loads`, but strictly. ValueError for what is none.
+
+    A name that stands twice in an object is refused: one of its two values would be lost. So are NaN and Infinity,
+    which are no JSON. A number without a fraction is an int however it is written, as JSON has it: ``1.0``, ``1e3``.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number, parse_float=_number_of)
+    except RecursionError:
+        raise ValueError("no message is nested so deeply") from None
+
+
+def _object(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"{name!r:.80} stands twice in one object")
+            seen.add(name)
+    return found
+
+
+def _no_number(name: str) -> Json:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _number_of(text: str) -> int | float:
+    # A float would round what has more than 53 bits.
+    try:
+        exact = Decimal(text)
+    except InvalidOperation:  # an exponent of more than 18 digits
+        return float(text)
+    small = exact.is_zero() or exact.adjusted() <= _SAFE_EXPONENT
+    return int(exact) if small and exact == exact.to_integral_value() else float(text)
 
 
 def to_json(message: Message | UnknownMessage) -> dict[str, Json]:
@@ -62,32 +128,36 @@ def from_json(value: Json, registry: Registry = BOLT) -> Message | UnknownMessag
     """The message of an object as `to_json` makes it.
 
     ValueError, naming message and field, for anything else: a name that the registry does not know, a field that is
-    missing or that the message does not have, a value of the wrong kind or size.
+    missing or that the message does not have, a value of the wrong kind or size. Hex may be in upper case, and
+    `type` may be left out.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"a message is an object, not {_kind(value)}")
     members = dict(cast("Mapping[str, Json]", value))
-    name, type_ = members.pop("message", None), members.pop("type", None)
+    name = members.pop("message", None)
     if name == UNKNOWN:
-        return _unknown(type_, members)
+        return _unknown(members.pop("type", None), members)
     cls = registry.named(name) if isinstance(name, str) else None
     if cls is None:
         raise ValueError(f"no message is called {name!r:.80}")
-    if type_ is not None and (type_ != cls.type or isinstance(type_, bool)):
+    type_ = members.pop("type", cls.type)
+    if type_ != cls.type or isinstance(type_, bool):
         raise ValueError(f"{cls.name}: its type is {cls.type}, not {type_!r:.80}")
     made: Message = _read_object(cls, cls.name, members)
     return made
 
 
 def json_schema(registry: Registry = BOLT) -> dict[str, Json]:
-    """A JSON Schema (2020-12) that accepts what `to_json` makes of the registry's messages.
+    """A JSON Schema (2020-12) of what `from_json` takes, and so of what `to_json` makes, of the registry's messages.
 
-    It is looser than `from_json`: whether a point is on its curve, and what fits into 65,535 bytes, it does not say.
+    What no schema can say, it does not say: whether a point is on its curve; whether all of a message fits into 65,535
+    bytes; whether the types of a stream's `unknown` records are all different; whether an `extension` is a TLV stream
+    of odd types. And to a schema an object has each name once: see `read_json`.
     """
     definitions: Definitions = {}
     for cls in registry:
         definitions[cls.name] = _object_schema(
-            cls, definitions, {"message": {"const": cls.name}, "type": {"const": cls.type}}
+            cls, definitions, {"message": {"const": cls.name}}, {"type": {"const": cls.type}}
         )
     definitions[UNKNOWN] = {
         "type": "object",
@@ -170,6 +240,11 @@ def _text(pattern: str) -> Json:
     return {"type": "string", "pattern": pattern}
 
 
+def _bytes(size: int) -> Json:
+    """Hex of so many bytes."""
+    return _text(_pattern(f"{_DIGIT}{{{2 * size}}}"))
+
+
 def _integer(where: str, value: Json) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{where}: needs an integer, not {_kind(value)}")
@@ -194,10 +269,10 @@ def _scid(value: int) -> Json:
 def _read_scid(where: str, codec: ShortChannelIdCodec, value: Json) -> ShortChannelId:
     if not isinstance(value, str):
         raise ValueError(f"{where}: needs text as 539268x845x1, not {_kind(value)}")
-    try:
-        return ShortChannelId.parse(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
+    if re.search(_SCID, value) is None:
+        raise ValueError(f"{where}: no short_channel_id: {value[:64]!r}")
+    # However many zeros are in front.
+    return ShortChannelId.of(*(int(part.lstrip("0") or "0") for part in value.split("x")))
 
 
 def _read_presence(where: str, codec: Presence, value: Json) -> bool:
@@ -262,7 +337,7 @@ def _declared_schema(codec: DeclaredCodec, definitions: Definitions) -> Json:
     name = codec.cls.__name__
     if name not in definitions:
         definitions[name] = {}  # a structure may hold itself
-        definitions[name] = _object_schema(codec.cls, definitions, {})
+        definitions[name] = _object_schema(codec.cls, definitions, {}, {})
     return {"$ref": f"#/$defs/{name}"}
 
 
@@ -284,12 +359,18 @@ def _read_records(where: str, codec: Codec, value: Json) -> tuple[TlvRecord, ...
     return tuple(records)
 
 
-def _records_schema(codec: Codec, definitions: Definitions) -> Json:
+def _hex_schema(codec: Codec, definitions: Definitions) -> Json:
+    return _text(_HEX)
+
+
+def _records_schema(known: list[int]) -> Json:
+    """Of the records that a stream does not know: odd types, and none of its own."""
+    type_ = _number(0, _LARGEST_BIGSIZE) | {"not": {"anyOf": [{"multipleOf": 2}, {"enum": known}]}}
     return {
         "type": "array",
         "items": {
             "type": "object",
-            "properties": {"type": _number(0, _LARGEST_BIGSIZE), "value": _text(_HEX)},
+            "properties": {"type": type_, "value": _text(_HEX)},
             "required": ["type", "value"],
             "additionalProperties": False,
         },
@@ -303,15 +384,23 @@ _FORMS: Final[dict[type, _Form]] = dict(
         _row(BigSizeCodec, _plainly, _read_integer, lambda codec, _: _number(0, _LARGEST_BIGSIZE)),
         _row(ShortChannelIdCodec, lambda codec: _scid, _read_scid, lambda codec, _: _text(_SCID)),
         _row(Presence, _plainly, _read_presence, lambda codec, _: {"type": "boolean"}),
-        _row(FixedBytes, _hex, _read_hex, lambda codec, _: _text(f"^[0-9a-f]{{{2 * codec.size}}}$")),
+        _row(FixedBytes, _hex, _read_hex, lambda codec, _: _bytes(codec.size)),
+        _row(Point, _hex, _read_hex, lambda codec, _: _text(_pattern(f"0[23]{_DIGIT}{{64}}"))),
+        _row(
+            ScidDirOrPubkey,
+            _hex,
+            _read_hex,
+            lambda codec, _: _text(_pattern(f"0[01]{_DIGIT}{{16}}|0[23]{_DIGIT}{{64}}")),
+        ),
+        _row(PrefixedBytes, _hex, _read_hex, lambda codec, _: _text(_HEX) | {"maxLength": 2 * 0xFFFF}),
         _row(Sequence, _array_writer, _read_array, _array_schema),
         _row(DeclaredCodec, _declared_writer, _read_declared, _declared_schema),  # type: ignore[type-abstract]
-        _row(Codec, _hex, _read_hex, lambda codec, _: _text(_HEX)),  # type: ignore[type-abstract]
+        _row(Codec, _hex, _read_hex, _hex_schema),  # type: ignore[type-abstract]
     )
 )
 """A codec without a row of its own goes by that of what it is built upon: at last by `Codec`'s, and is bytes."""
-_UNKNOWN_RECORDS: Final = _Form(_records_writer, _read_records, _records_schema)
-"""Of what stands in a TLV stream's `unknown`."""
+_UNKNOWN_RECORDS: Final = _Form(_records_writer, _read_records, _hex_schema)
+"""Of what stands in a TLV stream's `unknown`; its schema knows the stream, and is `_records_schema`."""
 
 
 @cache
@@ -358,11 +447,22 @@ def _read_object(cls: type[Structure], where: str, members: dict[str, Json]) -> 
     return cls(**values)
 
 
-def _object_schema(cls: type[Structure], definitions: Definitions, head: dict[str, Json]) -> dict[str, Json]:
-    properties: dict[str, Json] = dict(head)
+def _object_schema(
+    cls: type[Structure], definitions: Definitions, head: dict[str, Json], optional: dict[str, Json]
+) -> dict[str, Json]:
+    properties: dict[str, Json] = head | optional
     required = list(head)
+    before: Field | None = None
     for field in cls.__fields__:
-        properties[field.name] = _form_of_field(field).schema(field.codec, definitions)
+        if field.name == "unknown":
+            properties[field.name] = _records_schema(
+                [one.tlv_type for one in cls.__fields__ if one.tlv_type is not None]
+            )
+        elif field.name == "extension" and before is not None and before.codec.open_ended:
+            properties[field.name] = {"const": ""}  # nothing can follow that
+        else:
+            properties[field.name] = _form_of_field(field).schema(field.codec, definitions)
+        before = field
         if field.required:
             required.append(field.name)
     found: dict[str, Json] = {"type": "object", "properties": properties, "additionalProperties": False}

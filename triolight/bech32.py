@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from triolight.text import printable
+from triolight.text import quoted
 
 _CHARACTERS: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATORS: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
@@ -25,17 +25,17 @@ def bech32_encode(prefix: str, values: Sequence[int]) -> str:
 
 def bech32_decode(text: str) -> tuple[str, list[int]]:
     """The prefix in lower case, and values of five bits each. ValueError if it is none, or the checksum is wrong."""
-    shown = printable(text, _LONGEST)
+    shown = quoted(text, _LONGEST)
     if len(text) > _LONGEST or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"not bech32: {shown!r}")
+        raise ValueError(f"not bech32: {shown}")
     if text.lower() != text and text.upper() != text:
-        raise ValueError(f"bech32 in mixed case: {shown!r}")
+        raise ValueError(f"bech32 in mixed case: {shown}")
     prefix, one, data = text.lower().rpartition("1")
     if not one or not prefix or len(data) < _CHECKSUM or not set(data) <= set(_CHARACTERS):
-        raise ValueError(f"not bech32: {shown!r}")
+        raise ValueError(f"not bech32: {shown}")
     values = [_CHARACTERS.index(character) for character in data]
     if _polymod([*_expanded(prefix), *values]) != 1:
-        raise ValueError(f"the checksum is wrong: {shown!r}")
+        raise ValueError(f"the checksum is wrong: {shown}")
     return prefix, values[:-_CHECKSUM]
 
 

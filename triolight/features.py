@@ -121,6 +121,10 @@ _INIT_GLOBAL: Final = (1 << 14) - 1
 """Bits that `globalfeatures` may carry: those up to 13 (BOLT 1)."""
 
 
+SHOWN_BYTES: Final = 64
+"""Of a peer's features in the log and in what the command prints, the lowest bits: all that have names but a few."""
+
+
 class Features:
     """A set of feature bits. Immutable, equal by its bits; leading zero bytes make no difference."""
 
@@ -153,6 +157,11 @@ class Features:
     def to_bytes(self) -> bytes:
         """The shortest bitfield with these bits."""
         return self._bits.to_bytes((self._bits.bit_length() + 7) // 8, "big")
+
+    def lowest(self, most: int = SHOWN_BYTES) -> tuple[bytes, bool]:
+        """The lowest bits, at most so many bytes of them as `to_bytes` writes them; and whether higher ones are set."""
+        made = self.to_bytes()
+        return made[-most:], len(made) > most
 
     @property
     def globalfeatures(self) -> Features:
@@ -193,6 +202,11 @@ class Features:
 
     def __repr__(self) -> str:
         return f"Features({self.listed(64)})"
+
+    def shown(self) -> str:
+        """In hex, as logs and commands show a peer's, which may be half a million: the lowest `SHOWN_BYTES` bytes."""
+        lowest, cut = self.lowest()
+        return f"{lowest.hex()} and higher ones" if cut else lowest.hex()
 
     def listed(self, most: int) -> str:
         """In words, the lowest bits first, at most so many of them: a peer may set half a million."""

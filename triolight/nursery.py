@@ -57,7 +57,7 @@ from triolight.shell.statistics import Totals
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
 from triolight.tape.tape import Tape
-from triolight.ways import Dial, ProxyWay, Way, way_of
+from triolight.ways import Dial, ProxyWay, Race, Way, way_of
 
 
 class Block:

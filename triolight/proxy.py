@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import trio
 
 from triolight.address import DnsAddress, descriptor_of, is_ip, is_name, is_number
-from triolight.text import place, printable, system_words
+from triolight.text import place, printable, quoted, system_words
 
 ISOLATION_USER: Final = "triolight"
 """The user name under which streams are isolated; the password tells them apart. Tor takes any and checks none."""
@@ -71,7 +71,7 @@ class Proxy:
 
     def __post_init__(self) -> None:
         if not (is_ip(self.host) and "%" not in self.host) and not _is_name(self.host):
-            raise ValueError(f"not a host of a proxy: {printable(self.host, 80)!r}")
+            raise ValueError(f"not a host of a proxy: {quoted(self.host, 80)}")
         if not 0 < self.port <= 0xFFFF:
             raise ValueError(f"no TCP port of a proxy: {self.port}")
         if (self.username is None) != (self.password is None):
@@ -96,7 +96,7 @@ class Proxy:
             raise ValueError("no host and TCP port of a proxy: write it as socks5://host:port") from None
         if parts.scheme not in ("socks5", "socks5h"):
             # A text without a scheme may begin with the user name, so only what is surely a scheme is shown.
-            scheme = f", not {printable(parts.scheme, 40)!r}" if "://" in text else ""
+            scheme = f", not {quoted(parts.scheme, 40)}" if "://" in text else ""
             raise ValueError(f"a proxy begins with socks5:// or socks5h://{scheme}")
         if not host:
             raise ValueError("no host of a proxy: write it as socks5://host:port")
@@ -182,7 +182,7 @@ def _credentials(proxy: Proxy, isolation: str) -> tuple[str | None, str | None]:
 
 def _check_host(through: str, host: str, port: int) -> None:
     """ProxyError for what the library cannot write, or would write as something else."""
-    shown = printable(host, 280)
+    shown = quoted(host, 280)
     if not 0 < port <= 0xFFFF:
         raise ProxyError(f"{through} was not asked: no TCP port: {port}")
     try:
@@ -191,9 +191,9 @@ def _check_host(through: str, host: str, port: int) -> None:
         raise ProxyError(f"{through} was not asked: {error}") from None
     if isinstance(address, DnsAddress):
         if is_number(host):
-            raise ProxyError(f"{through} was not asked: not a host name: {shown!r}")
+            raise ProxyError(f"{through} was not asked: not a host name: {shown}")
     elif "%" in host:
-        raise ProxyError(f"{through} was not asked: an address with a zone means nothing elsewhere: {shown!r}")
+        raise ProxyError(f"{through} was not asked: an address with a zone means nothing elsewhere: {shown}")
 
 
 def _is_name(host: str) -> bool:

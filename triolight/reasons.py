@@ -207,7 +207,7 @@ ABOUT: Final[Mapping[DisconnectCode, About]] = {
     DisconnectCode.CLOSED_IN_HANDSHAKE: About(
         "handshake",
         Kind.UNPROVEN,
-        "it hung up before the acts were done: another node id, or no Lightning node",
+        "it hung up before the acts were done: most often another node id lives at this address; or no Lightning node",
         "nothing",
         "check the node id",
     ),
@@ -422,12 +422,19 @@ def dial_failed(error: BaseException, proxied: bool) -> DisconnectReason:
     elif isinstance(error, socket.gaierror | UnicodeError):
         code = DisconnectCode.RESOLVE_FAILED
     words = system_words(error) or system_words(error.__cause__)
-    return DisconnectReason(code, Side.NETWORK, printable(words))
+    return DisconnectReason(code, Side.NETWORK, printable(words, escaped=True))
 
 
-def dial_timeout(host: str, seconds: float, proxied: bool) -> DisconnectReason:
+def dial_timeout(host: str, seconds: float, proxied: bool, through: str = "") -> DisconnectReason:
+    """`through` names who was asked for the connection, and is who has not answered."""
     code = DisconnectCode.PROXY_FAILED if proxied else DisconnectCode.TCP_FAILED
-    return DisconnectReason(code, Side.NETWORK, f"no TCP connection with {host} within {seconds:g} seconds")
+    words = f"{through} has not answered" if through else f"no TCP connection with {host}"
+    return DisconnectReason(code, Side.NETWORK, f"{words} within {seconds:g} seconds")
+
+
+ANOTHER_NODE: Final = "most often another node id lives at this address"
+"""Behind the words of a dial that ended in the handshake: whoever dialled can do something about it. What the
+PeerManager says of that end stands on tapes, and stays as it is."""
 
 
 def banned(what: str) -> DisconnectReason:
@@ -478,7 +485,7 @@ def closed_by_peer() -> DisconnectReason:
 
 def connection_lost(error: BaseException | None = None) -> DisconnectReason:
     words = "the connection was lost" if error is None else system_words(error)
-    return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words))
+    return DisconnectReason(DisconnectCode.CONNECTION_LOST, Side.NETWORK, printable(words, escaped=True))
 
 
 def connection_broke(error: BaseException) -> DisconnectReason:

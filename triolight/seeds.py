@@ -23,7 +23,7 @@ import trio
 from triolight.address import DnsAddress, NodeAddress, descriptor_of, is_reachable
 from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.keys import is_point
-from triolight.text import printable
+from triolight.text import printable, quoted
 
 try:
     import dns.asyncbackend
@@ -82,13 +82,13 @@ def node_of_label(label: str) -> bytes:
     # The case of a host name means nothing, and resolvers mix it on purpose.
     prefix, values = bech32_decode(label.lower())
     if prefix != _NODE_PREFIX or len(values) != 53 or values[-1] & 1:
-        raise ValueError(f"not a node id in bech32: {printable(label, 80)!r}")
+        raise ValueError(f"not a node id in bech32: {quoted(label, 80)}")
     number = 0
     for value in values:
         number = number << 5 | value
     node_id = (number >> 1).to_bytes(33, "big")
     if not is_point(node_id):
-        raise ValueError(f"not a point of secp256k1: {printable(label, 80)!r}")
+        raise ValueError(f"not a point of secp256k1: {quoted(label, 80)}")
     return node_id
 
 
@@ -221,7 +221,7 @@ def _names(seed: str, conditions: list[str]) -> tuple[dns.name.Name, dns.name.Na
         root = dns.name.from_text(seed)
         return root, dns.name.from_text(".".join(("_nodes", "_tcp", *conditions)), root)
     except (ValueError, dns.exception.DNSException):
-        raise ValueError(f"not the name of a seed: {printable(seed, 255)!r}") from None
+        raise ValueError(f"not the name of a seed: {quoted(seed, 255)}") from None
 
 
 def _first(rrset: dns.rrset.RRset | None, most: int) -> list[dns.rdata.Rdata]:
@@ -252,7 +252,7 @@ class _Asker:
         self._backend: Final = dns.asyncbackend.get_backend("trio")
         for host, port in self._resolvers:
             if not dns.inet.is_address(host) or not 0 < port <= 0xFFFF:
-                raise ValueError(f"not a resolver: {printable(host, 80)!r}, port {port}")
+                raise ValueError(f"not a resolver: {quoted(host, 80)}, port {port}")
 
     async def ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.message.QueryMessage:
         """An answer, or the word that there is no such name. SeedError has what each resolver said or did instead."""

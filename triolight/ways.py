@@ -20,6 +20,7 @@ from triolight import reasons
 from triolight.address import Address, DnsAddress, descriptor_of, is_onion
 from triolight.errors import DisconnectReason
 from triolight.proxy import Proxy, check_extra, open_through
+from triolight.text import place
 
 MAX_RESOLVED: Final = 8
 """Addresses tried of those that an announced name resolves to: whoever announced it could make us knock at hundreds."""
@@ -125,6 +126,11 @@ class Way(ABC):
         """Whether a dial that fails is the fault of somebody between: PROXY_FAILED and not TCP_FAILED."""
         return False
 
+    @property
+    def through(self) -> str:
+        """Who is between, in words, for the reason of a dial that nobody answers. As it stands: nobody is known."""
+        return ""
+
     def refusal(self, host: str) -> DisconnectReason | None:
         """Why this host is not dialled on this way; None if it may be. Asked before anything is opened, and before any
         resolver hears of a name. As it stands: an onion is refused."""
@@ -175,7 +181,7 @@ class LearnedTcp(Tcp):
         found = await trio.socket.getaddrinfo(host, port, type=trio.socket.SOCK_STREAM)
         refusal = reasons.no_address()
         hosts: list[str] = []
-        for one in dict.fromkeys(str(place[0]).partition("%")[0] for *_, place in found):
+        for one in dict.fromkeys(str(at[0]).partition("%")[0] for *_, at in found):
             refused = self.admit(node_id, descriptor_of(one, port))
             if refused is None:
                 hosts.append(one)
@@ -213,6 +219,10 @@ class ProxyWay(Way):
     @property
     def proxied(self) -> bool:
         return True
+
+    @property
+    def through(self) -> str:
+        return f"proxy {place(self.proxy.host, self.proxy.port)}"
 
     def refusal(self, host: str) -> DisconnectReason | None:
         return None

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias
 import trio
 
 from triolight.errors import DisconnectReason
-from triolight.text import place, printable
+from triolight.text import place, printable, quoted
 from triolight.ways import Admit, Race, Racing, Tcp, Way, way_of
 
 try:
@@ -543,7 +543,7 @@ async def _ask(stream: trio.abc.Stream, host: str, path: str, random: Randomness
             request = request.replace(handshake._nonce or b"", key)
             handshake._nonce = key
     except UnicodeError:
-        raise OSError(f"no WebSocket can be asked for at {printable(host, 280)!r}, {printable(path, 280)!r}") from None
+        raise OSError(f"no WebSocket can be asked for at {quoted(host, 280)}, {quoted(path, 280)}") from None
     await stream.send_all(request)
     head = bytearray()
     end = await _read_head(stream, head)

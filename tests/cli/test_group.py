@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -14,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.decoding import UPDATE
-from tests.support import secret
-from tests.support.processes import COMMAND, Running, run, unread, unseen
+from tests.support import identity, secret
+from tests.support.processes import COMMAND, Running, listening, run, unread, unseen
 from tests.support.tapes import record
 from triolight.cli import cli
 
@@ -49,6 +50,92 @@ def test_output_that_cannot_be_written(command: list[str], tmp_path: Path) -> No
     with open("/dev/full", "wb") as full:
         code, _, errors = run(*command, stdout=full, cwd=tmp_path)
     assert (code, errors) == (2, "Error: cannot write: No space left on device\n")
+
+
+NATURAL = {
+    "help": (["--help"], 0),
+    "version": (["--version"], 0),
+    "usage": (["decode", "--nosuch"], 2),
+    "demo": (["demo"], 0),
+    "listen": (["listen", "--port", "0", "--host", "a..b"], 3),
+    "top": (["top", "--listen", "0", "--once"], 0),
+    "ping": (["ping", "--json", f"{identity(1).hex()}@foo.example", "--timeout", "0.001"], 6),
+    "check": (["check", f"{identity(1).hex()}@pg6mmjiyjmcrsslvykfwnntlaru7p5svn6y2ymmju6nubxndf4pscryd.onion"], 3),
+    "keygen": (["keygen", "new"], 0),
+    "node-id": (["node-id", "--secret-file", "secret"], 0),
+    "warned": (["node-id", "--secret-file", "readable"], 0),
+    "decode": (["decode", "good"], 0),
+    "decode bad": (["decode", "bad"], 5),
+    "decode --hex": (["decode", "--hex", "0012"], 5),
+    "encode": (["encode", "json"], 0),
+    "replay": (["replay", "tape"], 0),
+}
+"""Each command, with what it ends with where all its streams take what they are given."""
+STREAMS = ("", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full")
+
+
+@pytest.mark.parametrize("name", NATURAL)
+def test_streams_that_are_closed_or_full(name: str, there: Path, tmp_path: Path) -> None:
+    """Exit code 2 where data is lost, or words; else what it is anyway. All data where stdout takes it. One line about
+    it where stderr takes that, and never a traceback."""
+    arguments, natural = NATURAL[name]
+    for file in there.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "readable").write_text(secret(1).hex())
+    (tmp_path / "good").write_text(UPDATE)
+    (tmp_path / "bad").write_text("zz\n" + UPDATE + "\n")
+
+    def start(streams: str) -> subprocess.Popen[str]:
+        given = [one.replace("new", f"new{STREAMS.index(streams)}") for one in arguments]
+        shell = ["sh", "-c", f'exec "$@" {streams}', "sh", *COMMAND, *given]
+        return subprocess.Popen(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+
+    found: dict[str, tuple[int, str, str]] = {}
+    for streams, process in {streams: start(streams) for streams in STREAMS}.items():
+        data, words = process.communicate()
+        found[streams] = process.returncode, data, words
+    code, data, words = found.pop("")
+    assert code == natural
+    for streams, (ended, shown, said) in found.items():
+        assert "Traceback" not in said
+        taken = re.search("(^| )>", streams) is None
+        if not taken and data:
+            assert (ended, shown) == (2, ""), streams
+            if "2>" not in streams:
+                assert said.splitlines()[-1].endswith(
+                    f"write: {'Bad file descriptor' if '>&-' in streams else 'No space left on device'}"
+                )
+                assert len(said.splitlines()) <= len(words.splitlines()) + 1
+            continue
+        lost = "2>/dev/full" in streams and words
+        assert ended == (2 if lost and code == 0 else code), streams
+        assert not taken or without_times(shown) == without_times(data), streams
+
+
+def without_times(data: str) -> list[str]:
+    """What does not differ from run to run: the number of lines, and their first words."""
+    return [re.split(r"[\d:]", line)[0] for line in data.splitlines()]
+
+
+def test_who_runs_until_a_signal_minds_stdout_alone() -> None:
+    for streams, ends in ((">&-", 2), (">/dev/full", 2), (">&- 2>&-", 2), ("2>&-", 143), ("2>/dev/full", 143)):
+        shell = ["sh", "-c", f'exec "$@" {streams}', "sh", *COMMAND, "listen", "--port", "0", "-vv"]
+        with subprocess.Popen(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            if ends == 143:
+                assert process.stdout.readline()
+                process.terminate()
+            _, words = process.communicate()
+        assert process.returncode == ends, streams
+        assert "Traceback" not in words
+
+
+def test_what_a_peer_is_pinged_with_comes_out_though_no_word_is_taken() -> None:
+    with listening() as (_, address):
+        shell = ["sh", "-c", 'exec "$@" 2>/dev/full', "sh", *COMMAND, "ping", "-v", address, "--count", "2", "--json"]
+        done = subprocess.run(shell, capture_output=True, text=True, check=False)
+    told = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert (done.returncode, told) == (2, ["connected", "pong", "pong", "summary"])
 
 
 @pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay"])
@@ -96,10 +183,12 @@ def test_interrupting_keygen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_exit_code_2_without_click() -> None:
-    program = "import sys; sys.modules['click'] = None; import triolight.cli"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    program = [sys.executable, "-W", "error", "-c", "import sys; sys.modules['click'] = None; import triolight.cli"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == 'the triolight command needs click: pip install "triolight[cli]"\n'
+    for streams in ("2>&-", "2>/dev/full", ">&- 2>&-"):
+        assert subprocess.run(["sh", "-c", f'exec "$@" {streams}', "sh", *program], check=False).returncode == 2
 
 
 def test_the_console_script_is_there() -> None:

@@ -89,9 +89,10 @@ def test_a_reader_that_leaves_ends_listen_quietly() -> None:
 
 def test_exit_code_3_for_a_port_that_is_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, lines, errors = run("listen", "--port", str(taken.getsockname()[1]))
+        taken_port = taken.getsockname()[1]
+        code, lines, errors = run("listen", "--port", str(taken_port))
     assert (code, lines) == (3, [])
-    assert "Error: cannot listen on 127.0.0.1 port" in errors
+    assert errors == f"Error: cannot listen on 127.0.0.1 port {taken_port}: Address already in use\n"
 
 
 async def test_listen_with_metrics() -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import pytest
 
 from tests.cli.decoding import HEX, UPDATE, run
 from triolight.cli.messages import MAX_JSON_LINE
@@ -35,6 +36,66 @@ def test_what_is_no_message_is_named_by_encode() -> None:
     errors = found.stderr.splitlines()
     assert [error.split(":")[0] for error in errors] == ["line 2", "line 3", "line 4", "line 5"]
     assert "pong.ignored: needs hex, not an integer" in errors[2]
+
+
+def test_encode_takes_what_json_says_and_nothing_twice() -> None:
+    lines = [
+        '{"message": "ping", "num_pong_bytes": 4.0, "ignored": "AB"}',
+        '{"message": "ping", "num_pong_bytes": 4, "ignored": "", "num_pong_bytes": 5}',
+        '{"message": "ping", "num_pong_bytes": NaN, "ignored": ""}',
+        '{"message": "ping", "num_pong_bytes": 4, "ignored": "00\\n"}',
+        '{"message": "ping", "type": null, "num_pong_bytes": 4, "ignored": ""}',
+    ]
+    found = run("encode", given="\n".join(lines))
+    assert (found.exit_code, found.stdout) == (5, "001200040001ab\n")
+    assert found.stderr.splitlines() == [
+        "line 2: 'num_pong_bytes' stands twice in one object",
+        "line 3: NaN is no number of JSON",
+        "line 4: ping.ignored: '00\\n' is not hex",
+        "line 5: ping: its type is 18, not None",
+    ]
+    found = run("encode", given=b'{"message": "pong", "ignored": "\xff"}\n')
+    assert (found.exit_code, found.stderr) == (5, "line 1: no UTF-8 at byte 32\n")
+
+
+@pytest.mark.parametrize("given", [[], ["-"], ["file"]])
+def test_a_byte_order_mark_is_no_content(given: list[str], tmp_path: Path) -> None:
+    pong = '{"message": "pong", "ignored": "00"}'
+    longest = "0013fffb" + "00" * 65_531
+    for command, content, shown in (
+        (["encode"], pong, ["0013000100"]),
+        (["encode"], "\n" + pong + "\n\ufeff" + pong, ["0013000100"]),
+        (["decode", "--json"], "0013000100", [json.dumps({"message": "pong", "type": 19, "ignored": "00"})]),
+        (["decode", "--json", "--format", "hex"], longest, None),
+        (["decode", "--json", "--format", "base64"], "ABMAAQA=", None),
+        (["decode"], "", []),
+        (["decode"], "\n\n", []),
+    ):
+        data = b"\xef\xbb\xbf" + content.encode()
+        (tmp_path / "file").write_bytes(data)
+        found = run(*command, *[str(tmp_path / "file") if one == "file" else one for one in given], given=data)
+        twice = "\ufeff" in content
+        assert found.exit_code == (5 if twice else 0), found.stderr
+        assert found.stderr.startswith("line 3: " if twice else "")
+        if shown is None:
+            assert json.loads(found.stdout)["message"] == "pong"
+        else:
+            assert found.stdout.splitlines() == shown
+    # Where the bytes are the message, it is no mark.
+    assert run("decode", "--format", "binary", given=b"\xef\xbb\xbf").stdout.startswith("unknown message, type 61371")
+
+
+def test_text_is_escaped_once() -> None:
+    lsps = run("decode", given="9419" + b'{"id":"\\"}\x1b[31m\n'.hex())
+    assert '  # \'{"id":"\\\\"}\\x1b[31m\\n\'' in lsps.stdout
+    for arguments in (["decode", "no\x1bfile"], ["decode", "--no\x1bsuch"], ["no\x1bsuch"], ["decode", "a", "b\x1bc"]):
+        found = run(*arguments)
+        assert found.exit_code == 2
+        assert "\x1b" not in found.stderr
+        assert "\\x1b" in found.stderr
+        assert "\\\\x1b" not in found.stderr
+    found = run("encode", given='{"message": "pi\\u001bng"}')
+    assert found.stderr == "line 1: no message is called 'pi\\x1bng'\n"
 
 
 def test_usage() -> None:

@@ -35,7 +35,16 @@ def test_a_secret_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
         assert errors == f"warning: others can read {file}: chmod 600 it, or make a new one if they may have\n"
 
 
-@pytest.mark.parametrize("content", [b"", b"00" * 32, b"ab" * 31, b"\xff" * 32, b"zz" * 32, b"ab" * 4000])
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xef\xbb\xbf" + secret(3).hex().encode() + b"\r\n")
+    file.chmod(0o600)
+    assert run("node-id", "--secret-file", file) == (0, [identity(3).hex()], "")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xef\xbb\xbf", b"00" * 32, b"ab" * 31, b"\xff" * 32, b"zz" * 32, b"ab" * 4000]
+)
 def test_what_is_no_secret_is_refused_and_not_shown(content: bytes, tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_bytes(content)

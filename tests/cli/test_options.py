@@ -52,6 +52,24 @@ def test_exit_code_2() -> None:
     assert "no node id in 'nowhere': write it as id@host:port" in errors
 
 
+def test_what_is_refused_is_escaped_once() -> None:
+    for arguments in (
+        ["ping", "no\x1bwhere"],
+        ["ping", f"{identity(1).hex()}@ho\x1bst:1"],
+        ["top", "--proxy", "socks5://ho\x1bst:1", f"{identity(1).hex()}@host:1"],
+        ["listen", "--port", "\x1b"],
+        ["listen", "--tape", "no\x1bwhere/tape"],
+        ["listen", "--port", "0", "--host", "ho\x1bst"],
+        ["node-id", "--secret-file", "no\x1bwhere"],
+        ["replay", "no\x1bwhere"],
+    ):
+        errors = CliRunner().invoke(cli, arguments).stderr
+        assert errors, arguments
+        assert "\x1b" not in errors
+        assert "\\\\" not in errors
+        assert ("\\x1b" in errors) == ("socks5" not in " ".join(arguments))
+
+
 def test_a_tape_of_either_kind(tmp_path: Path) -> None:
     heard, secret = tmp_path / "heard", tmp_path / "secret"
     with listening("--tape", heard) as (listener, address):

@@ -44,6 +44,18 @@ def test_the_command_shows_what_happened(tape: Path) -> None:
     assert "channel_announcement" in next(one["problem"] for one in told if "problem" in one)
 
 
+def test_words_are_escaped_once(tape: Path, tmp_path: Path) -> None:
+    """Reasons are, when they are made; what else is on a tape may be anything."""
+    file = tmp_path / "tape"
+    content = tape.read_text()
+    assert '"the block was left"' in content
+    file.write_text(content.replace('"the block was left"', '"left \\\\x1b \\u001b\\n"'))
+    shown = click.testing.CliRunner().invoke(cli, ["replay", str(file)])
+    assert shown.exit_code == 0
+    assert any(one.endswith("tape: left \\x1b \\x1b\\n") for one in shown.stdout.splitlines())
+    assert "\x1b" not in shown.stdout
+
+
 def test_a_reader_that_leaves_ends_the_command_quietly(tape: Path) -> None:
     replay = subprocess.Popen([*COMMAND, "replay", str(tape)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert replay.stdout is not None

@@ -6,9 +6,11 @@ from __future__ import annotations
 import random
 import socket
 import ssl
+import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn
 
 import pytest
@@ -167,6 +169,41 @@ async def test_what_a_dial_of_ones_own_may_raise(
             await peers.connect(at("example.org"))
         assert failed.value.reason.code is code
         assert failed.value.reason.message == words
+
+
+async def test_a_dial_that_fails_says_where_and_what_the_system_says() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        address = NodeAddress(identity(2), "127.0.0.1", nobody.getsockname()[1])
+        async with open_peer_nursery(make_manager(1)) as peers:
+            with pytest.raises(ConnectError) as failed:
+                await peers.connect(address)
+    assert str(failed.value) == f"TCP_FAILED (by network): Connection refused ({address})"
+
+
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_dial_of_another_node_id_names_the_likely_cause(reset: bool) -> None:
+    async with open_peer_nursery(make_manager(1)) as peers, open_peer_nursery(make_manager(2)) as far:
+
+        async def resets(stream: trio.SocketStream) -> None:
+            await stream.receive_some(50)
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.socket.close()
+
+        async with trio.open_nursery() as nursery:
+            if reset:
+                listeners = await nursery.start(partial(trio.serve_tcp, resets, 0, host="127.0.0.1"))
+            else:
+                listeners = await far.listen(0, host="127.0.0.1")
+            address = NodeAddress(identity(3), "127.0.0.1", listeners[0].socket.getsockname()[1])
+            with pytest.raises(ConnectError) as failed:
+                await peers.connect(address)
+            nursery.cancel_scope.cancel()
+    reason = failed.value.reason
+    assert reason.code is DisconnectCode.CLOSED_IN_HANDSHAKE
+    first = "Connection reset by peer" if reset else "the peer closed the connection"
+    assert reason.message == f"{first} while act 2 was awaited: most often another node id lives at this address"
+    assert str(failed.value) == f"{reason} ({address})"
 
 
 async def test_what_pythons_resolver_raises_is_a_reason(autojump_clock: trio.testing.MockClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 import trio
@@ -132,3 +133,8 @@ def test_a_failed_dial_says_its_reason_and_keeps_the_init() -> None:
     error = ConnectError(reasons.duplicate(), Init())
     assert (error.reason, error.init) == (reasons.duplicate(), Init())
     assert str(error) == str(reasons.duplicate())
+    assert error.where == ""
+    error = ConnectError(reasons.duplicate(), None, "02ab@host:9735")
+    assert str(error) == f"{reasons.duplicate()} (02ab@host:9735)"
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.where, again.reason) == (str(error), error.where, error.reason)

@@ -13,7 +13,10 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "click":
         raise
-    print('the triolight command needs click: pip install "triolight[cli]"', file=sys.stderr)
+    try:
+        print('the triolight command needs click: pip install "triolight[cli]"', file=sys.stderr)
+    except OSError:
+        sys.stderr = None  # or the interpreter would try once more, and have an exit code of its own
     raise SystemExit(2) from None
 
 from triolight.cli import check as check
@@ -27,5 +30,5 @@ from triolight.cli import top as top
 
 
 def main() -> None:
-    """The console script."""
+    """The command. Ctrl-C while it is loaded is the matter of ``triolight/__main__.py``."""
     cli(prog_name="triolight")

@@ -229,7 +229,7 @@ async def _demo_garbage(story: _Story, news: Any, mallory: PeerNursery, address:
             )
             _, warning = await anext(warnings)
             words = warning.data.decode("ascii")
-            story.check(words == ended.reason.message, f"Mallory was told: {words!r}")
+            story.check(words == ended.reason.message, f"Mallory was told: '{words}'")
             reason = await to_alice.wait_closed()
             story.check(reason.code is DisconnectCode.PEER_CLOSED, f"Mallory's side of it: {reason}")
 

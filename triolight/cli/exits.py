@@ -16,6 +16,7 @@ import click
 
 from triolight import DisconnectReason, NodeAddress
 from triolight.reasons import ABOUT, Kind
+from triolight.text import system_words
 
 
 class Exit(IntEnum):
@@ -132,12 +133,11 @@ def or_cannot_listen(host: str, port: int) -> Generator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:
-        words = getattr(error, "strerror", None) or error
-        raise NoNetworkError(f"cannot listen on {host} port {port}: {words}") from None
+        raise NoNetworkError(f"cannot listen on {host} port {port}: {system_words(error)}") from None
 
 
 def cannot_reach(address: NodeAddress, error: OSError) -> NoNetworkError:
-    return NoNetworkError(f"cannot reach {address}: {error.strerror or error}")
+    return NoNetworkError(f"cannot reach {address}: {system_words(error)}")
 
 
 def cannot_write(error: OSError, *, or_read: bool = False) -> CannotWriteError:

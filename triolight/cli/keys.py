@@ -12,6 +12,7 @@ from triolight.cli.exits import Exit, cannot_use
 from triolight.cli.group import command
 from triolight.cli.node import new_secret, read_secret
 from triolight.cli.options import FILE
+from triolight.cli.output import say
 
 
 @command("keygen", Exit.OK, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
@@ -41,11 +42,11 @@ def keygen(file: Path) -> None:
     except OSError as error:
         file.unlink(missing_ok=True)
         raise cannot_use(file, error, "FILE") from None
-    click.echo(node_id(secret).hex())
+    say(node_id(secret).hex())
 
 
 @command("node-id", Exit.OK, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
 @click.option("--secret-file", type=FILE, metavar="FILE", required=True, help="The file that holds the node secret.")
 def node_id_command(secret_file: Path) -> None:
     """Print the node id of a node secret."""
-    click.echo(node_id(read_secret(secret_file)).hex())
+    say(node_id(read_secret(secret_file)).hex())

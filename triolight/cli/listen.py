@@ -37,7 +37,7 @@ from triolight.cli.options import (
     tape_options,
     verbose_option,
 )
-from triolight.cli.output import data, features_field, offered, place, reason_fields
+from triolight.cli.output import data, features_fields, offered, place, reason_fields
 from triolight.cli.running import run
 from triolight.listeners import PatientListener
 
@@ -67,6 +67,7 @@ def listen(
 ) -> None:
     """Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C.
 
+    With --json, `features` has the lowest 64 bytes of what a peer offers, and `features_cut` is true if there are more.
     The first line is what others dial. Who does not get past the handshake shows in the log alone (-v).
     """
     if metrics is not None:
@@ -138,9 +139,9 @@ class _Guests:
 
     def came(self, peer: Peer) -> None:
         self._since[peer] = trio.current_time()
-        node_id, address, features = peer.node_id.hex(), place(peer), features_field(peer)
+        node_id, address = peer.node_id.hex(), place(peer)
         words = f"connected: {node_id} from {address}, offers features {offered(peer.features)}"
-        data(self._as_json, words, "connected", node_id=node_id, address=address, features=features)
+        data(self._as_json, words, "connected", node_id=node_id, address=address, **features_fields(peer.features))
 
     def left(self, peer: Peer, reason: DisconnectReason) -> None:
         seconds = trio.current_time() - self._since.pop(peer)

@@ -15,11 +15,11 @@ from typing import Final
 
 import click
 
-from triolight.as_json import from_json, json_schema, to_json
+from triolight.as_json import from_json, json_schema, read_json, to_json
 from triolight.cli.exits import Exit, cannot_write
 from triolight.cli.group import command
 from triolight.cli.options import FILE_OR_DASH
-from triolight.cli.output import write_nowhere
+from triolight.cli.output import progress, redraw, say, write_nowhere
 from triolight.cli.pieces import Input, Piece, from_hex, pieces
 from triolight.cli.tree import MESSAGES, tree
 from triolight.errors import DecodeError
@@ -35,7 +35,7 @@ class Progress:
 
     def __init__(self, source: Input) -> None:
         self._source = source
-        self._on = sys.stderr.isatty() and not sys.stdout.isatty()
+        self._on = sys.stderr is not None and sys.stderr.isatty() and not sys.stdout.isatty()
         self._count = 0
         self._next = 0.0
 
@@ -51,35 +51,35 @@ class Progress:
             part = min(1.0, self._source.done / self._source.total)
             bar = "#" * round(30 * part)
             words = f"[{bar:<30}] {part:4.0%}  {words}"
-        click.echo(f"\r{words}", err=True, nl=False)
+        redraw(f"\r{words}")
 
     def clear(self) -> None:
         """Before something else is written where it stands."""
         if self._on:
-            click.echo("\r\x1b[K", err=True, nl=False)
+            redraw("\r\x1b[K")
 
     def finish(self) -> None:
         if self._on:
             self._show()
-            click.echo("", err=True)
+            redraw("\n")
 
 
 def _convert(source: Input, one: Callable[[Piece], str | bytes], found: Iterator[Piece], newline: str) -> int:
     """Does `one` to each piece and writes what it gives; how many could not be done."""
-    progress = Progress(source)
+    shown = Progress(source)
     failed = 0
     out = sys.stdout.buffer
     try:
         for piece in found:
-            progress.step()
+            shown.step()
             try:
                 if piece.problem:
                     raise ValueError(piece.problem)
                 done = one(piece)
             except (ValueError, DecodeError) as error:
                 failed += 1
-                progress.clear()
-                click.echo(f"{piece.place}: {error}", err=True)
+                shown.clear()
+                progress(f"{piece.place}: {error}")
                 continue
             out.write(done if isinstance(done, bytes) else f"{done}{newline}".encode())
         out.flush()
@@ -89,7 +89,7 @@ def _convert(source: Input, one: Callable[[Piece], str | bytes], found: Iterator
         write_nowhere(sys.stdout)
         raise cannot_write(error, or_read=True) from None
     finally:
-        progress.finish()
+        shown.finish()
         source.close()
     return failed
 
@@ -115,7 +115,7 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
     What cannot be decoded is named on stderr; the rest is shown all the same, and the exit code is 5.
     """
     if schema:
-        click.echo(json.dumps(json_schema(MESSAGES), indent=2))
+        say(json.dumps(json_schema(MESSAGES), indent=2))
         return
     if given is not None and file is not None:
         raise click.UsageError("--hex and FILE are two inputs")
@@ -130,9 +130,9 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--hex") from None
         try:
-            click.echo(one(Piece("", data)))
+            say(one(Piece("", data)))
         except DecodeError as error:
-            click.echo(str(error), err=True)
+            progress(str(error))
             ctx.exit(Exit.PROTOCOL)
         return
     source = Input(file)
@@ -154,7 +154,9 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
 def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
     """Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints them.
 
-    What is no message is named on stderr; the rest is written all the same, and the exit code is 5.
+    It takes what `decode --schema` says, if its points are on the curve, the TLV records of a stream of different
+    types, and its bytes no more than 65,535. A name that stands in an object twice is refused. What is no message is
+    named on stderr; the rest is written all the same, and the exit code is 5.
     """
     source = Input(file)
 
@@ -165,10 +167,10 @@ def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
 
     def one(piece: Piece) -> str | bytes:
         try:
-            value = json.loads(piece.data)
-        except RecursionError:
-            raise ValueError("no message is nested so deeply") from None
-        data = from_json(value, MESSAGES).encode()
+            text = piece.data.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"no UTF-8 at byte {error.start}") from None
+        data = from_json(read_json(text), MESSAGES).encode()
         match format_:
             case "hex":
                 return data.hex()

@@ -26,6 +26,7 @@ from triolight import (
 from triolight.cli.exits import cannot_use
 from triolight.cli.output import logger_for, progress, start_log
 from triolight.messages import BOLT, Registry
+from triolight.text import without_mark
 
 SECRET_FILE_BYTES: Final = 1024
 """More than this of a secret file is not read: 64 hex digits and some white space are all there is in one."""
@@ -40,7 +41,7 @@ def read_secret(path: Path) -> bytes:
     except OSError as error:
         raise cannot_use(path, error, "--secret-file") from None
     try:
-        secret = bytes.fromhex(content.decode("ascii"))
+        secret = bytes.fromhex(without_mark(content).decode("ascii"))
         node_id(secret)
     except ValueError:
         words = f"{path} does not hold a node secret: 64 hex digits, as `triolight keygen` writes them"

@@ -13,7 +13,7 @@ import click
 
 from triolight import NodeAddress, Proxy, Tape
 from triolight.address import descriptor_of
-from triolight.text import printable
+from triolight.text import quoted
 
 _C = TypeVar("_C", bound=Callable[..., Any])
 
@@ -32,9 +32,7 @@ def _as_address(ctx: click.Context, param: click.Parameter, value: str) -> NodeA
     try:
         address.host.encode("idna")
     except UnicodeError:
-        words = (
-            f"no name of DNS has a label that is empty or longer than 63 characters: {printable(address.host, 280)!r}"
-        )
+        words = f"no name of DNS has a label that is empty or longer than 63 characters: {quoted(address.host, 280)}"
         raise click.BadParameter(words, ctx, param) from None
     return address
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import os
 import stat
 import sys
@@ -21,6 +22,7 @@ from triolight.cli.exits import cannot_use
 from triolight.cli.tree import MESSAGES
 from triolight.errors import DecodeError
 from triolight.messages import UnknownMessage
+from triolight.text import without_mark
 from triolight.wire import MAX_MESSAGE_LENGTH
 
 MAX_LINE: Final = 2 * MAX_MESSAGE_LENGTH + 2
@@ -68,11 +70,13 @@ class Input:
         """Number and content of each line that is not empty; None for one that is longer than `limit`."""
         number = 0
         while True:
-            line = self._file.readline(limit + 2)
+            line = self._file.readline(limit + 2 if number else limit + 2 + len(codecs.BOM_UTF8))
             if not line:
                 return
             number += 1
             self.done += len(line)
+            if number == 1:
+                line = without_mark(line)
             if len(line) > limit and not line.endswith(b"\n"):
                 while line and not line.endswith(b"\n"):
                     line = self._file.readline(limit)

@@ -38,7 +38,7 @@ from triolight.cli.options import (
     tape_options,
     verbose_option,
 )
-from triolight.cli.output import data, features_field, milliseconds, offered, progress, reason_fields
+from triolight.cli.output import data, features_fields, milliseconds, offered, progress, reason_fields, say
 from triolight.cli.running import run
 from triolight.connection import LARGEST_PONG
 
@@ -97,7 +97,8 @@ def ping_command(
 ) -> None:
     """Dial a node, and measure its Lightning pings.
 
-    The time of one is from when the ping is queued to when its pong has been read. At the end, at Ctrl-C too, comes a
+    With --json, `features` has the lowest 64 bytes of what it offers, and `features_cut` is true if there are more. The
+    time of one is from when the ping is queued to when its pong has been read. At the end, at Ctrl-C too, comes a
     summary; on a terminal, with a histogram.
     """
     plan = _PingPlan(address, count, interval, size, timeout, as_tape(tape, secret_tape))
@@ -192,8 +193,8 @@ class _PingReport:
         words = f"connected in {milliseconds(seconds)} ms; it offers features {offered(peer.features)}"
         progress(words)
         if self._as_json:
-            features = features_field(peer)
-            data(True, "", "connected", node_id=peer.node_id.hex(), seconds=seconds, features=features)
+            features = features_fields(peer.features)
+            data(True, "", "connected", node_id=peer.node_id.hex(), seconds=seconds, **features)
 
     def pong(self, size: int, rtt: float) -> None:
         self._received += 1
@@ -238,7 +239,7 @@ class _PingReport:
         )
         if not self._as_json and sys.stdout.isatty():
             for row in histogram(self._samples):
-                click.echo(row)
+                say(row)
 
 
 def histogram(seconds: list[float]) -> list[str]:

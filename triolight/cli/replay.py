@@ -18,6 +18,7 @@ from triolight.as_json import to_json
 from triolight.cli.exits import Exit
 from triolight.cli.group import command
 from triolight.cli.options import FILE_THAT_EXISTS, json_option
+from triolight.cli.output import progress, say
 from triolight.cli.tree import MESSAGES, tree
 from triolight.errors import DecodeError
 from triolight.messages import Message, Registry, UnknownMessage, opaque
@@ -55,31 +56,30 @@ def replay(ctx: click.Context, file: Path, as_json: bool, verbose: bool, no_comp
         registry = _registry(header.get("messages", ()), known)
         our_node_id = printable(header["our_node_id"])
     except (TapeError, OSError) as error:
-        click.echo(str(error), err=True)
+        progress(str(error))
         ctx.exit(Exit.USAGE)
     except (KeyError, TypeError, ValueError) as error:
-        click.echo(f"{file}:1: {type(error).__name__}: {error}", err=True)
+        progress(f"{file}:1: {type(error).__name__}: {error}")
         ctx.exit(Exit.USAGE)
-    click.echo(f"{PRIVATE[header['kind']]}\nour node id: {our_node_id}", err=True)
+    progress(f"{PRIVATE[header['kind']]}\nour node id: {our_node_id}")
     tape = Replay(file, messages=registry, compare=not no_compare)
     begin: float | None = None
     try:
         for one in _happenings(tape):
             begin = one.at if begin is None else begin
             if as_json:
-                click.echo(_as_json(one, begin, registry))
+                say(_as_json(one, begin, registry))
             elif verbose or not (one.what == "call" and one.words.startswith("send_")):
                 # What was sent shows where it goes out.
-                click.echo(_line(one, begin, registry, verbose))
+                say(_line(one, begin, registry, verbose))
     except TapeMismatch as error:
-        click.echo(f"different: {error}", err=True)
+        progress(f"different: {error}")
         ctx.exit(Exit.FAILED)
     except (TapeError, _UnreadableError) as error:
-        click.echo(str(error), err=True)
+        progress(str(error))
         ctx.exit(Exit.USAGE)
     same = "not compared" if no_compare else "all of it as on the tape"
-    click.echo(f"{tape.calls} calls of the manager played back, {same}", err=True)
-    sys.stdout.flush()
+    progress(f"{tape.calls} calls of the manager played back, {same}")
 
 
 class _UnreadableError(Exception):
@@ -147,7 +147,7 @@ def _line(one: Happening, begin: float, registry: Registry, verbose: bool) -> st
     match one.what:
         case "dialled" | "accepted":
             node_id = one.node_id.hex() if one.node_id else "a stranger"
-            return f"{when}{one.what} {node_id} {one.words}".rstrip()
+            return f"{when}{one.what} {node_id} {_one_line(one.words)}".rstrip()
         case "handshake" | "connected":
             return f"{when}{one.what} {one.node_id.hex() if one.node_id else ''}"
         case "received" | "sent":
@@ -159,7 +159,12 @@ def _line(one: Happening, begin: float, registry: Registry, verbose: bool) -> st
                 return f"{when}{sign} {tree(found, len(one.message))}"
             return f"{when}{sign} {found.name}, {len(one.message)} bytes"
         case _:
-            return f"{when}{one.what}: {printable(one.words)}"
+            return f"{when}{one.what}: {_one_line(one.words)}"
+
+
+def _one_line(words: str) -> str:
+    """Reasons are printable already; whatever else a tape holds may be anybody's."""
+    return printable(words, escaped=True)
 
 
 def _as_json(one: Happening, begin: float, registry: Registry) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import click
@@ -48,12 +48,16 @@ async def _until_signal(program: Callable[..., Awaitable[T]], arguments: tuple[A
     raise click.exceptions.Exit(Exit.TERMINATED if first[0] == signal.SIGTERM else Exit.HUNG_UP)
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in nested groups, each by itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(one)
+    else:
+        yield error
+
+
 def alone(error: BaseException) -> BaseException:
     """The one exception in nested groups; of several, their group."""
-    inner = error
-    while isinstance(inner, BaseExceptionGroup):
-        inside: tuple[BaseException, ...] = cast("Any", inner).exceptions
-        if len(inside) != 1:
-            return error
-        inner = inside[0]
-    return inner
+    first, *others = leaves(error)
+    return error if others else first

@@ -77,7 +77,9 @@ class Screen:
         for node in kept:
             if node.peer is None:
                 why = "" if node.last_failure is None else f": {node.last_failure}"
-                lines.append(Text(printable(f"{node.node_id.hex()[:id_digits]} {node.state.lower()}{why}", 160)))
+                lines.append(
+                    Text(printable(f"{node.node_id.hex()[:id_digits]} {node.state.lower()}{why}", 160, escaped=True))
+                )
         return Group(*lines)
 
 

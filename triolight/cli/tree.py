@@ -20,7 +20,7 @@ from triolight.messages import (
     UnknownMessage,
     describe_type,
 )
-from triolight.text import printable
+from triolight.text import printable, quoted
 
 SHOWN_ITEMS: Final = 20
 """Items of a list, and records of a stream, that the tree shows of one field. JSON shows all."""
@@ -82,5 +82,5 @@ def _note(message: Message, name: str) -> str:
     if name in ("timestamp", "first_timestamp"):
         return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     if name in ("data", "payload") and value:
-        return repr(printable(value, 80))
+        return quoted(value, 80)
     return ""

@@ -24,9 +24,6 @@ from triolight.manager.routing import Handlers
 from triolight.manager.seams import PeerDetails, Seat
 from triolight.messages import Init
 
-LOGGED_FEATURE_BYTES: Final = 64
-"""Of a peer's features in the log, the lowest bits: all that have names but a few."""
-
 
 class Joining:
     """Carries out what the roster says of those whose Inits fit. Has no state of its own."""
@@ -103,7 +100,7 @@ class Joining:
         init = entry.init = kept_init(init)
         details = PeerDetails(entry.node_id, entry.address, init, entry.inbound)
         self._roster.connect(entry, details, driving.clock())
-        self._log(Level.INFO, "connected", entry, inbound=entry.inbound, features=_cut_hex(features))
+        self._log(Level.INFO, "connected", entry, inbound=entry.inbound, features=features.shown())
         driving.observer.peer_connected(entry.descriptor, details)
         return True
 
@@ -124,11 +121,3 @@ class Joining:
         self._roster.park(entry)
         self._agenda.mark(entry)
         self._seat.driving.observer.peer_parked(entry.descriptor)
-
-
-def _cut_hex(features: Features) -> str:
-    """For the log: a peer may set half a million bits."""
-    shown = features.to_bytes()
-    return (
-        shown.hex() if len(shown) <= LOGGED_FEATURE_BYTES else f"{shown[-LOGGED_FEATURE_BYTES:].hex()} and higher ones"
-    )

@@ -6,14 +6,14 @@ It decides who is dialled and what came of it. The tasks in which dials run are 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
 from triolight import reasons
 from triolight.address import Address, NodeAddress, descriptor_of
-from triolight.errors import DisconnectReason
+from triolight.errors import DisconnectCode, DisconnectReason
 from triolight.messages import Init
 from triolight.proxy import ProxyError
 from triolight.shell.admission import Admission
@@ -89,12 +89,12 @@ class Dials:
 
     async def connect(self, asked: Asked) -> Peer:
         """The connected peer, or that of a dial. ConnectError as `PeerNursery.connect`."""
-        node_id = asked.address.node_id
+        node_id, where = asked.address.node_id, str(asked.address)
         while True:
             if self._hooks.left():
-                raise ConnectError(reasons.shutdown())
+                raise ConnectError(reasons.shutdown(), where=where)
             if node_id == self._our_node_id:
-                raise ConnectError(reasons.own_node_id())
+                raise ConnectError(reasons.own_node_id(), where=where)
             dialling = self._dialling.get(node_id)
             known = self._present.known(node_id)
             if known is not None:
@@ -109,7 +109,7 @@ class Dials:
             if dialling.peer is not None:
                 return dialling.peer
             if dialling.asked == asked:
-                raise ConnectError(dialling.reason or reasons.shutdown(), dialling.init)
+                raise ConnectError(dialling.reason or reasons.shutdown(), dialling.init, where)
             # Somebody else's, with another address or by another way: that it failed says nothing about ours.
 
     def _check(self, asked: Asked) -> None:
@@ -120,7 +120,7 @@ class Dials:
             reason = asked.way.refusal(address.host)
         if reason is not None:
             self._admission.failed(reason)
-            raise ConnectError(reason)
+            raise ConnectError(reason, where=str(address))
 
     async def _wait_for(self, dialling: Dialling) -> None:
         """Until it is done. If the last one who waits leaves, it ends."""
@@ -174,7 +174,7 @@ class Dials:
         deadlines = self._deadlines.times(way.patience)
         until = trio.current_time() + deadlines.handshake
         stream: trio.abc.Stream | None = None
-        late = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied)
+        late = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied, way.through)
         reason = late
         if dialling.asked.learned:
             way = way.learned(self._admit_learned, self._hooks.racing)
@@ -204,6 +204,9 @@ class Dials:
             dialling.peer = self._present.outcome_of(link)
         except ConnectError as error:
             dialling.reason, dialling.init = error.reason, error.init
+            if error.reason.code is DisconnectCode.CLOSED_IN_HANDSHAKE:
+                words = f"{error.reason.message}: {reasons.ANOTHER_NODE}"
+                dialling.reason = replace(error.reason, message=words)
 
     def _admit_learned(self, node_id: bytes, address: Address) -> DisconnectReason | None:
         return self._admission.dial(node_id, address, True)

@@ -189,15 +189,17 @@ class Peer:
 
 
 class ConnectError(TriolightError):
-    """A dial that did not end with both Inits. `reason` tells in which phase; `init` is the peer's Init if one came."""
+    """A dial that did not end with both Inits. `reason` tells in which phase; `init` is the peer's Init if one came.
+    `where` is what was dialled, ``id@host:port``; empty for a stream that was attached. The text has both."""
 
-    def __init__(self, reason: DisconnectReason, init: Init | None = None) -> None:
-        super().__init__(reason, init)
+    def __init__(self, reason: DisconnectReason, init: Init | None = None, where: str = "") -> None:
+        super().__init__(reason, init, where)
         self.reason: Final = reason
         self.init: Final = init
+        self.where: Final = where
 
     def __str__(self) -> str:
-        return str(self.reason)
+        return f"{self.reason} ({self.where})" if self.where else str(self.reason)
 
 
 def peer_of(session: Session) -> Peer:

@@ -5,6 +5,7 @@ Starts no task and owns nothing but the ports that it listens on.
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
@@ -22,6 +23,7 @@ from triolight.shell.news import PeerConnected, PeerDisconnected, PeerEvent, Pee
 from triolight.shell.peer import Peer, peer_of
 from triolight.shell.reported import agreed_hosts
 from triolight.shell.statistics import PeersStatistics, gather_statistics, peers_statistics
+from triolight.text import place
 from triolight.ways import Way, way_by
 
 if TYPE_CHECKING:
@@ -142,11 +144,17 @@ class PeerNursery:
     ) -> list[trio.SocketListener]:
         """Accepts connections on a TCP port until the block is left. `host` None: all interfaces; `port` 0: any port.
 
-        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError if it cannot listen. A
-        checkpoint. Cancelled: it does not listen.
+        Returns the listeners: ``listeners[0].socket.getsockname()`` is where they are. OSError, whose text names host
+        and port, if it cannot listen. A checkpoint. Cancelled: it does not listen.
         """
         self._block.check_open()
-        listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        try:
+            listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+        except OSError as error:
+            if error.errno is not None and error.filename is None:
+                # Shown in its text. The system's words do not say where.
+                error.filename = place(os.fsdecode(host or "*"), port)
+            raise
         self._ports += [int(listener.socket.getsockname()[1]) for listener in listeners]
         await self.listen_on(*listeners)
         return listeners

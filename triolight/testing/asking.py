@@ -20,7 +20,7 @@ from triolight.connection import init_features
 from triolight.features import Features
 from triolight.messages import Error, Init, Message, Ping, Pong, Warning
 from triolight.testing.scripted import ScriptedPeer, ScriptFailed, scripted_peer
-from triolight.text import printable
+from triolight.text import printable, quoted, system_words
 
 ALIVE: Final = 77
 """Bytes of a pong that nothing else asks for."""
@@ -137,7 +137,7 @@ async def until_pong(peer: ScriptedPeer, *telling: type[Message]) -> tuple[str |
                 if message == Pong(ignored=bytes(ALIVE)):
                     return None, said
                 if isinstance(message, Warning | Error) and len(said) < 3:
-                    said.append(f"{message.name} {printable(message.data, 60)!r}")
+                    said.append(f"{message.name} {quoted(message.data, 60)}")
                 elif isinstance(message, telling) and len(said) < 3:
                     said.append(message.name)
         except ScriptFailed as error:
@@ -164,12 +164,13 @@ async def closing_words(peer: ScriptedPeer) -> str | None:
     words = [one for one in said if isinstance(one, Warning | Error)]
     if not words:
         return "closed without a word"
-    return f"closed after {words[-1].name} {printable(words[-1].data, 80)!r}"
+    return f"closed after {words[-1].name} {quoted(words[-1].data, 80)}"
 
 
 def first_line(error: BaseException) -> str:
-    """A failure of a script has what went before behind it."""
-    return printable(str(error).partition("\n")[0], 120)
+    """A failure of a script has what went before behind it; of a dial, Trio's text has not what the system says."""
+    words = system_words(error) if isinstance(error, OSError) else str(error)
+    return printable(words.partition("\n")[0], 120, escaped=True)
 
 
 async def must_live(peer: ScriptedPeer) -> tuple[Verdict, str]:

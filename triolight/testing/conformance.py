@@ -16,11 +16,13 @@ import trio
 
 from triolight.address import NodeAddress, descriptor_of
 from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, Side
+from triolight.reasons import ANOTHER_NODE
 from triolight.shell.peer import ConnectError
 from triolight.testing.asking import Node, Unclear, first_line
 from triolight.testing.asking import Verdict as Verdict
 from triolight.testing.questions import CHECKS, THOROUGH, Question
 from triolight.testing.scripted import ScriptFailed
+from triolight.text import place, printable
 from triolight.ways import way_of
 
 PATIENCE_SECONDS: Final = 10.0
@@ -75,7 +77,7 @@ async def check_peer(
         await _meet(node)
     except UnicodeError as error:
         # A name with a label that is empty or too long, which no resolver is asked for.
-        raise _failed(DisconnectCode.RESOLVE_FAILED, Side.US, first_line(error)) from None
+        raise _failed(DisconnectCode.RESOLVE_FAILED, Side.US, f"{address.host}: {first_line(error)}") from None
     for question in (*CHECKS, *THOROUGH) if thorough else CHECKS:
         verdict, seen = await _asked(node, question)
         yield Finding(question.rule, question.where, verdict, seen)
@@ -101,6 +103,7 @@ def _failed(code: DisconnectCode, by: Side, words: str) -> ConnectError:
 
 async def _meet(node: Node) -> None:
     """One good handshake. ConnectError if it does not finish: what no node of this id answers, accuses nobody."""
+    where = printable(place(node.address.host, node.address.port), 280)
     with suppress(Unclear), trio.move_on_after(node.patience):
         async with node.dialled() as peer:
             peer.patience = math.inf  # one deadline for all of it
@@ -108,12 +111,12 @@ async def _meet(node: Node) -> None:
                 await peer.send_bytes(peer.act_one())
                 act = await peer.receive_bytes(50)
             except ScriptFailed:
-                words = "the other side hung up in the handshake: it may not be the node id that was dialled"
+                words = f"{where} hung up in the handshake: {ANOTHER_NODE}"
                 raise _failed(DisconnectCode.CLOSED_IN_HANDSHAKE, Side.PEER, words) from None
             try:
                 await peer.send_bytes(peer.answer_act(act))
             except ScriptFailed as error:
-                raise _failed(DisconnectCode.ACT_TWO_FAILED, Side.US, first_line(error)) from None
+                raise _failed(DisconnectCode.ACT_TWO_FAILED, Side.US, f"{where}: {first_line(error)}") from None
             return
-    words = f"no TCP connection and handshake within {node.patience:g} seconds"
+    words = f"no TCP connection and handshake with {where} within {node.patience:g} seconds"
     raise _failed(DisconnectCode.HANDSHAKE_TIMEOUT, Side.US, words)

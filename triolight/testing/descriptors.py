@@ -68,7 +68,7 @@ class _Held:
     def sends(self, size: int, *, resume_read: bool, after: str = "") -> int:
         what = f"send_data of {size} bytes{after}"
         taken = self._of(what, lambda: self._descriptor.send_data(bytes(size), resume_read))
-        _must(type(taken) is int, f"{what} returns an int, not {printable(repr(taken), 60)}")
+        _must(type(taken) is int, f"{what} returns an int, not {printable(repr(taken), 60, escaped=True)}")
         _must(size > 0 or taken == 0, f"{what}: empty data is never taken, not {taken}")
         _must(0 <= taken <= size, f"{what} takes from 0 to {size} bytes, not {taken}")
         self._stays(f"after {what}")

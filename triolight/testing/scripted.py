@@ -25,7 +25,7 @@ from triolight.shell.peer import ConnectError
 from triolight.shell.peers import PeerNursery
 from triolight.testing.flows import Conditions
 from triolight.testing.network import SimulatedNetwork
-from triolight.text import printable
+from triolight.text import printable, quoted
 
 PATIENCE_SECONDS: Final = 60.0
 HISTORY: Final = 20
@@ -246,7 +246,7 @@ class ScriptedPeer:
             message = self._messages.decode(data)
         except (PacketFailed, DecodeError) as error:
             raise self._fail(f"the node sent what is no message: {error}") from error
-        shown = f"  {printable(message.data)!r}" if isinstance(message, Warning | Error) else ""
+        shown = f"  {quoted(message.data)}" if isinstance(message, Warning | Error) else ""
         self._history.append(f"got  {message!r}{shown}")
         return message
 
@@ -297,12 +297,12 @@ class ScriptedPeer:
                     said.append(message)
         last = said[-1] if said else None
         if reason == "" and isinstance(last, Warning | Error):
-            raise self._fail(f"expected no word, not {printable(last.data)!r}")
+            raise self._fail(f"expected no word, not {quoted(last.data)}")
         if reason:
             if not isinstance(last, Warning | Error):
                 raise self._fail(f"expected the reason {reason!r}, and the node said nothing")
             if reason not in printable(last.data):
-                raise self._fail(f"expected the reason {reason!r}, not {printable(last.data)!r}")
+                raise self._fail(f"expected the reason {reason!r}, not {quoted(last.data)}")
         return said
 
     async def exchange_inits(self, init: Init | None = None) -> Init:
