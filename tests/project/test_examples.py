@@ -8,14 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import trio
-
 from tests.support import identity, make_manager, port_of
-from tests.support.processes import PATIENCE, listening
+from tests.support.processes import PATIENCE, lines_of, listening, python
 from triolight import Features, RoutingMessageHandler, SendMessages, open_peer_nursery
 from triolight.messages import BOLT, ChannelUpdate, GossipTimestampFilter
 from triolight.wire import ShortChannelId
@@ -61,28 +57,6 @@ class Gives(RoutingMessageHandler):
             self.push(SendMessages(node_id, self.update))
 
 
-async def lines_of(stream: trio.abc.ReceiveStream | None) -> AsyncIterator[str]:
-    assert stream is not None
-    pending = b""
-    async for chunk in stream:
-        *whole, pending = (pending + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode()
-
-
-@asynccontextmanager
-async def collecting(*addresses: str) -> AsyncIterator[trio.Process]:
-    command = [sys.executable, "-u", "-W", "error", str(EXAMPLES / "collector.py"), *addresses]
-    process = await trio.lowlevel.open_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    try:
-        with trio.fail_after(PATIENCE):
-            yield process
-    finally:
-        process.kill()
-        with trio.CancelScope(shield=True):
-            await process.wait()
-
-
 async def test_collector_collects_from_all_and_comes_back() -> None:
     begun, times = time.time(), list[float]()
     here, there = Gives(2), Gives(3)
@@ -90,7 +64,9 @@ async def test_collector_collects_from_all_and_comes_back() -> None:
         port = await port_of(free)
     async with open_peer_nursery(make_manager(3, route=there)) as second:
         at = {2: port, 3: await port_of(second)}
-        async with collecting(*[f"{identity(number).hex()}@127.0.0.1:{one}" for number, one in at.items()]) as process:
+        async with python(
+            str(EXAMPLES / "collector.py"), *[f"{identity(number).hex()}@127.0.0.1:{one}" for number, one in at.items()]
+        ) as process:
             collected, said = lines_of(process.stdout), lines_of(process.stderr)
 
             async def next_update() -> tuple[str, object]:
