@@ -143,6 +143,7 @@ class TorV3Address:
 
     @property
     def host(self) -> str:
+        """Its name, as it is dialled."""
         raw = self.key + self.checksum + bytes((self.version,))
         return base64.b32encode(raw).decode("ascii").lower() + ".onion"
 
@@ -171,6 +172,7 @@ class UnknownAddress:
 
 
 Address: TypeAlias = IPv4Address | IPv6Address | TorV2Address | TorV3Address | DnsAddress | UnknownAddress
+"""One of BOLT 7's address descriptors."""
 
 _SIZES: Final = {1: 6, 2: 18, 3: 12, 4: 37}
 

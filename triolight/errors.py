@@ -83,7 +83,7 @@ class PeerClosed(TriolightError):
 
 
 class EventsLost(TriolightError):
-    """More events came than the reader's buffer holds. Start again from the snapshot `peers.peers`."""
+    """More events came than the reader's buffer holds. Start again from the snapshot `PeerNursery.peers`."""
 
 
 class QueueFull(TriolightError):

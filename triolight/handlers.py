@@ -265,6 +265,7 @@ class GossipWaits:
 
 
 MessageSendEvent: TypeAlias = SendMessages | UpdateHtlcs | HandleError | GossipWaits
+"""What a handler may push; the last one is `RoutingMessageHandler.wake`'s."""
 EVENTS: Final[tuple[type[Any], ...]] = get_args(MessageSendEvent)
 """Their classes."""
 _MESSAGES: Final = (Message, UnknownMessage)
@@ -400,96 +401,127 @@ class ChannelMessageHandler(BaseMessageHandler):
         return None
 
     def handle_peer_storage(self, node_id: bytes, message: PeerStorage) -> HandlerResult:
+        """Its peer_storage."""
         return self.unhandled(node_id, message)
 
     def handle_peer_storage_retrieval(self, node_id: bytes, message: PeerStorageRetrieval) -> HandlerResult:
+        """Its peer_storage_retrieval."""
         return self.unhandled(node_id, message)
 
     def handle_open_channel(self, node_id: bytes, message: OpenChannel) -> HandlerResult:
+        """It wants a channel. As it stands: refused."""
         return SendErrorMessage(Error(channel_id=message.temporary_channel_id, data=_NO_CHANNELS))
 
     def handle_accept_channel(self, node_id: bytes, message: AcceptChannel) -> HandlerResult:
+        """Its accept_channel."""
         return self.unhandled(node_id, message)
 
     def handle_open_channel2(self, node_id: bytes, message: OpenChannel2) -> HandlerResult:
+        """It wants a channel with both sides' funds. As it stands: refused."""
         return SendErrorMessage(Error(channel_id=message.temporary_channel_id, data=_NO_CHANNELS))
 
     def handle_accept_channel2(self, node_id: bytes, message: AcceptChannel2) -> HandlerResult:
+        """Its accept_channel2."""
         return self.unhandled(node_id, message)
 
     def handle_funding_created(self, node_id: bytes, message: FundingCreated) -> HandlerResult:
+        """Its funding_created."""
         return self.unhandled(node_id, message)
 
     def handle_funding_signed(self, node_id: bytes, message: FundingSigned) -> HandlerResult:
+        """Its funding_signed."""
         return self.unhandled(node_id, message)
 
     def handle_channel_ready(self, node_id: bytes, message: ChannelReady) -> HandlerResult:
+        """Its channel_ready."""
         return self.unhandled(node_id, message)
 
     def handle_shutdown(self, node_id: bytes, message: Shutdown) -> HandlerResult:
+        """Its shutdown."""
         return self.unhandled(node_id, message)
 
     def handle_closing_signed(self, node_id: bytes, message: ClosingSigned) -> HandlerResult:
+        """Its closing_signed."""
         return self.unhandled(node_id, message)
 
     def handle_closing_complete(self, node_id: bytes, message: ClosingComplete) -> HandlerResult:
+        """Its closing_complete."""
         return self.unhandled(node_id, message)
 
     def handle_closing_sig(self, node_id: bytes, message: ClosingSig) -> HandlerResult:
+        """Its closing_sig."""
         return self.unhandled(node_id, message)
 
     def handle_stfu(self, node_id: bytes, message: Stfu) -> HandlerResult:
+        """Its stfu."""
         return self.unhandled(node_id, message)
 
     def handle_splice_init(self, node_id: bytes, message: SpliceInit) -> HandlerResult:
+        """Its splice_init."""
         return self.unhandled(node_id, message)
 
     def handle_splice_ack(self, node_id: bytes, message: SpliceAck) -> HandlerResult:
+        """Its splice_ack."""
         return self.unhandled(node_id, message)
 
     def handle_splice_locked(self, node_id: bytes, message: SpliceLocked) -> HandlerResult:
+        """Its splice_locked."""
         return self.unhandled(node_id, message)
 
     def handle_tx_add_input(self, node_id: bytes, message: TxAddInput) -> HandlerResult:
+        """Its tx_add_input."""
         return self.unhandled(node_id, message)
 
     def handle_tx_add_output(self, node_id: bytes, message: TxAddOutput) -> HandlerResult:
+        """Its tx_add_output."""
         return self.unhandled(node_id, message)
 
     def handle_tx_remove_input(self, node_id: bytes, message: TxRemoveInput) -> HandlerResult:
+        """Its tx_remove_input."""
         return self.unhandled(node_id, message)
 
     def handle_tx_remove_output(self, node_id: bytes, message: TxRemoveOutput) -> HandlerResult:
+        """Its tx_remove_output."""
         return self.unhandled(node_id, message)
 
     def handle_tx_complete(self, node_id: bytes, message: TxComplete) -> HandlerResult:
+        """Its tx_complete."""
         return self.unhandled(node_id, message)
 
     def handle_tx_signatures(self, node_id: bytes, message: TxSignatures) -> HandlerResult:
+        """Its tx_signatures."""
         return self.unhandled(node_id, message)
 
     def handle_tx_init_rbf(self, node_id: bytes, message: TxInitRbf) -> HandlerResult:
+        """Its tx_init_rbf."""
         return self.unhandled(node_id, message)
 
     def handle_tx_ack_rbf(self, node_id: bytes, message: TxAckRbf) -> HandlerResult:
+        """Its tx_ack_rbf."""
         return self.unhandled(node_id, message)
 
     def handle_tx_abort(self, node_id: bytes, message: TxAbort) -> HandlerResult:
+        """Its tx_abort."""
         return self.unhandled(node_id, message)
 
     def handle_update_add_htlc(self, node_id: bytes, message: UpdateAddHtlc) -> HandlerResult:
+        """Its update_add_htlc."""
         return self.unhandled(node_id, message)
 
     def handle_update_fulfill_htlc(self, node_id: bytes, message: UpdateFulfillHtlc) -> HandlerResult:
+        """Its update_fulfill_htlc."""
         return self.unhandled(node_id, message)
 
     def handle_update_fail_htlc(self, node_id: bytes, message: UpdateFailHtlc) -> HandlerResult:
+        """Its update_fail_htlc."""
         return self.unhandled(node_id, message)
 
     def handle_update_fail_malformed_htlc(self, node_id: bytes, message: UpdateFailMalformedHtlc) -> HandlerResult:
+        """Its update_fail_malformed_htlc."""
         return self.unhandled(node_id, message)
 
     def handle_commitment_signed(self, node_id: bytes, message: CommitmentSigned) -> HandlerResult:
+        """Its commitment_signed."""
         return self.unhandled(node_id, message)
 
     def handle_commitment_signed_batch(
@@ -503,15 +535,19 @@ class ChannelMessageHandler(BaseMessageHandler):
         return self.unhandled(node_id, messages[0])
 
     def handle_revoke_and_ack(self, node_id: bytes, message: RevokeAndAck) -> HandlerResult:
+        """Its revoke_and_ack."""
         return self.unhandled(node_id, message)
 
     def handle_update_fee(self, node_id: bytes, message: UpdateFee) -> HandlerResult:
+        """Its update_fee."""
         return self.unhandled(node_id, message)
 
     def handle_channel_reestablish(self, node_id: bytes, message: ChannelReestablish) -> HandlerResult:
+        """Its channel_reestablish."""
         return self.unhandled(node_id, message)
 
     def handle_announcement_signatures(self, node_id: bytes, message: AnnouncementSignatures) -> HandlerResult:
+        """Its part of the signatures of a channel_announcement."""
         return self.unhandled(node_id, message)
 
 
@@ -541,27 +577,35 @@ class RoutingMessageHandler(BaseMessageHandler):
     """
 
     def handle_channel_announcement(self, node_id: bytes, message: ChannelAnnouncement) -> HandlerResult:
+        """A channel_announcement, its own or passed on."""
         return None
 
     def handle_node_announcement(self, node_id: bytes, message: NodeAnnouncement) -> HandlerResult:
+        """A node_announcement, its own or passed on."""
         return None
 
     def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> HandlerResult:
+        """A channel_update, its own or passed on. The channel handler gets it too."""
         return None
 
     def handle_query_short_channel_ids(self, node_id: bytes, message: QueryShortChannelIds) -> HandlerResult:
+        """Its query_short_channel_ids."""
         return None
 
     def handle_reply_short_channel_ids_end(self, node_id: bytes, message: ReplyShortChannelIdsEnd) -> HandlerResult:
+        """Its reply_short_channel_ids_end."""
         return None
 
     def handle_query_channel_range(self, node_id: bytes, message: QueryChannelRange) -> HandlerResult:
+        """Its query_channel_range."""
         return None
 
     def handle_reply_channel_range(self, node_id: bytes, message: ReplyChannelRange) -> HandlerResult:
+        """Its reply_channel_range."""
         return None
 
     def handle_gossip_timestamp_filter(self, node_id: bytes, message: GossipTimestampFilter) -> HandlerResult:
+        """Its gossip_timestamp_filter."""
         return None
 
     def next_gossip(self, node_id: bytes, room: int) -> Sequence[bytes]:
@@ -583,6 +627,7 @@ class OnionMessageHandler(BaseMessageHandler):
     """Onion messages. As it stands: ignores them, and does not offer option_onion_messages."""
 
     def handle_onion_message(self, node_id: bytes, message: OnionMessage) -> HandlerResult:
+        """An onion message, sealed as it is."""
         return None
 
 
@@ -590,6 +635,7 @@ class CustomMessageHandler(BaseMessageHandler):
     """Messages of types that the BOLTs do not define and the registry knows. As it stands: ignores them."""
 
     def handle_custom_message(self, node_id: bytes, message: Message) -> HandlerResult:
+        """A message of one of these types."""
         return None
 
 

@@ -49,7 +49,8 @@ class Logger(Protocol):
     records for single messages (TRACE, GOSSIP) are not even made for those who did not ask.
     """
 
-    def log(self, record: Record) -> None: ...
+    def log(self, record: Record) -> None:
+        """One thing that has happened."""
 
 
 def wanted_level(logger: Logger) -> Level:
@@ -80,7 +81,7 @@ class NullLogger:
     level: Final = Level.ERROR
 
     def log(self, record: Record) -> None:
-        pass
+        """Nothing happens."""
 
 
 class StdlibLogger:
@@ -93,6 +94,7 @@ class StdlibLogger:
         self.level: Final = next((level for level in Level if level >= effective), Level.ERROR)
 
     def log(self, record: Record) -> None:
+        """To the standard library's logger, if that is enabled for its level."""
         if self._logger.isEnabledFor(record.level):
             self._logger.log(
                 record.level,

@@ -99,7 +99,7 @@ def serve_metrics(peers: PeerNursery) -> Callable[[trio.abc.Stream], Awaitable[N
     CLIENT_SECONDS. It has MAX_CLIENTS at a time: one more is closed at once.
 
     It shows how many peers there are and what they send, and no node id. Who may see that is the caller's to decide:
-    give `host="127.0.0.1"` unless it is meant for others.
+    give ``host="127.0.0.1"`` unless it is meant for others.
     """
 
     clients = 0

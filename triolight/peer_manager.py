@@ -133,10 +133,12 @@ class PeerManager:
 
     @property
     def messages(self) -> Registry:
+        """Which messages it knows."""
         return self._routing.messages
 
     @property
     def logger(self) -> Logger:
+        """Who gets its records."""
         return self._log.logger
 
     def new_outbound_connection(
@@ -182,7 +184,7 @@ class PeerManager:
     def read_event(self, descriptor: SocketDescriptor, data: bytes) -> bool:
         """Bytes from the peer, any number. Handles every message in them; never calls `send_data`.
 
-        Returns True if the peer must not be read from until `send_data(..., resume_read=True)`: so much waits to be
+        Returns True if the peer must not be read from until ``send_data(..., resume_read=True)``: so much waits to be
         written to it, the driver holds it, or the connection is about to end (`process_events` says the last word
         and calls `disconnect_socket`). What is in `data` is kept all the same, at most what one call brought.
 

@@ -101,8 +101,8 @@ class Population:
     peers: int
     inbound_peers: int
     handshakes_of_source: float = 0.0
-    """Handshakes that the newcomer's source has begun and not yet worked off, at `Policy.handshakes_per_second`; 0 if
-    its source is not limited by itself."""
+    """Handshakes that the newcomer's source has begun and not yet worked off, at the policy's `handshakes_per_second`;
+    0 if its source is not limited by itself."""
     peers_of_source: int = 0
     """Inbound peers from where the newcomer comes from; 0 if its source is not limited by itself, or we dialled it."""
     most_peers_of_a_source: int = 0
@@ -114,7 +114,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Policy:
-    """The default rules, with their numbers as arguments. Subclass it, override an `admit_…`, or `source_of`.
+    """The default rules, with their numbers as arguments. Subclass it, override an ``admit_…``, or `source_of`.
 
     An object belongs to one `open_peer_nursery` at a time. Bans may change while it is in use.
     """

@@ -58,8 +58,8 @@ class Proxy:
     """A SOCKS5 proxy: IP address or name, and TCP port. ValueError names what does not fit.
 
     With `isolate`, and without credentials of the proxy's own, each `isolation` given to `open_through` has a password
-    of its own, and so a circuit of its own in Tor (`IsolateSOCKSAuth`, its default). A proxy that asks nobody's name is
-    used without it, which is what Tor does with `PreferSOCKSNoAuth`: then nothing is isolated. `username` and
+    of its own, and so a circuit of its own in Tor (``IsolateSOCKSAuth``, its default). A proxy that asks nobody's name
+    is used without it, which is what Tor does with ``PreferSOCKSNoAuth``: then nothing is isolated. `username` and
     `password`, 1 to 255 ASCII characters, are for a proxy that demands them; they are the same for all streams.
     """
 

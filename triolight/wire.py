@@ -47,14 +47,17 @@ class ShortChannelId(int):
 
     @property
     def block(self) -> int:
+        """The height of the funding transaction's block."""
         return self >> 40
 
     @property
     def transaction(self) -> int:
+        """The index of the funding transaction in its block."""
         return self >> 16 & 0xFFFFFF
 
     @property
     def output(self) -> int:
+        """The index of the funding output in its transaction."""
         return self & 0xFFFF
 
     def __str__(self) -> str:
@@ -76,12 +79,16 @@ class Codec(ABC):
     open_ended: bool = False
     """Whether a value goes on up to the end, so that nothing can follow it."""
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     @abstractmethod
     def read(self, data: bytes, at: int, end: int) -> tuple[Any, int]:
         """The value that starts at `at`, and where it stops."""
 
     @abstractmethod
-    def write(self, value: Any) -> bytes: ...
+    def write(self, value: Any) -> bytes:
+        """Its bytes. ValueError says what does not fit."""
 
     def check(self, value: Any) -> str | None:
         """What is wrong with a value, in words; None if nothing is."""
@@ -391,28 +398,51 @@ class Sequence(Codec):
 T = TypeVar("T")
 
 byte: TypeAlias = Annotated[int, Integer("B")]
+"""1 byte: 0 to 255."""
 u16: TypeAlias = Annotated[int, Integer("H")]
+"""2 bytes, big-endian."""
 u32: TypeAlias = Annotated[int, Integer("I")]
+"""4 bytes, big-endian."""
 u64: TypeAlias = Annotated[int, Integer("Q")]
+"""8 bytes, big-endian."""
 s8: TypeAlias = Annotated[int, Integer("b")]
+"""1 byte, signed."""
 s16: TypeAlias = Annotated[int, Integer("h")]
+"""2 bytes, big-endian, signed."""
 s32: TypeAlias = Annotated[int, Integer("i")]
+"""4 bytes, big-endian, signed."""
 s64: TypeAlias = Annotated[int, Integer("q")]
+"""8 bytes, big-endian, signed."""
 tu16: TypeAlias = Annotated[int, TruncatedInteger(2)]
+"""Up to 2 bytes, without leading zeros; last in a TLV value."""
 tu32: TypeAlias = Annotated[int, TruncatedInteger(4)]
+"""Up to 4 bytes, without leading zeros; last in a TLV value."""
 tu64: TypeAlias = Annotated[int, TruncatedInteger(8)]
+"""Up to 8 bytes, without leading zeros; last in a TLV value."""
 bigsize: TypeAlias = Annotated[int, BigSizeCodec()]
+"""1, 3, 5 or 9 bytes, in the shortest form."""
 point: TypeAlias = Annotated[bytes, Point()]
+"""33 bytes, checked to be on the curve."""
 signature: TypeAlias = Annotated[bytes, FixedBytes(64)]
+"""64 bytes."""
 sha256: TypeAlias = Annotated[bytes, FixedBytes(32)]
+"""32 bytes."""
 chain_hash: TypeAlias = Annotated[bytes, FixedBytes(32)]
+"""32 bytes."""
 channel_id: TypeAlias = Annotated[bytes, FixedBytes(32)]
+"""32 bytes."""
 bytes3: TypeAlias = Annotated[bytes, FixedBytes(3)]
+"""3 bytes."""
 bytes32: TypeAlias = Annotated[bytes, FixedBytes(32)]
+"""32 bytes."""
 bytes840: TypeAlias = Annotated[bytes, FixedBytes(840)]
+"""840 bytes."""
 bytes1366: TypeAlias = Annotated[bytes, FixedBytes(1366)]
+"""1366 bytes."""
 short_channel_id: TypeAlias = Annotated[ShortChannelId, ShortChannelIdCodec()]
+"""8 bytes."""
 sciddir_or_pubkey: TypeAlias = Annotated[bytes, ScidDirOrPubkey()]
+"""9 or 33 bytes."""
 bytes16: TypeAlias = Annotated[bytes, PrefixedBytes()]
 """A u16 length and that many bytes."""
 remainder: TypeAlias = Annotated[bytes, Remainder()]
@@ -432,7 +462,7 @@ times20: TypeAlias = Annotated[tuple[T, ...], Sequence(count=20)]
 
 
 def codec_of(hint: Any) -> Codec:
-    """The codec that a type hint carries: an alias of this file, a declared structure, or one of them `| None`.
+    """The codec that a type hint carries: an alias of this file, a declared structure, or one of them ``| None``.
 
     Raises TypeError for any other hint.
     """
@@ -465,7 +495,7 @@ class TlvRecord(NamedTuple):
 
 
 def walk_tlv_stream(data: bytes, at: int, end: int, visit: Callable[[int, int, int, int], None]) -> None:
-    """Calls `visit(type, start of record, start of value, end of value)` for each record of a TLV stream.
+    """Calls ``visit(type, start of record, start of value, end of value)`` for each record of a TLV stream.
 
     BOLT 1: types strictly increase, type and length are in their shortest form, no value runs past the end.
     Raises DecodeError otherwise.

@@ -128,7 +128,7 @@ def test_the_page_of_messages_is_made_from_the_declarations() -> None:
 
 def links() -> list[tuple[str, str]]:
     """Document and target of each link that leads to a file of ours, or names one."""
-    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     found: dict[tuple[str, str], None] = {}
     for document in documents:
         for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from tests.support import identity
-from tests.support.processes import PATIENCE, listening
+from tests.support import identity, make_manager, port_of
+from tests.support.processes import PATIENCE, lines_of, listening, python
+from triolight import Features, RoutingMessageHandler, SendMessages, open_peer_nursery
+from triolight.messages import BOLT, ChannelUpdate, GossipTimestampFilter
+from triolight.wire import ShortChannelId
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
@@ -23,6 +28,70 @@ def run_example(name: str, *arguments: str) -> tuple[int, list[str], str]:
         timeout=PATIENCE,
     )
     return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+class Gives(RoutingMessageHandler):
+    """All the gossip that it has, one channel_update, to whoever asks for everything."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.update = ChannelUpdate(
+            signature=bytes(64),
+            chain_hash=bytes(32),
+            short_channel_id=ShortChannelId(number),
+            timestamp=number,
+            message_flags=1,
+            channel_flags=0,
+            cltv_expiry_delta=40,
+            htlc_minimum_msat=1,
+            fee_base_msat=1000,
+            fee_proportional_millionths=1,
+            htlc_maximum_msat=10**9,
+        )
+
+    def provided_init_features(self, node_id: bytes) -> Features:
+        return Features.named("gossip_queries")
+
+    def handle_gossip_timestamp_filter(self, node_id: bytes, message: GossipTimestampFilter) -> None:
+        if (message.first_timestamp, message.timestamp_range) == (0, 0xFFFFFFFF):
+            self.push(SendMessages(node_id, self.update))
+
+
+async def test_collector_collects_from_all_and_comes_back() -> None:
+    begun, times = time.time(), list[float]()
+    here, there = Gives(2), Gives(3)
+    async with open_peer_nursery(make_manager(2)) as free:
+        port = await port_of(free)
+    async with open_peer_nursery(make_manager(3, route=there)) as second:
+        at = {2: port, 3: await port_of(second)}
+        async with python(
+            str(EXAMPLES / "collector.py"), *[f"{identity(number).hex()}@127.0.0.1:{one}" for number, one in at.items()]
+        ) as process:
+            collected, said = lines_of(process.stdout), lines_of(process.stderr)
+
+            async def next_update() -> tuple[str, object]:
+                arrived, node, data = (await anext(collected)).split()
+                times.append(float(arrived))
+                return node, BOLT.decode(bytes.fromhex(data))
+
+            async with open_peer_nursery(make_manager(2, route=here)) as first:
+                await first.listen(port, host="127.0.0.1")
+                found = dict([await next_update(), await next_update()])
+                assert found == {identity(2).hex(): here.update, identity(3).hex(): there.update}
+                connected = {f"{identity(number).hex()}: connected" for number in at}
+                assert {await anext(said), await anext(said)} == connected
+            assert (await anext(said)).startswith(f"{identity(2).hex()}: PEER_CLOSED")
+            async with open_peer_nursery(make_manager(2, route=here)) as again:
+                await again.listen(port, host="127.0.0.1")
+                assert await anext(said) == f"{identity(2).hex()}: connected"
+                assert await next_update() == (identity(2).hex(), here.update)
+                process.send_signal(signal.SIGINT)
+                assert await process.wait() == 130
+            assert [line async for line in collected] == []
+            assert [line async for line in said] == []
+    assert times == sorted(times)
+    assert begun <= times[0]
+    assert times[-1] <= time.time()
 
 
 def test_hello() -> None:
@@ -105,7 +174,15 @@ def test_sans_io_imports_no_trio() -> None:
 
 def test_every_example_is_tested_and_says_what_it_shows() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
-    assert names == ["hello.py", "lsps0.py", "own_message.py", "ping.py", "sans_io.py", "simulated_network.py"]
+    assert names == [
+        "collector.py",
+        "hello.py",
+        "lsps0.py",
+        "own_message.py",
+        "ping.py",
+        "sans_io.py",
+        "simulated_network.py",
+    ]
     for name in names:
         words = ast.get_docstring(ast.parse((EXAMPLES / name).read_text()))
         assert words is not None

@@ -21,6 +21,14 @@ def test_versions_agree_and_dependencies_stay_three() -> None:
     assert [re.split(r"[<>=]", one)[0] for one in project["dependencies"]] == ["trio", "coincurve", "cryptography"]
 
 
+def test_the_source_distribution_holds_what_the_readme_leads_to() -> None:
+    tool: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    held = tool["hatch"]["build"]["targets"]["sdist"]["include"]
+    led_to = set(re.findall(r"\]\((?!https?:)([\w.-]+)", (ROOT / "README.md").read_text()))
+    assert {"CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"} <= led_to
+    assert led_to <= {*held}
+
+
 @pytest.mark.parametrize(
     ("module", "missing", "extra"),
     [

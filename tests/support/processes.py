@@ -14,11 +14,15 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import trio
+
+from tests.support.project import ROOT
 
 COMMAND = [sys.executable, "-W", "error", "-m", "triolight.cli"]
 PATIENCE = 60.0
@@ -110,6 +114,35 @@ def listening(*options: str | Path) -> Iterator[tuple[Running, str]]:
         first = json.loads(listener.line())
         assert first["event"] == "listening"
         yield listener, f"{first['node_id']}@{first['host']}:{first['port']}"
+
+
+@asynccontextmanager
+async def python(*arguments: str, folder: Path | None = None) -> AsyncIterator[trio.Process]:
+    """A Python program beside a test that is a task of Trio: its `stdout` and `stderr` are streams."""
+    process = await trio.lowlevel.open_process(
+        [sys.executable, "-u", "-W", "error", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        with trio.fail_after(PATIENCE):
+            yield process
+    finally:
+        process.kill()
+        with trio.CancelScope(shield=True):
+            await process.wait()
+
+
+async def lines_of(stream: trio.abc.ReceiveStream | None) -> AsyncIterator[str]:
+    """What a program says, line by line, until its end."""
+    assert stream is not None
+    pending = b""
+    async for chunk in stream:
+        *whole, pending = (pending + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode()
 
 
 def open_files() -> set[str]:

@@ -76,8 +76,8 @@ def message(
     type: int, *, gossip: bool = False, query: bool = False, signed: bool = False
 ) -> Callable[[type[_M]], type[_M]]:
     """Compiles a message of this type number (0 to 65535). `gossip` and `query` say what it is to the PeerManager: see
-    `Message.__gossip__` and `Message.__query__`. `signed`: its maker has signed whatever follows its fields, which is
-    kept as it is in `extension`; of any other message that has to be a TLV stream (BOLT 1)."""
+    ``Message.__gossip__`` and ``Message.__query__``. `signed`: its maker has signed whatever follows its fields, which
+    is kept as it is in `extension`; of any other message that has to be a TLV stream (BOLT 1)."""
     if not 0 <= type <= 0xFFFF:
         raise ValueError(f"no message type: {type}")
 

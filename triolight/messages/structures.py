@@ -39,6 +39,7 @@ class Field:
 
     @property
     def required(self) -> bool:
+        """Whether it has no default."""
         return self.default is REQUIRED
 
     def __repr__(self) -> str:
@@ -171,6 +172,7 @@ class TlvStream(Structure):
 
         @property
         def unknown(self) -> tuple[TlvRecord, ...]:
+            """Records of types that are not declared, as they came."""
             held = _get_unknown(self)
             return held.parse() if isinstance(held, RawRecords) else held
 
@@ -240,6 +242,7 @@ class UnknownMessage:
 
     @property
     def type(self) -> int:
+        """The type number."""
         return self._type
 
     @property
@@ -249,9 +252,11 @@ class UnknownMessage:
 
     @property
     def name(self) -> str:
+        """``unknown_`` and the type number."""
         return f"unknown_{self._type}"
 
     def encode(self) -> bytes:
+        """The message with its two type bytes, as it came."""
         return self._type.to_bytes(2, "big") + self._payload
 
     def __eq__(self, other: object) -> bool:

@@ -202,6 +202,7 @@ class KeptPeer:
 
     @property
     def state(self) -> KeepState:
+        """What is done for it at the moment."""
         return self._keep.state
 
     @property
@@ -221,7 +222,7 @@ class KeptPeer:
 
     @property
     def next_dial_at(self) -> float | None:
-        """In `trio.current_time()`'s seconds, while it waits."""
+        """In `trio.current_time`'s seconds, while it waits."""
         return self._keep.next_dial_at
 
     @property

@@ -153,7 +153,7 @@ class PeersStatistics:
             lambda block, _: block.parts.news.lost, "Comings and goings that a busy reader had no room for.", "counter"
         )
     )
-    """PeerConnected and PeerDisconnected that a busy reader of `events()` had no room for."""
+    """PeerConnected and PeerDisconnected that a busy reader of `PeerNursery.events` had no room for."""
     handshake_failures: Mapping[str, int] = field(
         metadata=_counted(
             lambda block, _: MappingProxyType(block.parts.admission.failures),

@@ -51,6 +51,7 @@ class MemoryDescriptor(SocketDescriptor):
 
     @property
     def has_room(self) -> bool:
+        """Whether it takes a byte more."""
         return self.capacity is None or len(self.waiting) < self.capacity
 
     def send_data(self, data: bytes, resume_read: bool) -> int:
@@ -97,6 +98,7 @@ class MemoryNode:
 
     @property
     def node_id(self) -> bytes:
+        """33 bytes."""
         return self.manager.our_node_id
 
     def _wake(self) -> None:
