@@ -90,7 +90,9 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
     tops = {name.split(".")[0] for name in used}
     if floor in WITHOUT_TRIO:
         assert "trio" not in tops
-    assert ("coincurve" in tops) == (floor == "keys")
+    assert ("coincurve" in tops) == (floor == "keys_coincurve")
+    assert ("btclib_secp256k1" in tops) == (floor == "keys_btclib")
+    assert used.isdisjoint({"triolight.keys_coincurve", "triolight.keys_btclib"}) or floor == "keys"
     assert ("cryptography" in tops) == (floor == "ciphers")
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
