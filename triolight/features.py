@@ -255,9 +255,9 @@ _EVEN_OF: Final = bytes(byte & 0x55 for byte in range(256))
 def _even_without(bits: int, without: int) -> int:
     """The even ones of `bits` that are not in `without`.
 
-    A peer may send 64 KiB of bits, of which almost none is left here. A big number that comes out small keeps its room in
-    Python 3.14, and that is handed to the next small number that is made, say a count that lives as long as a peer. So what
-    is above `without` is sifted as bytes, and all numbers are as big as they look.
+    A peer may send 64 KiB of bits, of which almost none is left here. A big number that comes out small keeps its room
+    in Python 3.14, which hands it to the next small number that is made, say a count that lives as long as a peer. So
+    what is above `without` is sifted as bytes, and all numbers are as big as they look.
     """
     width = -(-without.bit_length() // 8) * 8
     low = bits & (1 << width) - 1
