@@ -82,6 +82,12 @@ def test_far_bits_are_quick_and_right() -> None:
     assert Features() != 5
 
 
+@given(ours=st.sets(st.integers(0, 300)), theirs=st.sets(st.integers(0, 300)))
+def test_what_is_required_and_not_offered_is_counted_by_pairs(ours: set[int], theirs: set[int]) -> None:
+    lacking = [bit for bit in sorted(ours) if bit % 2 == 0 and not {bit, bit + 1} & theirs]
+    assert list(Features(ours).required_but_not_in(Features(theirs))) == lacking
+
+
 def test_what_one_side_requires_and_the_other_does_not_offer() -> None:
     ours = Features([0, 9, 12])
     assert not ours.required_but_not_in(Features([1, 13]))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import subprocess
+import sys
 
 import pytest
 
-from tests.support import identity
+from tests.support import curves, identity
 from triolight import node_id
 from triolight.keys import SecretKey, is_point, verify
 
@@ -23,9 +26,7 @@ def test_keys() -> None:
     assert not verify(signature, digest, identity(1))
     assert not verify(signature[:-1], digest, key.public_key)
     assert not verify(b"\xff" * 64, digest, key.public_key)
-    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-    high_s = signature[:32] + (order - int.from_bytes(signature[32:], "big")).to_bytes(32, "big")
-    assert not verify(high_s, digest, key.public_key)
+    assert not verify(curves.high_s(signature), digest, key.public_key)
     assert "11" * 32 not in repr(key)
     for bad in (bytes(32), b"\xff" * 32, b"short"):
         with pytest.raises(ValueError, match="secret key"):
@@ -38,3 +39,25 @@ def test_keys() -> None:
 def test_points(bad: bytes) -> None:
     assert not is_point(bad)
     assert is_point(identity(1))
+
+
+def test_coincurve_is_taken_if_it_can_be_imported_and_btclib_else() -> None:
+    """Whatever is installed: the other one is not even imported."""
+    program = """
+import sys
+{first}
+import triolight.keys
+print(*sorted({{"coincurve", "btclib_secp256k1"}} & {{name for name, module in sys.modules.items() if module}}))
+key = triolight.keys.SecretKey(bytes(31) + b"\\1")
+print(key.public_key.hex())
+"""
+    generator = curves.GENERATOR.hex()
+    without = "sys.modules['coincurve'] = None"
+    assert output_of(program.format(first=without)) == f"btclib_secp256k1\n{generator}\n"
+    taken = "coincurve" if importlib.util.find_spec("coincurve") else "btclib_secp256k1"
+    assert output_of(program.format(first="")) == f"{taken}\n{generator}\n"
+
+
+def output_of(program: str) -> str:
+    command = [sys.executable, "-W", "error", "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -234,16 +234,14 @@ class Features:
     def unknown_required(self) -> Features:
         """Even bits that no feature here has: BOLT 1 closes the connection on any of them."""
         made = Features()
-        made._bits = self._bits & _even_mask(self._bits.bit_length()) & ~_EVEN_KNOWN
+        made._bits = _even_without(self._bits, _EVEN_KNOWN)
         return made
 
     def required_but_not_in(self, other: Features) -> Features:
         """Even bits of ours whose pair `other` does not set at all."""
-        width = max(self._bits.bit_length(), other._bits.bit_length()) + 1
-        even = _even_mask(width)
-        theirs = (other._bits & even) | (other._bits >> 1 & even)
+        theirs = other._bits & (1 << self._bits.bit_length() + 1) - 1
         made = Features()
-        made._bits = self._bits & even & ~theirs
+        made._bits = _even_without(self._bits, theirs | theirs >> 1)
         return made
 
     def missing_dependencies(self) -> list[tuple[str, str]]:
@@ -265,5 +263,19 @@ class Features:
         return missing
 
 
-def _even_mask(width: int) -> int:
-    return int.from_bytes(b"\x55" * (width // 8 + 1), "big")
+_EVEN_OF: Final = bytes(byte & 0x55 for byte in range(256))
+
+
+def _even_without(bits: int, without: int) -> int:
+    """The even ones of `bits` that are not in `without`.
+
+    A peer may send 64 KiB of bits, of which almost none is left here. A big number that comes out small keeps its room
+    in Python 3.14, which hands it to the next small number that is made, say a count that lives as long as a peer. So
+    what is above `without` is sifted as bytes, and all numbers are as big as they look.
+    """
+    width = -(-without.bit_length() // 8) * 8
+    low = bits & (1 << width) - 1
+    even = int.from_bytes(b"\x55" * (width // 8), "big")
+    high = bits >> width
+    sifted = high.to_bytes(-(-high.bit_length() // 8), "big").translate(_EVEN_OF).lstrip(b"\0")
+    return int.from_bytes(sifted, "big") << width | low & even & ~without

@@ -1,21 +1,19 @@
-"""secp256k1: node ids, ECDH and signatures. The only importer of coincurve; knows nothing of messages or noise.
+"""secp256k1: node ids, ECDH and signatures. The one door to libsecp256k1; knows nothing of messages or noise.
 
-Whatever touches a secret goes through libsecp256k1's constant-time paths: `PrivateKey.ecdh` and signing.
-`PublicKey.multiply` takes a time that depends on the scalar and is not used here.
+What binds libsecp256k1 is coincurve where it can be imported, else btclib-secp256k1, which has wheels for newer
+Pythons: a file each, `keys_coincurve.py` and `keys_btclib.py`, alike to the byte and imported here alone. Whatever
+touches a secret goes through libsecp256k1's constant-time calls; each of the two says which.
 """
-
-# What coincurve takes from libsecp256k1 through cffi has no types.
-# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from __future__ import annotations
 
 from functools import lru_cache
 from typing import Final
 
-from coincurve import PrivateKey as _PrivateKey
-from coincurve import PublicKey as _PublicKey
-from coincurve import verify_signature as _verify_signature
-from coincurve.ecdsa import cdata_to_der, der_to_cdata, deserialize_compact, serialize_compact
+try:
+    import triolight.keys_coincurve as _curve
+except ImportError:
+    import triolight.keys_btclib as _curve  # type: ignore[no-redef]
 
 SECRET_LENGTH: Final = 32
 POINT_LENGTH: Final = 33
@@ -31,25 +29,25 @@ class SecretKey:
     Raises ValueError if the 32 bytes are zero or not below the curve's order.
     """
 
-    __slots__ = ("_key", "public_key")
+    __slots__ = ("_secret", "public_key")
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != SECRET_LENGTH:
             raise ValueError(f"a secret key has {SECRET_LENGTH} bytes, not {len(secret)}")
         try:
-            self._key = _PrivateKey(bytes(secret))
+            self._secret = _curve.Secret(bytes(secret))
         except ValueError:
             # `from None`: the chained error of the library might one day show what it was given.
             raise ValueError("not a secret key: zero, or not below the order of the curve") from None
-        self.public_key: Final = self._key.public_key.format()
+        self.public_key: Final = self._secret.point()
 
     def ecdh(self, point: bytes) -> bytes:
         """SHA256 of the compressed shared point (BOLT 8), 32 bytes. ValueError if `point` is not on the curve."""
-        return self._key.ecdh(point)
+        return self._secret.ecdh(point)
 
     def sign(self, digest: bytes) -> bytes:
         """A signature of a 32-byte hash: 64 bytes, r then s, low s, deterministic (RFC 6979)."""
-        return bytes(serialize_compact(der_to_cdata(self._key.sign(digest, hasher=None))))
+        return self._secret.sign(digest)
 
     def __repr__(self) -> str:
         return f"SecretKey(public_key={self.public_key.hex()})"
@@ -67,11 +65,7 @@ def is_point(data: bytes) -> bool:
 
 @lru_cache(maxsize=POINTS_REMEMBERED)
 def _is_on_curve(data: bytes) -> bool:
-    try:
-        _PublicKey(data)
-    except ValueError:
-        return False
-    return True
+    return _curve.is_on_curve(data)
 
 
 def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
@@ -79,9 +73,4 @@ def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
 
     High-s signatures are refused, as in every implementation that uses libsecp256k1.
     """
-    if len(signature) != SIGNATURE_LENGTH:
-        return False
-    try:
-        return _verify_signature(cdata_to_der(deserialize_compact(signature)), digest, point, hasher=None)
-    except ValueError:
-        return False
+    return len(signature) == SIGNATURE_LENGTH and _curve.verify(signature, digest, point)

@@ -16,6 +16,8 @@ INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "l
 """Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
 MAY_START_TASKS = ("nursery", "testing", "cli")
 """The commands of `cli` are programs, and use what programs use; so do tests, and what they are written with."""
+BINDINGS = {"keys_coincurve": "coincurve", "keys_btclib": "btclib_secp256k1"}
+"""Of libsecp256k1: who imports which, and `keys` alone imports them. Not both are installed on every Python."""
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
 
 
@@ -90,7 +92,9 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
     tops = {name.split(".")[0] for name in used}
     if floor in WITHOUT_TRIO:
         assert "trio" not in tops
-    assert ("coincurve" in tops) == (floor == "keys")
+    for only, binding in BINDINGS.items():
+        assert (binding in tops) == (floor == only)
+        assert f"triolight.{only}" not in used or floor == "keys"
     assert ("cryptography" in tops) == (floor == "ciphers")
     for node in ast.walk(tree):
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
@@ -119,6 +123,8 @@ def test_every_file_has_a_floor() -> None:
 
 @pytest.mark.parametrize("floor", WITHOUT_TRIO)
 def test_what_stands_above_the_line_loads_no_trio(floor: str) -> None:
+    if floor in BINDINGS:
+        pytest.importorskip(BINDINGS[floor])
     name = f"triolight.{floor.replace('/', '.').removesuffix('.__init__')}"
     program = f"import sys, {name}; print('trio' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

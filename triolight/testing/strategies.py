@@ -45,7 +45,7 @@ try:
     from hypothesis import strategies as st
     from hypothesis.strategies import SearchStrategy
 except ImportError as error:
-    raise ImportError("strategies need the extra 'test': pip install 'triolight[test]'") from error
+    raise ImportError("strategies need the extra 'testing': pip install 'triolight[testing]'") from error
 
 _M = TypeVar("_M", bound=Message)
 

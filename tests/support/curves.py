@@ -1,0 +1,72 @@
+"""What is asked of secp256k1, whoever binds it: the numbers of others, and what it refuses. No test here."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, Protocol
+
+import pytest
+
+ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+ONE: Final = (1).to_bytes(32, "big")
+GENERATOR: Final = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
+NO_SECRETS: Final = (bytes(32), ORDER.to_bytes(32, "big"), b"\xff" * 32)
+NO_POINTS: Final = (bytes(33), b"\x02" + b"\xff" * 32, b"\x02" + (5).to_bytes(32, "big"), b"\x04" + GENERATOR[1:])
+"""Of 33 bytes: no sign, x not in the field, x of no point, and a sign of 65 bytes."""
+
+SATOSHI: Final = hashlib.sha256(b"Satoshi Nakamoto").digest()
+SIGNED: Final = bytes.fromhex(
+    "934b1ea10a4b3c1757e2b0c017d0b6143ce3c9a7e6a4a49860d7a6ab210ee3d8"
+    "2442ce9d2b916064108014783e923ec36b49743e2ffa1c4496f01a512aafd9e5"
+)
+"""The signature of it by the secret 1, with RFC 6979's nonce and low s: a well-known vector."""
+
+
+class Secret(Protocol):
+    def __init__(self, secret: bytes) -> None: ...
+    def point(self) -> bytes: ...
+    def ecdh(self, point: bytes) -> bytes: ...
+    def sign(self, digest: bytes) -> bytes: ...
+
+
+class Curve(Protocol):
+    """One of the files that bind it."""
+
+    @property
+    def Secret(self) -> type[Secret]: ...
+    def is_on_curve(self, point: bytes) -> bool: ...
+    def verify(self, signature: bytes, digest: bytes, point: bytes) -> bool: ...
+
+
+def high_s(signature: bytes) -> bytes:
+    """The other signature of the same key and hash, which libsecp256k1 does not accept."""
+    return signature[:32] + (ORDER - int.from_bytes(signature[32:], "big")).to_bytes(32, "big")
+
+
+def check(curve: Curve) -> None:
+    """Everything that `keys.py` relies on."""
+    secret = curve.Secret(ONE)
+    assert secret.point() == GENERATOR
+    # The secret 1 leaves every point as it is: SHA-256 of it as it came.
+    theirs = curve.Secret(b"\x11" * 32).point()
+    assert theirs.hex() == "034f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa"
+    assert secret.ecdh(theirs) == curve.Secret(b"\x11" * 32).ecdh(GENERATOR) == hashlib.sha256(theirs).digest()
+    assert secret.sign(SATOSHI) == SIGNED
+    assert curve.verify(SIGNED, SATOSHI, GENERATOR) is True
+    assert curve.verify(SIGNED, SATOSHI, theirs) is False
+    assert curve.verify(SIGNED, hashlib.sha256(b"else").digest(), GENERATOR) is False
+    # Refused: a high s, r and s of zero and above the order, no hash, and what is no point.
+    for bad in (high_s(SIGNED), bytes(64), b"\xff" * 64):
+        assert curve.verify(bad, SATOSHI, GENERATOR) is False
+    assert curve.verify(SIGNED, SATOSHI[:-1], GENERATOR) is False
+    assert curve.is_on_curve(GENERATOR) is True
+    for point in NO_POINTS:
+        assert curve.is_on_curve(point) is False
+        assert curve.verify(SIGNED, SATOSHI, point) is False
+        with pytest.raises(ValueError):  # noqa: PT011
+            secret.ecdh(point)
+    for none in NO_SECRETS:
+        with pytest.raises(ValueError):  # noqa: PT011
+            curve.Secret(none)
+    with pytest.raises(ValueError):  # noqa: PT011
+        secret.sign(SATOSHI[:-1])

@@ -1,0 +1,52 @@
+"""secp256k1 through coincurve. The only importer of coincurve; `keys.py` alone imports this file, and checks lengths.
+
+Of a secret's calls, `secp256k1_ec_pubkey_create`, `secp256k1_ecdh` and `secp256k1_ecdsa_sign` are constant-time in
+libsecp256k1. `PublicKey.multiply` (`secp256k1_ec_pubkey_tweak_mul`) takes a time that depends on the scalar and is not
+used here.
+"""
+
+# What coincurve takes from libsecp256k1 through cffi has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from __future__ import annotations
+
+from coincurve import PrivateKey, PublicKey, verify_signature
+from coincurve.ecdsa import cdata_to_der, der_to_cdata, deserialize_compact, serialize_compact
+
+
+class Secret:
+    """A secret of 32 bytes; ValueError if it is zero or not below the curve's order."""
+
+    __slots__ = ("_key",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = PrivateKey(secret)
+
+    def point(self) -> bytes:
+        """33 bytes, compressed."""
+        return self._key.public_key.format()
+
+    def ecdh(self, point: bytes) -> bytes:
+        """SHA256 of the compressed shared point; ValueError if `point` is none."""
+        return self._key.ecdh(point)
+
+    def sign(self, digest: bytes) -> bytes:
+        """64 bytes, r then s, low s, RFC 6979; ValueError if `digest` has not 32."""
+        return bytes(serialize_compact(der_to_cdata(self._key.sign(digest, hasher=None))))
+
+
+def is_on_curve(point: bytes) -> bool:
+    """Whether 33 bytes are a point."""
+    try:
+        PublicKey(point)
+    except ValueError:
+        return False
+    return True
+
+
+def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
+    """Whether 64 bytes are `point`'s signature of 32; False for what is no signature, hash or point."""
+    try:
+        return verify_signature(cdata_to_der(deserialize_compact(signature)), digest, point, hasher=None)
+    except ValueError:
+        return False
