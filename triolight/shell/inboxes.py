@@ -147,7 +147,7 @@ class Mailbox:
     def begin(self, event: Any, at: Arrival | None, now: float) -> bool:
         """Its life begins: `event` goes to those who hear of lives. True if somebody has no room for that; the first
         message stops the reading then."""
-        shelves = tuple([one for one in self._matching(type(event)) if not one.offer_life(self, event, at)])
+        shelves = tuple([one for one in self._matching(event.__class__) if not one.offer_life(self, event, at)])
         if shelves:
             self._unannounced.update(shelves)
             self._wait_for_room(event, MESSAGE_OVERHEAD, at, shelves, now)
@@ -184,20 +184,15 @@ class Mailbox:
         try:
             with self.scope:
                 async for delivery in self._arrived:
-                    for shelf in delivery.to:
-                        if shelf in self._unannounced:  # so this is the beginning, which goes before all else
-                            await shelf.deliver_life(self, delivery.what, delivery.at)
-                            self._unannounced.discard(shelf)
-                        else:
-                            await shelf.deliver(self, delivery.what, delivery.cost, delivery.at)
-                    del delivery, shelf  # what was delivered is not kept until the next one comes
+                    await self._deliver(delivery)
+                    del delivery  # what was delivered is not kept until the next one comes
                     self._undelivered -= 1
                     if not self._undelivered:
                         await drained()
         finally:
             if self._farewell is not None:
                 event, at = self._farewell
-                for shelf in self._matching(type(event)):
+                for shelf in self._matching(event.__class__):
                     if shelf not in self._unannounced:
                         shelf.put(self, event, MESSAGE_OVERHEAD, at)
                 del event
@@ -206,6 +201,14 @@ class Mailbox:
                 shelf.end()
             self.delivering = False
             self._board.settle(self)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        for shelf in delivery.to:
+            if shelf in self._unannounced:  # so this is the beginning, which goes before all else
+                await shelf.deliver_life(self, delivery.what, delivery.at)
+                self._unannounced.discard(shelf)
+            else:
+                await shelf.deliver(self, delivery.what, delivery.cost, delivery.at)
 
     def took(self, cost: int) -> None:
         """A subscriber has taken, or does not want any more, so much of what waited."""
