@@ -44,7 +44,7 @@ from triolight.shell.events import (
     TimerDue,
 )
 from triolight.shell.inboxes import Inboxes
-from triolight.shell.keep import Keep, Keeps
+from triolight.shell.keep import Keep, Keeps, OnConnect
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream
 from triolight.shell.news import News
@@ -368,13 +368,24 @@ class Block:
             return self.parts.present.known(keep.node_id)
 
         try:
-            await keep.keep_up(known, self.dials.connect, self.way, self._keeping, self._jitter)
+            await keep.keep_up(known, self.dials.connect, self._live, self.way, self._keeping, self._jitter)
         except PeerClosed:
             pass  # the block is being left
         except BaseException as error:
             await self._report(error)
         finally:
             self.keeps.forget(keep)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _live(self, peer: Peer, on_connect: OnConnect | None) -> DisconnectReason:
+        """A kept peer's life; the application's function has as long, and no longer."""
+        if on_connect is None:
+            return await peer.wait_closed()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_on_connect, on_connect, peer, name="on_connect")
+            reason = await peer.wait_closed()
+            nursery.cancel_scope.cancel(reason="its peer has ended")
+        return reason
 
     async def adopt(
         self,
@@ -408,6 +419,13 @@ class Block:
             await self._abandon(link)
             raise
         return self.parts.present.outcome_of(link)
+
+
+async def _on_connect(function: OnConnect, peer: Peer) -> None:
+    try:
+        await function(peer)
+    except* PeerClosed:
+        pass  # that it has ended, whoever keeps it knows
 
 
 @trio.lowlevel.enable_ki_protection

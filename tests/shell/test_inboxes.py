@@ -358,3 +358,55 @@ async def test_lives_are_told_of_all_peers_alone(autojump_clock: trio.testing.Mo
     async with open_pair() as pair:
         with pytest.raises(TypeError, match=r"a subscriber wants classes of messages, not <class .*PeerConnected'>"):
             pair.to_near.subscribe(PeerConnected)  # type: ignore[type-var]
+
+
+async def test_when_a_message_was_read_is_known(mock_clock: trio.testing.MockClock) -> None:
+    """However late it is taken, and of a long one when its last piece was."""
+    wall = 1_700_000_000_000_000_000
+
+    def unix_ns() -> int:
+        return wall + int(trio.current_time() * 1e9)
+
+    async with (
+        open_peer_nursery(make_manager(1), unix_ns=unix_ns) as near,
+        open_peer_nursery(make_manager(2)) as far,
+        near.subscribe(Note, PeerConnected, PeerDisconnected) as inbox,
+    ):
+        assert inbox.received_at is None
+        to_near, _ = await join(far, near)
+        for seconds in (5, 7):
+            mock_clock.jump(seconds)
+            await to_near.send(Note(payload=b"now"))
+            await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(100)
+        seen: list[float] = []
+        for _ in range(3):
+            await inbox.__anext__()
+            assert inbox.received_at is not None
+            seen.append(inbox.received_at.monotonic - mock_clock.current_time() + 112)
+            assert inbox.received_at.unix_ns == wall + int(inbox.received_at.monotonic * 1e9)
+        assert seen == pytest.approx([0, 5, 12])
+        mock_clock.autojump_threshold = 0
+        await to_near.disconnect()
+        _, event = await inbox.__anext__()
+        assert isinstance(event, PeerDisconnected)
+        assert inbox.received_at is not None
+        assert inbox.received_at.monotonic >= 112
+
+
+async def test_what_waits_is_taken_without_waiting(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        async with pair.to_near.subscribe(Note) as inbox:
+            with pytest.raises(trio.WouldBlock):
+                inbox.receive_nowait()
+            await pair.to_far.send(Note(payload=b"1"), Note(payload=b"2"))
+            await pair.to_far.ping()
+            assert inbox.receive_nowait() == Note(payload=b"1")
+            assert inbox.received_at is not None
+            await pair.to_far.disconnect()
+            await pair.to_near.wait_closed()
+            assert inbox.receive_nowait() == Note(payload=b"2")
+            with pytest.raises(trio.EndOfChannel):
+                inbox.receive_nowait()
+        with pytest.raises(trio.EndOfChannel):
+            inbox.receive_nowait()

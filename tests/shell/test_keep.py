@@ -17,6 +17,7 @@ from triolight import (
     KeepState,
     KeptPeer,
     NodeAddress,
+    Peer,
     PeerNursery,
     Policy,
     open_peer_nursery,
@@ -435,3 +436,52 @@ async def test_a_nursery_is_a_nursery(autojump_clock: trio.testing.MockClock) ->
     async with open_pair() as pair:
         assert isinstance(pair.near, PeerNursery)
         assert isinstance(pair.near.policy, Policy)
+
+
+async def test_a_function_has_each_peers_life(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    lives: list[list[Any]] = []
+    came, coming = trio.open_memory_channel[Peer](10)
+
+    async def live(peer: Peer) -> None:
+        lives.append([peer])
+        came.send_nowait(peer)
+        try:
+            await peer.ping()
+            await trio.sleep_forever()
+        finally:
+            lives[-1].append(trio.current_time())
+
+    async with scene.open_home() as home, scene.open() as peers:
+        await home.listen_on(await scene.home.listen())
+        kept = peers.keep(at(2), on_connect=live)
+        for number in range(1, 4):
+            assert await coming.receive() is kept.peer
+            assert lives[-1] == [kept.peer]
+            await lives[-1][0].disconnect()
+            assert len(lives[number - 1]) == 2, "it is cancelled with its peer"
+    assert len({id(life[0]) for life in lives}) == len(lives)
+
+
+async def test_a_functions_peer_closed_is_no_crash_and_all_else_is(autojump_clock: trio.testing.MockClock) -> None:
+    scene = Scene()
+    called, calls = trio.open_memory_channel[Peer](10)
+
+    async def sends(peer: Peer) -> None:
+        called.send_nowait(peer)
+        await peer.disconnect()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.ping)
+
+    async def fails(peer: Peer) -> None:
+        raise KeyError("a bug of the application's")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with scene.open_home() as home, scene.open() as peers:
+            await home.listen_on(await scene.home.listen())
+            kept = peers.keep(at(2), on_connect=sends)
+            assert await calls.receive() is not await calls.receive()
+            # The one that is given later takes its place.
+            assert peers.keep(at(2), on_connect=fails) is kept
+            await trio.sleep_forever()
+    assert caught.value.split(KeyError)[1] is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from typing import Any
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ import trio.testing
 
 from tests.support import (
     Note,
+    Order,
     identity,
     make_manager,
     open_pair,
@@ -138,3 +140,73 @@ def test_a_failed_dial_says_its_reason_and_keeps_the_init() -> None:
     assert str(error) == f"{reasons.duplicate()} (02ab@host:9735)"
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.where, again.reason) == (str(error), error.where, error.reason)
+
+
+async def test_a_request_gives_the_answer_that_matches(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair:
+        asked: list[Any] = []
+
+        async def answer() -> None:
+            async with pair.to_near.subscribe(Note) as questions:
+                async for question in questions:
+                    asked.append(question)
+                    await pair.to_near.send(Order(payload=b"other"), Order(payload=question.payload))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            await trio.testing.wait_all_tasks_blocked()
+            assert await pair.to_far.request(Note(payload=b"a"), Order) == Order(payload=b"other")
+            found = await pair.to_far.request(Note(payload=b"b"), Order, lambda order: order.payload == b"b")
+            assert found == Order(payload=b"b")
+            with trio.move_on_after(5) as waited:
+                await pair.to_far.request(Note(payload=b"c"), Order, lambda order: False)
+            assert waited.cancelled_caught
+            # Nobody is subscribed any more.
+            assert pair.to_far.statistics().inbox_bytes == 0
+            nursery.cancel_scope.cancel()
+        assert asked == [Note(payload=b"a"), Note(payload=b"b"), Note(payload=b"c")]
+
+
+async def test_a_request_ends_with_its_peer(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(PeerClosed, match="REQUESTED"):
+                await pair.to_far.request(Note(payload=b"a"), Order)
+
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        await pair.to_far.disconnect()
+        with pytest.raises(PeerClosed):
+            await pair.to_far.request(Note(payload=b"a"), Order)
+        with pytest.raises(TypeError, match="messages are sent, not str"):
+            await pair.to_far.request("text", Order)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="classes of messages"):
+            await pair.to_far.request(Note(payload=b"a"), str)  # type: ignore[type-var]
+
+
+async def test_a_request_waits_for_room_without_stopping_its_peer(autojump_clock: trio.testing.MockClock) -> None:
+    """While nothing can be sent, what the peer says is nobody's answer, and does not fill an inbox."""
+    async with open_pair() as pair:
+        far_reads = pair.far.manager
+        links = links_of(pair.far)
+        far_reads.hold_reading(next(iter(links)), True)
+        with pytest.raises(trio.TooSlowError), trio.fail_after(1):
+            while True:
+                await pair.to_far.send(Note(payload=bytes(60_000)))
+        async with trio.open_nursery() as nursery:
+            answers: list[Any] = []
+
+            async def ask() -> None:
+                answers.append(await pair.to_far.request(Note(payload=b"a"), Order))
+
+            nursery.start_soon(ask)
+            await trio.testing.wait_all_tasks_blocked()
+            for _ in range(20):
+                await pair.to_near.send(Order(payload=bytes(60_000)))
+            await trio.testing.wait_all_tasks_blocked()
+            assert pair.to_far.statistics().reading_paused == 0
+            far_reads.hold_reading(next(iter(links)), False)
+            await trio.sleep(1)
+            await pair.to_near.send(Order(payload=b"answer"))
+        assert answers == [Order(payload=b"answer")]

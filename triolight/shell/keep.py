@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 import trio
 
@@ -42,10 +42,16 @@ class KeepState(StrEnum):
     STOPPED = "STOPPED"
 
 
+OnConnect: TypeAlias = Callable[[Peer], Awaitable[object]]
+"""An application's async function, called with each peer that comes."""
+
+
 class Keep:
     """One node that shall stay connected: its addresses, its state, and the task that keeps it so."""
 
-    def __init__(self, addresses: Mapping[NodeAddress, bool], way: Way | None) -> None:
+    def __init__(
+        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect | None = None
+    ) -> None:
         """`addresses`, and whether somebody announced each. ValueError if there is none, or as `take`."""
         if not addresses:
             raise ValueError("no address to dial: none was given, or none of those announced can be dialled")
@@ -54,6 +60,8 @@ class Keep:
         """And whether somebody announced it, and not the application chose it."""
         self.way: Way | None = None
         """What its dials go by; None: what the peer nursery's do."""
+        self.on_connect: OnConnect | None = None
+        """Run with each peer, as long as it is one."""
         self.state = KeepState.QUEUED
         self.peer: Peer | None = None
         self.failures = 0
@@ -67,9 +75,9 @@ class Keep:
         """Set when there is a reason to wait no longer."""
         self._queue = trio.CancelScope()
         """Of the wait for a place among the dials."""
-        self.take(addresses, way)
+        self.take(addresses, way, on_connect)
 
-    def take(self, addresses: Mapping[NodeAddress, bool], way: Way | None) -> None:
+    def take(self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect | None = None) -> None:
         """More addresses, and whether somebody announced them: who is chosen once stays chosen. ValueError for another
         node's, and for what cannot be dialled: then none is taken."""
         for address in addresses:
@@ -81,6 +89,7 @@ class Keep:
                 self._again.set()
             self.addresses[address] = learned and self.addresses.get(address, True)
         self.way = way or self.way
+        self.on_connect = on_connect or self.on_connect
 
     def appeared(self) -> None:
         """The node is connected: perhaps it has dialled us."""
@@ -96,13 +105,15 @@ class Keep:
         self,
         known: Callable[[], Peer | None],
         connect: Callable[[Asked], Awaitable[Peer]],
+        live: Callable[[Peer, OnConnect | None], Awaitable[DisconnectReason]],
         default: Way,
         dials: trio.CapacityLimiter,
         jitter: random.Random,
     ) -> None:
         """Keeps the node connected until it is stopped. Returns then; a cancellation from outside passes through.
 
-        `known` is the connected peer, whoever dialled; `default` the way for who has none of its own."""
+        `known` is the connected peer, whoever dialled; `live` waits for a peer's end, and has the application's
+        function run meanwhile; `default` the way for who has none of its own."""
         try:
             with self._scope:
                 while True:
@@ -112,7 +123,7 @@ class Keep:
                     if peer is not None:
                         self.peer = peer
                         self._become(KeepState.CONNECTED)
-                        self.last_failure = await peer.wait_closed()
+                        self.last_failure = await live(peer, self.on_connect)
                         self.peer = None
                         self._again = trio.Event()
                         if trio.current_time() - began >= STABLE_SECONDS:
@@ -277,14 +288,16 @@ class Keeps:
         found = self._keeps.get(node_id)
         return found is not None and found[0].state is not KeepState.STOPPED
 
-    def take(self, addresses: Mapping[NodeAddress, bool], way: Way | None) -> tuple[KeptPeer, Keep | None]:
+    def take(
+        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect | None = None
+    ) -> tuple[KeptPeer, Keep | None]:
         """The node of these addresses is kept from now on. A Keep beside it is new: its task has to be started.
         ValueError as `Keep`."""
         found = self._keeps.get(next(iter(addresses)).node_id) if addresses else None
         if found is not None and found[0].state is not KeepState.STOPPED:
-            found[0].take(addresses, way)
+            found[0].take(addresses, way, on_connect)
             return found[1], None
-        keep = Keep(addresses, way)
+        keep = Keep(addresses, way, on_connect)
         kept = KeptPeer(keep)
         self._keeps[keep.node_id] = keep, kept
         return kept, keep

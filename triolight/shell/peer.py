@@ -5,6 +5,7 @@ Starts no task, and asks the PeerManager without ever changing it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast, overload
 
 import trio
@@ -82,27 +83,51 @@ class Peer:
         Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
         a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
         """
-        given: tuple[Any, ...] = messages
-        for one in given:
-            if not isinstance(one, Message | UnknownMessage):  # text has an `encode` too
-                raise TypeError(f"messages are sent, not {type(one).__name__}")
-        encoded = tuple([message.encode() for message in messages])
-        size = sum(map(len, encoded))
+        encoded = _encoded(messages)
+        await self._wait_for_room()
+        await self._post(encoded)
+
+    async def _wait_for_room(self) -> None:
+        """Until more may be queued for it. PeerClosed once it has ended."""
         session = self._session
-        room = session.room
         while True:
             if session.reason is not None:
                 raise PeerClosed(session.reason)
-            if room.is_free(self._manager.queued_bytes(session.descriptor)):
-                break
-            await room.wait()
-        room.reserve(size)
+            if session.room.is_free(self._manager.queued_bytes(session.descriptor)):
+                return
+            await session.room.wait()
+
+    async def _post(self, encoded: tuple[bytes, ...]) -> None:
+        """Queues them. Waits for the pump alone, never for the peer."""
+        session, size = self._session, sum(map(len, encoded))
+        session.room.reserve(size)
         try:
             # The last await: trio's channel either has the event or was cancelled without it.
             await self._events_in.send(Send(session, encoded, size))
         except BaseException:
-            room.cancel(size)
+            session.room.cancel(size)
             raise
+
+    @trio.lowlevel.enable_ki_protection
+    async def request(self, message: AnyMessage, answer: type[M], match: Callable[[M], bool] | None = None) -> M:
+        """Sends a message and returns the first one of class `answer` that comes after it, and for which `match`, if
+        there is one, is true. A checkpoint.
+
+        What comes before the message was queued is not looked at. Raises ValueError for a message that cannot be
+        encoded, TypeError for what is no class of messages, and PeerClosed if the peer ends without an answer. Give it
+        a deadline with `trio.fail_after`: BOLT 1 gives a peer none, and many answer nothing to what they do not know.
+        Cancelled: the message may have gone out, and its answer is nobody's.
+        """
+        encoded = _encoded((message,))
+        shelf = Shelf(self._inboxes, self._session.mailbox, (answer,), BUFFER_BYTES)
+        # Before it is subscribed: what the peer says while it does not read is nobody's answer, and must not stop it.
+        await self._wait_for_room()
+        async with Inbox[M](shelf) as inbox:
+            await self._post(encoded)
+            async for one in inbox:
+                if match is None or match(one):
+                    return one
+        raise PeerClosed(self._ended())
 
     @trio.lowlevel.enable_ki_protection
     async def ping(self, num_pong_bytes: int = 0, ignored: bytes = b"") -> float:
@@ -186,6 +211,13 @@ class Peer:
 
     def _ended(self) -> DisconnectReason:
         return self._session.reason or reasons.shutdown()
+
+
+def _encoded(messages: tuple[Any, ...]) -> tuple[bytes, ...]:
+    for one in messages:
+        if not isinstance(one, Message | UnknownMessage):  # text has an `encode` too
+            raise TypeError(f"messages are sent, not {type(one).__name__}")
+    return tuple([message.encode() for message in messages])
 
 
 class ConnectError(TriolightError):

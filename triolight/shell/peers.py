@@ -18,7 +18,7 @@ from triolight.policy import Policy
 from triolight.proxy import Proxy
 from triolight.shell.dials import Asked
 from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Shelf
-from triolight.shell.keep import KeptPeer, addresses_to_keep
+from triolight.shell.keep import KeptPeer, OnConnect, addresses_to_keep
 from triolight.shell.news import PeerConnected, PeerDisconnected, PeerEvent, PeerEvents
 from triolight.shell.peer import Peer, peer_of
 from triolight.shell.reported import agreed_hosts
@@ -85,6 +85,7 @@ class PeerNursery:
         *addresses: NodeAddress | NodeAnnouncement | str,
         proxy: Proxy | None = None,
         way: Way | None = None,
+        on_connect: OnConnect | None = None,
     ) -> KeptPeer:
         """Connects to a node and reconnects whenever the connection ends, until the block is left or `KeptPeer.stop`.
 
@@ -94,12 +95,16 @@ class PeerNursery:
         added, and the proxy or way, if there is one, takes the place of the one before. Between failures it waits up to
         1 second, doubled each time up to an hour; no more than the policy's `max_dials` are in flight. Returns at once.
 
+        `on_connect`: an async function that is called with each Peer that comes, in a task of the block, and cancelled
+        when that peer ends. Its PeerClosed is no crash; any other exception ends the block, as a handler's does. For a
+        node that is kept already it takes the place of the one before, from the next peer on.
+
         ValueError for no address that can be dialled, for different nodes', or for a proxy and a way; DecodeError for
         an announcement whose addresses cannot be read.
         """
         self._block.check_open()
         chosen = way_by(proxy, way)
-        kept, new = self._block.keeps.take(addresses_to_keep(addresses), chosen)
+        kept, new = self._block.keeps.take(addresses_to_keep(addresses), chosen, on_connect)
         if new is not None:
             self._block.start_keep(new)
         return kept
