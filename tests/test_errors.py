@@ -12,7 +12,7 @@ from triolight import (
     PeerHandleError,
     Side,
 )
-from triolight.errors import DecodeError
+from triolight.errors import DecodeError, forget_frames
 
 
 def test_errors_without_a_name_say_only_where() -> None:
@@ -41,3 +41,17 @@ def test_reasons_are_who_why_and_words() -> None:
         assert error.reason is reason
     assert ConnectError(reason).init is None
     assert all(code.name == code.value for code in DisconnectCode)
+
+
+def test_what_an_error_was_raised_through_is_forgotten() -> None:
+    try:
+        try:
+            raise ExceptionGroup("all", [OSError(1, "one"), OSError(2, "two")])
+        except ExceptionGroup as inner:
+            raise OSError("all failed") from inner
+    except OSError as error:
+        cause = error.__cause__
+        assert isinstance(cause, ExceptionGroup)
+        forget_frames(error)
+        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+        assert [one.__traceback__ for one in (cause, *cause.exceptions)] == [None, None, None]

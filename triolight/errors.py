@@ -17,7 +17,7 @@ not the network's.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from triolight.reasons import DisconnectCode as DisconnectCode
 from triolight.reasons import DisconnectReason as DisconnectReason
@@ -88,3 +88,18 @@ class EventsLost(TriolightError):
 
 class QueueFull(TriolightError):
     """So much waits to be written to this peer that no more is queued. Try again when it has read."""
+
+
+def forget_frames(error: BaseException) -> None:
+    """For an error that has become words: what it was raised through is not kept. Trio's dials put their errors where
+    the tracebacks of these lead to: a circle, which only the garbage collector would undo."""
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None:
+            continue
+        one.__traceback__ = None
+        if isinstance(one, BaseExceptionGroup):
+            waiting += cast("BaseExceptionGroup[BaseException]", one).exceptions
+        waiting += one.__cause__, one.__context__
+        one.__cause__ = one.__context__ = None

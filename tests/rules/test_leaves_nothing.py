@@ -6,6 +6,7 @@ What it left, everybody else would wait for: a full round of the collector stops
 from __future__ import annotations
 
 import gc
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final
 
@@ -15,7 +16,7 @@ import trio.testing
 
 from tests.support import make_manager
 from tests.support.inside import timers_of
-from triolight import ConnectError, NullLogger, Peer, PeerNursery, open_peer_nursery
+from triolight import ConnectError, NodeAddress, NullLogger, Peer, PeerNursery, open_peer_nursery
 from triolight.connection import Connection
 from triolight.manager.entry import Entry
 from triolight.messages import UnknownMessage
@@ -67,6 +68,13 @@ class Meeting:
             with pytest.raises(ConnectError, match="ACT_ONE_FAILED"):
                 await self.near.attach(trio.SocketStream(other))
 
+    async def nobody_listens(self) -> None:
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            address = NodeAddress(self.near.manager.our_node_id, *bound.getsockname())
+            with pytest.raises(ConnectError, match="refused"):
+                await self.far.connect(address)
+
     async def they_break_off_the_handshake(self) -> None:
         one, other = trio.socket.socketpair()
         one.close()
@@ -89,6 +97,7 @@ WAYS: dict[str, Callable[[Meeting], Awaitable[None]]] = {
     "a rule is broken": Meeting.they_break_a_rule,
     "the handshake fails": Meeting.they_say_nothing_right,
     "the handshake is broken off": Meeting.they_break_off_the_handshake,
+    "a dial is refused": Meeting.nobody_listens,
     "with a subscriber": Meeting.we_are_asked_for_pings_meanwhile,
 }
 

@@ -13,7 +13,7 @@ import trio
 
 from triolight import reasons
 from triolight.address import Address, NodeAddress, descriptor_of
-from triolight.errors import DisconnectCode, DisconnectReason
+from triolight.errors import DisconnectCode, DisconnectReason, forget_frames
 from triolight.messages import Init
 from triolight.proxy import ProxyError
 from triolight.shell.admission import Admission
@@ -186,6 +186,7 @@ class Dials:
             except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as error:
                 # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
                 reason = reasons.dial_failed(error, isinstance(error, ProxyError))
+                forget_frames(error)
         if stream is None:
             dialling.reason = late if scope.cancelled_caught else reason
             self._admission.failed(dialling.reason)
