@@ -317,7 +317,8 @@ class Block:
 
     @trio.lowlevel.enable_ki_protection
     async def _run_listener(self, listener: trio.abc.Listener[Any]) -> None:
-        async with PatientListener(listener, self.parts.manager.logger) as patient:
+        async with listener:
+            patient = PatientListener(listener, self.parts.manager.logger)
             while True:
                 stream = await patient.accept()
                 self._opened(self._streams).start_soon(self._run_accepted, stream, name="peer")
