@@ -3,16 +3,14 @@
 python examples/collector.py NODE_ID@HOST:PORT [NODE_ID@HOST:PORT ...] > gossip.txt
 """
 
-import secrets
 import sys
-import time
 
 import trio
 
 import triolight
+from triolight.chains import BITCOIN
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, GossipTimestampFilter, Init, NodeAnnouncement
 
-BITCOIN = bytes.fromhex("6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000")
 LIVES = (triolight.PeerConnected, triolight.PeerDisconnected)
 
 
@@ -23,15 +21,14 @@ class Asking(triolight.RoutingMessageHandler):
         return triolight.Features.named("gossip_queries")
 
     def peer_connected(self, node_id: bytes, init: Init, inbound: bool) -> None:
-        everything = GossipTimestampFilter(chain_hash=BITCOIN, first_timestamp=0, timestamp_range=0xFFFFFFFF)
+        chain = BITCOIN.chain_hash
+        everything = GossipTimestampFilter(chain_hash=chain, first_timestamp=0, timestamp_range=0xFFFFFFFF)
         self.push(triolight.SendMessages(node_id, everything))
 
 
 async def collect(addresses: list[str]) -> None:
-    handler = triolight.MessageHandler(triolight.ChannelMessageHandler(), Asking())
-    manager = triolight.PeerManager(handler, secrets.token_bytes(32), secrets.token_bytes(32), triolight.StdlibLogger())
     wanted = (ChannelAnnouncement, ChannelUpdate, NodeAnnouncement, *LIVES)
-    async with triolight.open_peer_nursery(manager) as peers, peers.subscribe(*wanted) as inbox:
+    async with triolight.open_peers(route_handler=Asking()) as peers, peers.subscribe(*wanted) as inbox:
         for address in addresses:
             peers.keep(address)  # dials again whenever the connection ends, ever more rarely while that fails
         async for peer, message in inbox:  # what a node says comes between its beginning and its end
@@ -39,8 +36,8 @@ async def collect(addresses: list[str]) -> None:
                 print(f"{peer.node_id.hex()}: connected", file=sys.stderr)
             elif isinstance(message, triolight.PeerDisconnected):
                 print(f"{peer.node_id.hex()}: {message.reason}", file=sys.stderr)
-            else:
-                print(f"{time.time():.6f} {peer.node_id.hex()} {message.encode().hex()}")
+            elif inbox.received_at is not None:  # when its bytes were read, however late it is taken
+                print(f"{inbox.received_at.unix_ns} {peer.node_id.hex()} {message.encode().hex()}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A client asks a liquidity provider which LSPS protocols it has: JSON-RPC in LSPS0 messages (bLIP 50).
 
-It shows a request with its answer: subscribe first, then send, then wait for the answer with the right id.
+It shows a request with its answer: `Peer.request` sends, and waits for the one with the right id.
 
     python examples/lsps0.py                    a provider of our own, in the same program
     python examples/lsps0.py NODE_ID@HOST:PORT  somebody else's
@@ -15,20 +15,10 @@ from typing import Any
 
 import trio
 
-from triolight import (
-    ChannelMessageHandler,
-    CustomMessageHandler,
-    MessageHandler,
-    NodeAddress,
-    NullLogger,
-    Peer,
-    PeerManager,
-    RoutingMessageHandler,
-    SendMessages,
-    open_peer_nursery,
-)
+from triolight import CustomMessageHandler, NodeAddress, NullLogger, Peer, SendMessages, open_peers
 from triolight.messages import BOLT, LSPS0, Message
 
+MESSAGES = BOLT | {LSPS0}
 PATIENCE = 10  # seconds: an answer is owed within the caller's patience, so it is the caller's to name it
 
 
@@ -51,31 +41,18 @@ class Provider(CustomMessageHandler):
         self.push(SendMessages(node_id, LSPS0(payload=json.dumps(answer).encode())))
 
 
-def new_manager(custom: CustomMessageHandler) -> PeerManager:
-    return PeerManager(
-        MessageHandler(ChannelMessageHandler(), RoutingMessageHandler(), custom_handler=custom),
-        secrets.token_bytes(32),
-        secrets.token_bytes(32),
-        NullLogger(),
-        messages=BOLT | {LSPS0},
-    )
-
-
 async def call(peer: Peer, method: str, **params: Any) -> Any:
     """One request and its answer's result."""
     number = secrets.token_hex(8)
     request = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
-    async with peer.subscribe(LSPS0) as answers:
-        await peer.send(LSPS0(payload=json.dumps(request).encode()))
-        async for message in answers:
-            answer = json.loads(message.payload)
-            if answer.get("id") == number:
-                return answer.get("result", answer.get("error"))
-    raise ConnectionError(f"the provider has gone: {peer.reason}")
+    message = LSPS0(payload=json.dumps(request).encode())
+    answer = await peer.request(message, LSPS0, lambda one: json.loads(one.payload).get("id") == number)
+    found = json.loads(answer.payload)
+    return found.get("result", found.get("error"))
 
 
 async def ask(address: str | NodeAddress) -> None:
-    async with open_peer_nursery(new_manager(CustomMessageHandler())) as client:
+    async with open_peers(messages=MESSAGES, logger=NullLogger()) as client:
         peer = await client.connect(address)
         with trio.fail_after(PATIENCE):
             print("list_protocols:", await call(peer, "lsps0.list_protocols"))
@@ -86,7 +63,7 @@ async def main() -> None:
     if len(sys.argv) > 1:
         await ask(sys.argv[1])
         return
-    async with open_peer_nursery(new_manager(Provider())) as provider:
+    async with open_peers(custom_handler=Provider(), messages=MESSAGES, logger=NullLogger()) as provider:
         listeners = await provider.listen(0, host="127.0.0.1")
         port = listeners[0].socket.getsockname()[1]
         await ask(NodeAddress(provider.manager.our_node_id, "127.0.0.1", port))

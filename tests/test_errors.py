@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
+
 from triolight import (
     ConnectError,
     DisconnectCode,
@@ -44,14 +46,17 @@ def test_reasons_are_who_why_and_words() -> None:
 
 
 def test_what_an_error_was_raised_through_is_forgotten() -> None:
-    try:
+    def fail() -> None:
         try:
             raise ExceptionGroup("all", [OSError(1, "one"), OSError(2, "two")])
         except ExceptionGroup as inner:
             raise OSError("all failed") from inner
-    except OSError as error:
-        cause = error.__cause__
-        assert isinstance(cause, ExceptionGroup)
-        forget_frames(error)
-        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
-        assert [one.__traceback__ for one in (cause, *cause.exceptions)] == [None, None, None]
+
+    with pytest.raises(OSError, match="all failed") as caught:
+        fail()
+    error = caught.value
+    cause = error.__cause__
+    assert isinstance(cause, ExceptionGroup)
+    forget_frames(error)
+    assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+    assert [one.__traceback__ for one in (cause, *cause.exceptions)] == [None, None, None]

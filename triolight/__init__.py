@@ -74,6 +74,9 @@ if TYPE_CHECKING:
     from triolight.tape.tape import Tape as Tape
     from triolight.ways import Way as Way
 
+__version__ = "0.1.0"
+"""A literal: looking a package up takes longer than all the rest of ``triolight --version``. As in pyproject.toml."""
+
 __all__ = [
     "Allowance",
     "BaseMessageHandler",

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
+import triolight
 from tests.support.project import ROOT
 
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -42,7 +43,7 @@ def applies(requirement: Requirement, python: str) -> bool:
 
 
 def test_versions_agree() -> None:
-    assert importlib.metadata.version("triolight") == PROJECT["version"]
+    assert importlib.metadata.version("triolight") == PROJECT["version"] == triolight.__version__
     named = [re.fullmatch(r"Programming Language :: Python :: (3\.\d+)", one) for one in PROJECT["classifiers"]]
     assert tuple(found[1] for found in named if found) == PYTHONS
     assert PROJECT["requires-python"] == f">={PYTHONS[0]}"

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.support import (
+    ListLogger,
     Note,
     Order,
     identity,
@@ -22,12 +23,14 @@ from tests.support.nodes import CountsSteps
 from triolight import (
     ConnectError,
     DisconnectCode,
+    Level,
     Peer,
     PeerClosed,
+    chains,
     open_peer_nursery,
     reasons,
 )
-from triolight.messages import Init, Warning
+from triolight.messages import Init, QueryChannelRange, Warning
 
 
 async def test_send_after_the_end_raises_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
@@ -210,3 +213,27 @@ async def test_a_request_waits_for_room_without_stopping_its_peer(autojump_clock
             await trio.sleep(1)
             await pair.to_near.send(Order(payload=b"answer"))
         assert answers == [Order(payload=b"answer")]
+
+
+@pytest.mark.parametrize(
+    ("networks", "asked", "words"),
+    [
+        ("bitcoin", chains.BITCOIN.chain_hash, None),
+        ((), chains.REGTEST.chain_hash, None),
+        ("bitcoin", chains.REGTEST.chain_hash, "a chain that the peer does not know"),
+        ((), chains.BITCOIN.chain_hash[::-1], "bitcoin's chain hash in display order"),
+    ],
+)
+async def test_a_chain_that_the_peer_does_not_know_is_said_once(
+    autojump_clock: trio.testing.MockClock, networks: Any, asked: bytes, words: str | None
+) -> None:
+    logger = ListLogger()
+    near, far = make_manager(1, logger=logger), make_manager(2, networks=networks)
+    async with open_pair(near, far) as pair, pair.to_near.subscribe() as inbox:
+        query = QueryChannelRange(chain_hash=asked, first_blocknum=0, number_of_blocks=1)
+        for _ in range(2):
+            await pair.to_far.send(query)
+            assert await inbox.__anext__() == query, "it goes out all the same"
+        told = [record for record in logger.records if record.level is Level.WARN]
+        assert [words in record.message for record in told if words] == ([True] if words else [])
+        assert len(told) == (words is not None)

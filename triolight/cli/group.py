@@ -15,6 +15,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from triolight import __version__
 from triolight.cli.exits import Exit, cannot_write, listed, listed_for_all
 from triolight.cli.output import is_unwritten, open_streams, progress, write_nowhere
 from triolight.cli.running import alone, leaves
@@ -95,7 +96,7 @@ def _ending() -> Generator[None]:
     help=f"Lightning peers from the terminal.\n\n{WHY_NO_NODE_KEY}",
     epilog=listed_for_all(),
 )
-@click.version_option(package_name="triolight")
+@click.version_option(__version__)
 def cli() -> None:
     pass
 

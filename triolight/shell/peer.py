@@ -12,9 +12,11 @@ import trio
 
 from triolight import reasons
 from triolight.address import Address
+from triolight.chains import chain_name, in_display_order
 from triolight.connection import LARGEST_PONG
 from triolight.errors import DisconnectCode, DisconnectReason, PeerClosed, TriolightError
 from triolight.features import Features
+from triolight.logger import Area, Level
 from triolight.messages import AnyMessage, Init, Message, Ping, UnknownMessage
 from triolight.peer_manager import PeerManager, SocketDescriptor
 from triolight.shell.events import Disconnect, EventsIn, Send, SendPing
@@ -36,6 +38,7 @@ class Peer:
         self._events_in: Final = events_in
         self._inboxes: Final = inboxes
         self._session: Final = session
+        self._warned_of_chain = False
 
     def __repr__(self) -> str:
         reason = self._session.reason
@@ -81,11 +84,29 @@ class Peer:
         """Queues messages, in a row on the wire. A checkpoint.
 
         Waits while the peer's queue is full. Returned: queued. Cancelled, or an error: not sent. Raises ValueError for
-        a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits.
+        a message that cannot be encoded, and PeerClosed after the peer's end, also if it comes while this waits. A
+        message of a chain that is none of those that the peer's Init names is logged at WARN, once, and goes out.
         """
         encoded = _encoded(messages)
         await self._wait_for_room()
+        self._look_at_chains(messages)
         await self._post(encoded)
+
+    def _look_at_chains(self, messages: tuple[Any, ...]) -> None:
+        """A message of a chain that the peer does not know is answered by silence: that is said once, and it goes."""
+        known = self.init.tlvs.networks
+        for message in messages:
+            asked: bytes | None = getattr(message, "chain_hash", None)
+            if asked is None or self._warned_of_chain:
+                continue
+            turned = in_display_order(asked)
+            if turned is not None or (known and asked not in known):
+                self._warned_of_chain = True
+                words = "this message is of a chain that the peer does not know, so that there may be no answer"
+                if turned is not None:
+                    words = f"this is {turned.name}'s chain hash in display order; on the wire its bytes are reversed"
+                log = Area(self._manager.logger, "peer")
+                log(Level.WARN, words, self.node_id, type=message.name, chain=chain_name(asked))
 
     async def _wait_for_room(self) -> None:
         """Until more may be queued for it. PeerClosed once it has ended."""
@@ -123,6 +144,7 @@ class Peer:
         # Before it is subscribed: what the peer says while it does not read is nobody's answer, and must not stop it.
         await self._wait_for_room()
         async with Inbox[M](shelf) as inbox:
+            self._look_at_chains((message,))
             await self._post(encoded)
             async for one in inbox:
                 if match is None or match(one):
