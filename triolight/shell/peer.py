@@ -108,6 +108,7 @@ class Peer:
                 log = Area(self._manager.logger, "peer")
                 log(Level.WARN, words, self.node_id, type=message.name, chain=chain_name(asked))
 
+    @trio.lowlevel.enable_ki_protection
     async def _wait_for_room(self) -> None:
         """Until more may be queued for it. PeerClosed once it has ended."""
         session = self._session
@@ -118,6 +119,7 @@ class Peer:
                 return
             await session.room.wait()
 
+    @trio.lowlevel.enable_ki_protection
     async def _post(self, encoded: tuple[bytes, ...]) -> None:
         """Queues them. Waits for the pump alone, never for the peer."""
         session, size = self._session, sum(map(len, encoded))
