@@ -39,11 +39,17 @@ class Chain:
 
 
 BITCOIN: Final = Chain("bitcoin", bytes.fromhex("6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000"))
+"""The main one."""
 TESTNET: Final = Chain("testnet", bytes.fromhex("43497fd7f826957108f4a30fd9cec3aeba79972084e90ead01ea330900000000"))
+"""The third public test network."""
 TESTNET4: Final = Chain("testnet4", bytes.fromhex("43f08bdab050e35b567c864b91f47f50ae725ae2de53bcfbbaf284da00000000"))
+"""The fourth public test network (BIP 94)."""
 SIGNET: Final = Chain("signet", bytes.fromhex("f61eee3b63a380a477a063af32b2bbc97c9ff9f01f2c4225e973988108000000"))
+"""The public signed test network (BIP 325)."""
 REGTEST: Final = Chain("regtest", bytes.fromhex("06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f"))
+"""bitcoind's private one."""
 SIMNET: Final = Chain("simnet", bytes.fromhex("f67ad7695d9b662a72ff3d8edbbb2de0bfa67b13974bb9910d116d5cbd863e68"))
+"""btcd's private one."""
 
 BY_NAME: Final[Mapping[str, Chain]] = MappingProxyType(
     {chain.name: chain for chain in (BITCOIN, TESTNET, TESTNET4, SIGNET, REGTEST, SIMNET)}

@@ -204,7 +204,7 @@ class Features:
         return f"Features({self.listed(64)})"
 
     def shown(self) -> str:
-        """In hex, as logs and commands show a peer's, which may be half a million: the lowest `SHOWN_BYTES` bytes."""
+        """In hex, as logs and commands show a peer's, which may be half a million: the lowest ``SHOWN_BYTES`` bytes."""
         lowest, cut = self.lowest()
         return f"{lowest.hex()} and higher ones" if cut else lowest.hex()
 

@@ -138,7 +138,7 @@ class Peer:
 
         What comes before the message was queued is not looked at. Raises ValueError for a message that cannot be
         encoded, TypeError for what is no class of messages, and PeerClosed if the peer ends without an answer. Give it
-        a deadline with `trio.fail_after`: BOLT 1 gives a peer none, and many answer nothing to what they do not know.
+        a deadline with ``trio.fail_after``: BOLT 1 gives a peer none, and many answer nothing to what they do not know.
         Cancelled: the message may have gone out, and its answer is nobody's.
         """
         encoded = _encoded((message,))

@@ -42,7 +42,7 @@ class Arrival(NamedTuple):
     """When something was read: by both clocks, taken by the reader as the bytes came."""
 
     monotonic: float
-    """Seconds of the run's clock: `trio.current_time()`."""
+    """Seconds of the run's clock: ``trio.current_time()``."""
     unix_ns: int
     """Nanoseconds since 1970, of the wall's."""
 
