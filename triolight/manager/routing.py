@@ -275,7 +275,7 @@ def _call_all(calls: list[_Call], host: Host[S]) -> Callable[[S, Any], None]:
         return _nothing
     act = host.act
     if len(calls) == 1:
-        ((only, handler, method),) = calls
+        only, handler, method = calls[0]
 
         def handle_once(source: S, message: Any) -> None:
             action = only(source.node_id, message)
