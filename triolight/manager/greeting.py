@@ -6,7 +6,6 @@ Makes messages and judges the peer's Init; sends nothing, asks no handler, knows
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import accumulate
 from typing import Any, Final
 
 from triolight.address import (
@@ -33,8 +32,8 @@ from triolight.messages import (
     ReplyShortChannelIdsEnd,
 )
 from triolight.messages.bolt1 import InitTlvs
+from triolight.messages.structures import unknown_up_to
 from triolight.messages.weight import ITEM_OVERHEAD
-from triolight.wire import write_tlv_records
 
 MAX_ANNOUNCED_ADDRESSES: Final = 100
 """Of a node_announcement of ours; LDK's limit."""
@@ -127,15 +126,12 @@ def kept_init(init: Init) -> Init:
     room -= len(networks or ()) * _NETWORK_BYTES
     address = tlvs.remote_addr if len(tlvs.remote_addr or b"") <= room else None
     room -= len(address or b"")
-    unknown = tlvs.unknown
-    sizes = accumulate(len(write_tlv_records([record])) for record in unknown)
-    kept = unknown[: sum(size <= room for size in sizes)]
-    cut = (global_features, features, networks, address, kept)
-    if cut == (init.globalfeatures, init.features, tlvs.networks, tlvs.remote_addr, unknown):
+    unknown: Any = unknown_up_to(tlvs, room)  # as bytes, which is how a stream holds what came
+    cut = (global_features, features, networks, address, unknown.count)
+    if cut == (init.globalfeatures, init.features, tlvs.networks, tlvs.remote_addr, tlvs.unknown_count):
         return init
-    # By way of its bytes, as which unknown records are kept.
-    bounded = InitTlvs(networks=networks or None, remote_addr=address, unknown=kept).encode()
-    return Init(globalfeatures=global_features, features=features, tlvs=InitTlvs.decode(bounded))
+    kept = InitTlvs(networks=networks or None, remote_addr=address, unknown=unknown)
+    return Init(globalfeatures=global_features, features=features, tlvs=kept)
 
 
 def _no_channels(query: QueryChannelRange) -> Message:

@@ -158,6 +158,19 @@ class RawRecords:
         wire.walk_tlv_stream(data, 0, len(data), visit)
         return tuple(records)
 
+    def up_to(self, size: int) -> RawRecords:
+        """The first of them, of so many bytes together. Looks at no more than these."""
+        data, at, count = self.data, 0, 0
+        if len(data) <= size:
+            return self
+        while True:
+            _, stop = wire.read_bigsize(data, at, len(data))
+            length, stop = wire.read_bigsize(data, stop, len(data))
+            if stop + length > size:
+                return RawRecords(data[:at], count)
+            at = stop + length
+            count += 1
+
 
 @_declared
 class TlvStream(Structure):
@@ -276,6 +289,14 @@ _set_unknown: Final = vars(TlvStream)["_unknown"].__set__
 
 AnyMessage: TypeAlias = Message | UnknownMessage
 """What comes and goes."""
+
+
+def unknown_up_to(stream: TlvStream, size: int) -> RawRecords:
+    """The first unknown records of a stream, of so many bytes together, for the `unknown` of another one."""
+    held: tuple[TlvRecord, ...] | RawRecords = _get_unknown(stream)
+    if not isinstance(held, RawRecords):
+        held = RawRecords(wire.write_tlv_records(held), len(held))
+    return held.up_to(size)
 
 
 def bolt_name(cls: type[Structure]) -> str:
