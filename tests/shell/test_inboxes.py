@@ -354,6 +354,30 @@ async def test_whoever_did_not_hear_of_a_beginning_hears_of_no_end(
         assert near.statistics().inbox_bytes == 0
 
 
+async def test_a_subscriber_without_room_that_leaves_holds_up_nobody(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose beginning it had no room for goes on as if it had never been there."""
+    monkeypatch.setattr("triolight.shell.inboxes.SUBSCRIPTION_TOTAL_BYTES", MESSAGE_OVERHEAD)
+    async with (
+        open_peer_nursery(make_manager(1), stall_deadline=20) as near,
+        open_peer_nursery(make_manager(2)) as first,
+        open_peer_nursery(make_manager(3)) as second,
+        near.subscribe(Note) as other,
+    ):
+        async with near.subscribe(Note, PeerConnected):
+            await join(first, near)
+            to_near, unknown = await join(second, near)
+            await to_near.send(Note(payload=b"hello"))
+            await trio.testing.wait_all_tasks_blocked()
+        assert await other.__anext__() == (unknown, Note(payload=b"hello"))
+        await trio.sleep(100)
+        assert unknown.reason is None
+        await to_near.send(Note(payload=b"again"))
+        assert await other.__anext__() == (unknown, Note(payload=b"again"))
+        assert near.statistics().inbox_bytes == 0
+
+
 async def test_lives_are_told_of_all_peers_alone(autojump_clock: trio.testing.MockClock) -> None:
     async with open_pair() as pair:
         with pytest.raises(TypeError, match=r"a subscriber wants classes of messages, not <class .*PeerConnected'>"):

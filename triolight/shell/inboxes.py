@@ -390,6 +390,7 @@ class Shelf:
             mailbox.took(used)
         self._used.clear()
         self._queues.clear()
+        self._total = 0  # who waits for room has it: what is put here goes nowhere
         for room in (*self._waiting.values(), *self._waiting_lives.values()):
             room.set()
 
