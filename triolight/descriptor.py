@@ -37,8 +37,9 @@ PIECE_BYTES: Final = 16 * 1024
 """Written at once to a stream that does not say how much of it it has written: after each it is known to move."""
 REPORT_BYTES: Final = 16 * 1024
 """Written bytes that are reported as room at once: a report for each packet would wake the pump for each packet."""
-UNREAD_BYTES: Final = 512 * 1024
-"""Of a peer that is not read for what it costs, room in the system's buffer, as far as the system allows it."""
+UNREAD_BYTES: Final = 128 * 1024
+"""Of a peer that is not read for what it costs, room in the system's buffer (Linux allows twice as much): its FIN waits
+behind what is unread. More would be an attacker's to fill."""
 DRAIN_SECONDS: Final = 0.5
 """How long a closed connection is read on, for the other side's FIN: closing a socket with unread input sends RST,
 which takes our last words with it."""
@@ -278,7 +279,11 @@ class StreamDescriptor(SocketDescriptor):
         at its own system. With more room it comes."""
         bottom = socket_under(self.stream)
         try:
-            if isinstance(bottom, trio.socket.SocketType):
+            # What the system has made larger by itself stays so.
+            if (
+                isinstance(bottom, trio.socket.SocketType)
+                and bottom.getsockopt(SOL_SOCKET, SO_RCVBUF) < UNREAD_BYTES * 2
+            ):
                 bottom.setsockopt(SOL_SOCKET, SO_RCVBUF, UNREAD_BYTES)
         except OSError:
             pass  # it is closed, or of a kind that has none

@@ -68,6 +68,9 @@ class CtrlC:
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if self.pressed or frame.f_code.co_filename not in WATCHED:
             return None
+        if frame.f_code.co_name == "__del__":
+            # Whenever the collector comes by. Python itself throws away what is raised there: nobody could hear of it.
+            return None
         try:
             if trio.lowlevel.current_task() is not self._task:
                 return None

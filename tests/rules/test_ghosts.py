@@ -19,8 +19,10 @@ from triolight.shell.watch import HANG_UP_SECONDS
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a FIN behind what is unread")
 
 
-async def meet(near: PeerNursery, far: PeerNursery) -> tuple[Peer, Peer, trio.socket.SocketType]:
-    """Their peer and ours, and the socket that they have."""
+async def meet(
+    near: PeerNursery, far: PeerNursery
+) -> tuple[Peer, Peer, trio.socket.SocketType, trio.socket.SocketType]:
+    """Their peer and ours, and the sockets that they and we have."""
     one, other = trio.socket.socketpair()
     ours: list[Peer] = []
 
@@ -30,17 +32,20 @@ async def meet(near: PeerNursery, far: PeerNursery) -> tuple[Peer, Peer, trio.so
     async with trio.open_nursery() as nursery:
         nursery.start_soon(answer)
         theirs = await far.attach(trio.SocketStream(one), near.manager.our_node_id)
-    return theirs, ours[0], one
+    return theirs, ours[0], one, other
 
 
 async def test_a_throttled_peer_that_hangs_up_ends_within_a_second(autojump_clock: trio.testing.MockClock) -> None:
     async with open_peer_nursery(make_manager(1)) as near, open_peer_nursery(make_manager(2)) as far:
-        theirs, ours, their_socket = await meet(near, far)
+        theirs, ours, their_socket, our_socket = await meet(near, far)
+        room = our_socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         warnings = COST_BURST // COST_OF_WORDS + 10
         for _ in range(warnings):
             await theirs.send(Warning(data=b"so there"))
         await trio.testing.wait_all_tasks_blocked()
         assert ours.statistics().throttled == 1
+        # What it sends behind that has room in the system, so that its FIN can come.
+        assert our_socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > room
         # A while for its own debt alone, if it stays.
         await trio.sleep(2 * HANG_UP_SECONDS)
         assert ours.reason is None
@@ -64,7 +69,7 @@ async def test_a_held_peer_that_hangs_up_is_a_stranger_until_it_is_read(autojump
         open_peer_nursery(make_manager(3)) as third,
         near.subscribe(Note, PeerConnected, PeerDisconnected, buffer_bytes=1) as inbox,
     ):
-        theirs, ours, their_socket = await meet(near, far)
+        theirs, ours, their_socket, _ = await meet(near, far)
         said = [Note(payload=b"%d" % number) for number in range(20)]
         await theirs.send(*said)
         await trio.testing.wait_all_tasks_blocked()

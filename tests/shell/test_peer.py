@@ -237,3 +237,23 @@ async def test_a_chain_that_the_peer_does_not_know_is_said_once(
         told = [record for record in logger.records if record.level is Level.WARN]
         assert [words in record.message for record in told if words] == ([True] if words else [])
         assert len(told) == (words is not None)
+
+
+async def test_requests_wait_for_the_same_room_as_messages(autojump_clock: trio.testing.MockClock) -> None:
+    """However many are made at once: no more is queued than for as many messages that are sent."""
+    async with open_pair() as pair:
+        pair.far.manager.hold_reading(next(iter(links_of(pair.far))), True)
+        with pytest.raises(trio.TooSlowError), trio.fail_after(1):
+            while True:
+                await pair.to_far.send(Note(payload=bytes(60_000)))
+        before = pair.to_far.statistics().queued_bytes
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(pair.to_far.request, Note(payload=bytes(60_000)), Order)
+            await trio.testing.wait_all_tasks_blocked()
+            assert pair.to_far.statistics().queued_bytes == before
+            pair.far.manager.hold_reading(next(iter(links_of(pair.far))), False)
+            for _ in range(300):
+                await trio.lowlevel.checkpoint()
+                assert pair.to_far.statistics().queued_bytes <= before + 65_535
+            nursery.cancel_scope.cancel()

@@ -145,12 +145,15 @@ class Peer:
         shelf = Shelf(self._inboxes, self._session.mailbox, (answer,), BUFFER_BYTES)
         # Before it is subscribed: what the peer says while it does not read is nobody's answer, and must not stop it.
         await self._wait_for_room()
-        async with Inbox[M](shelf) as inbox:
+        shelf.join()  # in the same step: the room is still there
+        try:
             self._look_at_chains((message,))
             await self._post(encoded)
-            async for one in inbox:
+            async for one in Inbox[M](shelf):
                 if match is None or match(one):
                     return one
+        finally:
+            shelf.leave()
         raise PeerClosed(self._ended())
 
     @trio.lowlevel.enable_ki_protection
