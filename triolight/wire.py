@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from types import UnionType
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
 
@@ -494,19 +494,34 @@ class TlvRecord(NamedTuple):
     value: bytes
 
 
-def walk_tlv_stream(data: bytes, at: int, end: int, visit: Callable[[int, int, int, int], None]) -> None:
-    """Calls ``visit(type, start of record, start of value, end of value)`` for each record of a TLV stream.
+def walk_tlv_stream(
+    data: bytes,
+    at: int,
+    end: int,
+    visit: Callable[[int, int, int, int], None],
+    known: Container[int] | None = None,
+) -> tuple[int, list[tuple[int, int]]]:
+    """Calls ``visit(type, start of record, start of value, end of value)`` for each record of a TLV stream; of `known`
+    types alone if they are given. Then it refuses unknown even ones, and says how many others there are and where they
+    stand, those in a row as one.
 
     BOLT 1: types strictly increase, type and length are in their shortest form, no value runs past the end.
     Raises DecodeError otherwise.
     """
     previous = -1
+    count = 0
+    others: list[tuple[int, int]] = []
+    begin = behind = -1  # of those in a row
     while at < end:
         start = at
-        # Most types and lengths are one byte: thousands of records fit into a message, and a call for each would tell.
+        # Thousands of records fit into a message, and a call for each would tell: types of one byte and of three are
+        # read here, as lengths of one are. What is wrong with one, `read_bigsize` says.
         type_ = data[at]
         if type_ < 0xFD:
             at += 1
+        elif type_ == 0xFD and end - at >= 3 and (data[at + 1] or data[at + 2] >= 0xFD):
+            type_ = data[at + 1] << 8 | data[at + 2]
+            at += 3
         else:
             type_, at = read_bigsize(data, at, end)
         if type_ <= previous:
@@ -521,8 +536,22 @@ def walk_tlv_stream(data: bytes, at: int, end: int, visit: Callable[[int, int, i
             length, at = read_bigsize(data, at, end)
         if length > end - at:
             raise DecodeError(f"TLV type {type_} says {length} bytes, {end - at} are left", offset=at)
-        visit(type_, start, at, at + length)
+        if known is None or type_ in known:
+            visit(type_, start, at, at + length)
+            at += length
+            continue
+        if type_ % 2 == 0:
+            refuse_unknown_even(type_, start)
         at += length
+        count += 1
+        if start != behind:
+            if count > 1:
+                others.append((begin, behind))
+            begin = start
+        behind = at
+    if count:
+        others.append((begin, behind))
+    return count, others
 
 
 def refuse_unknown_even(type_: int, start: int) -> None:

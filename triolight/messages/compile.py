@@ -354,26 +354,16 @@ class TlvStreamCodec(DeclaredCodec):
         super().__init__(cls)
         self._make: Final[Any] = cls
         self.records: Final = tuple(sorted(records, key=lambda field: field.tlv_type or 0))
-        self._by_type: Final = {field.tlv_type: field for field in records}
+        self._by_type: Final = {field.tlv_type: field for field in records if field.tlv_type is not None}
         self._empty: Final = cls()
 
     def read(self, data: bytes, at: int, end: int) -> tuple[Any, int]:
         if at == end:
             return self._empty, at
         values: dict[str, Any] = {}
-        runs: list[tuple[int, int]] = []  # where unknown records stand, those in a row as one
-        count = 0
 
-        def visit(type_: int, start: int, value: int, stop: int) -> None:
-            nonlocal count
-            field = self._by_type.get(type_)
-            if field is None:
-                wire.refuse_unknown_even(type_, start)
-                count += 1
-                if runs and runs[-1][1] == start:
-                    start = runs.pop()[0]
-                runs.append((start, stop))
-                return
+        def visit(type_: int, _start: int, value: int, stop: int) -> None:
+            field = self._by_type[type_]
             try:
                 values[field.name], behind = field.codec.read(data, value, stop)
                 if behind != stop:
@@ -381,10 +371,10 @@ class TlvStreamCodec(DeclaredCodec):
             except DecodeError as error:
                 raise error.within(field=field.name) from None
 
-        wire.walk_tlv_stream(data, at, end, visit)
-        if not runs:
+        count, others = wire.walk_tlv_stream(data, at, end, visit, self._by_type)
+        if not count:
             return self._make(**values), end
-        raw = b"".join([data[start:stop] for start, stop in runs])
+        raw = b"".join([data[start:stop] for start, stop in others])
         return self._make(unknown=RawRecords(raw, count), **values), end
 
     def write(self, value: Any) -> bytes:
