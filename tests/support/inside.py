@@ -95,8 +95,8 @@ def timers_of(peers: PeerNursery) -> Timers[Link | Session]:
     return peers._parts.timers
 
 
-def heap_of(timers: Timers[Any]) -> list[tuple[float, int]]:
-    """The numbers that wait to be due, those that do not count any more included: that they do not gather."""
+def heap_of(timers: Timers[Any]) -> list[list[Any]]:
+    """The entries that wait to be due, those that do not count any more included: that they do not gather."""
     return timers._heap
 
 

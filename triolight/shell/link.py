@@ -20,7 +20,7 @@ from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, SocketDescript
 from triolight.shell.admission import Place
 from triolight.shell.inboxes import Mailbox
 from triolight.shell.pings import Pings
-from triolight.shell.watch import Approach, Arrival, Deadlines, Phase, Watch
+from triolight.shell.watch import Approach, Arrival, Deadlines, Phase, Timed, Watch
 from triolight.tally import Tally
 
 
@@ -67,7 +67,7 @@ class Room:
             self._freed = None
 
 
-class Link:
+class Link(Timed):
     """One stream."""
 
     __slots__ = (
@@ -101,6 +101,7 @@ class Link:
         until: float,
     ) -> None:
         """`node_id`: whom we dialled; None: we did not. `until`: when the handshake has to be done."""
+        super().__init__()
         self.descriptor: Final = StreamDescriptor(stream, self)
         self.node_id = node_id
         """Whom we dialled, or who has proven to be at the other end; None: nobody has yet."""
@@ -138,7 +139,7 @@ class Link:
         return self.session is None and self.approach.phase is Phase.PARKED
 
 
-class Session:
+class Session(Timed):
     """One peer's life on a link, from its accepted Init on. It outlives the link, and does not know it."""
 
     __slots__ = (
@@ -158,6 +159,7 @@ class Session:
     )
 
     def __init__(self, link: Link, details: PeerDetails, mailbox: Mailbox, now: float) -> None:
+        super().__init__()
         self.descriptor: Final = link.descriptor
         self.details: Final = details
         self.pings: Final = Pings()

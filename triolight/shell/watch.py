@@ -27,7 +27,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from triolight import reasons
 from triolight.errors import DisconnectReason
@@ -81,53 +81,63 @@ class Deadlines:
         )
 
 
-T = TypeVar("T")
+class Timed:
+    """What may be looked at later."""
+
+    __slots__ = ("timer",)
+
+    def __init__(self) -> None:
+        self.timer: list[Any] | None = None
+        """Its entry in the heap of `Timers`, which alone writes this: time, number, and who it is. None: it is not
+        set."""
+
+
+T = TypeVar("T", bound=Timed)
 
 
 class Timers(Generic[T]):
     """When what is looked at next: one time for each, in a heap. What is stopped is not held any more."""
 
-    __slots__ = ("_earlier", "_heap", "_number", "_of", "_set")
+    __slots__ = ("_count", "_earlier", "_heap", "_number")
 
     def __init__(self, earlier: Callable[[float], None]) -> None:
         """`earlier` is told a time that may be before the first one's."""
         self._earlier: Final = earlier
-        self._heap: list[tuple[float, int]] = []
-        self._set: dict[T, tuple[float, int]] = {}
-        """Of each one that is set, the entry that counts."""
-        self._of: dict[int, T] = {}
-        """Whose the entries are that count, by number."""
+        self._heap: list[list[Any]] = []
+        """Entries, those that do not count any more among them: they are nobody's."""
+        self._count = 0
         self._number = 0
         """Tells entries of the same time apart, in the order in which they came."""
 
     def __len__(self) -> int:
         """How many are set."""
-        return len(self._set)
+        return self._count
 
     def set(self, of: T, at: float) -> None:
         """It is looked at at this time, or earlier. `math.inf`: nothing changes."""
-        before = self._set.get(of)
+        before = of.timer
         if at == math.inf or (before is not None and at >= before[0]):
             return
         if before is not None:
-            del self._of[before[1]]
-        self._number += 1
-        entry = self._set[of] = (at, self._number)
-        self._of[self._number] = of
-        if len(self._heap) > 2 * len(self._set) + 1024:
-            # What was stopped leaves its numbers behind, and so does what was set to an earlier time. Half of what is
-            # allowed is free after that, so that this is not done for each timer.
-            self._heap = list(self._set.values())
-            heapq.heapify(self._heap)
+            before[2] = None
         else:
-            heapq.heappush(self._heap, entry)
+            self._count += 1
+        self._number += 1
+        of.timer = entry = [at, self._number, of]
+        heapq.heappush(self._heap, entry)
+        if len(self._heap) > 2 * self._count + 1024:
+            # What was stopped leaves its entry behind, and so does what was set to an earlier time. Half of what is
+            # allowed is free after that, so that this is not done for each timer.
+            self._heap = [one for one in self._heap if one[2] is not None]
+            heapq.heapify(self._heap)
         self._earlier(at)
 
     def stop(self, of: T) -> None:
         """It is not looked at any more, until it is set again."""
-        entry = self._set.pop(of, None)
+        entry = of.timer
         if entry is not None:
-            del self._of[entry[1]]
+            entry[2] = of.timer = None
+            self._count -= 1
 
     @property
     def first(self) -> float:
@@ -137,9 +147,9 @@ class Timers(Generic[T]):
     def due(self, now: float) -> T | None:
         """What is to be looked at now, one at a time; None: nothing is (any more)."""
         while self._heap and self._heap[0][0] <= now:
-            of = self._of.pop(heapq.heappop(self._heap)[1], None)
+            of: T | None = heapq.heappop(self._heap)[2]
             if of is not None:
-                del self._set[of]
+                self.stop(of)
                 return of
         return None
 
