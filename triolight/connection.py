@@ -7,7 +7,6 @@ written. It knows no handler and no other peer. A fault of the peer raises: `Han
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -84,7 +83,7 @@ class Connection:
         """What came behind the last act."""
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
-        self._queue: deque[tuple[bytes | int, int]] = deque()
+        self._queue: list[tuple[bytes | int, int]] = []
         """Messages to encrypt, in order, and whose doing they are: the peer's (_CAUSED), gossip (_GOSSIP), or 0, ours;
         an int for a message is a pong of that many bytes, made when it is written."""
         self._unsent = b""
@@ -93,7 +92,7 @@ class Connection:
         """Bytes of the queue, pongs that are not made yet included."""
         self.caused_bytes = 0
         """Those of them that the peer has caused, and ENTRY_BYTES for each of its messages."""
-        self.pings: deque[OutstandingPing] = deque()
+        self.pings: list[OutstandingPing] = []
         self.messages_received = 0
         self.messages_sent = 0
         self.bytes_received = 0
@@ -206,7 +205,7 @@ class Connection:
             for message, whose in self._queue:
                 if whose == _GOSSIP and isinstance(message, bytes):
                     self.queued_bytes -= len(message)
-            self._queue = deque(one for one in self._queue if one[1] != _GOSSIP)
+            self._queue = [one for one in self._queue if one[1] != _GOSSIP]
 
     def drop_queue(self) -> int:
         """Forgets what is not encrypted yet, so that a last word need not wait behind it. How many messages it was.
@@ -232,8 +231,7 @@ class Connection:
         queue, seal = self._queue, self._sealer.seal
         packets: list[bytes] = []
         size = 0
-        while queue and size < BATCH_BYTES:
-            message, whose = queue.popleft()
+        for message, whose in queue:
             if isinstance(message, int):
                 message = Pong(ignored=bytes(message)).encode()
             self.queued_bytes -= len(message)
@@ -243,6 +241,10 @@ class Connection:
             packet = seal(message)
             size += len(packet)
             packets.append(packet)
+            if size >= BATCH_BYTES:
+                break
+        # Once for all of them. An empty list costs an idle peer a tenth of what an empty deque does.
+        del queue[: len(packets)]
         self.messages_sent += len(packets)
         self._unsent = packets[0] if len(packets) == 1 else b"".join(packets)
         return self._unsent
