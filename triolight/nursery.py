@@ -236,7 +236,12 @@ class Block:
         while True:
             now = trio.current_time()
             while (of := timers.due(now)) is not None:
-                await self.parts.events_in.send(TimerDue(of))
+                event = TimerDue(of)
+                try:
+                    self.parts.events_in.send_nowait(event)
+                except trio.WouldBlock:
+                    await self.parts.events_in.send(event)
+                del event
             del of
             self._keeper_scope = trio.CancelScope(deadline=timers.first)
             with self._keeper_scope:
