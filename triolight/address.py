@@ -13,6 +13,23 @@ from triolight.errors import DecodeError
 from triolight.keys import is_point
 from triolight.text import place, printable, quoted
 
+__all__ = [
+    "Address",
+    "DnsAddress",
+    "IPv4Address",
+    "IPv6Address",
+    "NodeAddress",
+    "TorV2Address",
+    "TorV3Address",
+    "UnknownAddress",
+    "descriptor_of",
+    "is_public",
+    "is_reachable",
+    "read_addresses",
+    "readable",
+    "write_address",
+]
+
 DEFAULT_PORT: Final = 9735
 """BOLT 1: the port of mainnet."""
 

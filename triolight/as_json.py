@@ -43,6 +43,12 @@ from triolight.wire import (
     TruncatedInteger,
 )
 
+__all__ = [
+    "from_json",
+    "json_schema",
+    "to_json",
+]
+
 _C = TypeVar("_C", bound=Codec)
 _V = TypeVar("_V")
 Json: TypeAlias = Any

@@ -16,6 +16,11 @@ from triolight.messages import Init, Pong
 from triolight.noise import Handshake, Opener, PacketFailed, Sealer
 from triolight.tally import Tally, count
 
+__all__ = [
+    "OutstandingPing",
+    "RefuseFeatures",
+]
+
 OUTPUT_PAUSE_BYTES: Final = 64 * 1024
 """Bytes of answers owed to a peer (pongs that are not made yet included) from which on it is not read from: one
 largest message more than this is the most that a peer can make us owe. LDK counts messages, and pays up to 190 MB for

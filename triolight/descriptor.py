@@ -15,6 +15,10 @@ from typing import Any, Final, cast
 
 import trio
 
+__all__ = [
+    "StreamDescriptor",
+]
+
 if sys.platform != "win32":
     import fcntl
     import termios

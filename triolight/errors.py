@@ -23,6 +23,15 @@ from triolight.reasons import DisconnectCode as DisconnectCode
 from triolight.reasons import DisconnectReason as DisconnectReason
 from triolight.reasons import Side as Side
 
+__all__ = [
+    "DecodeError",
+    "EventsLost",
+    "PeerClosed",
+    "PeerHandleError",
+    "QueueFull",
+    "TriolightError",
+]
+
 
 class TriolightError(Exception):
     """The root of every error this library raises on purpose."""

@@ -12,6 +12,16 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final
 
+__all__ = [
+    "BOLT9",
+    "FEATURES",
+    "WILD",
+    "Context",
+    "Feature",
+    "Features",
+    "Status",
+]
+
 
 class Context(StrEnum):
     """Where a feature may be announced: BOLT 9's letters."""

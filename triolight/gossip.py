@@ -25,6 +25,25 @@ from triolight.messages import (
 )
 from triolight.wire import ShortChannelId
 
+__all__ = [
+    "addresses_of",
+    "channel_update_checksum",
+    "crc32c",
+    "decode_query_flags",
+    "decode_short_ids",
+    "decode_timestamps",
+    "direction",
+    "disabled",
+    "display_alias",
+    "encode_query_flags",
+    "encode_short_ids",
+    "encode_timestamps",
+    "sign_announcement",
+    "signature_hash",
+    "signed_bytes",
+    "verify_announcement",
+]
+
 Announcement: TypeAlias = ChannelAnnouncement | NodeAnnouncement | ChannelUpdate
 """The messages that are signed and passed on."""
 

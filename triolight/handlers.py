@@ -73,6 +73,29 @@ from triolight.messages import (
     Warning,
 )
 
+__all__ = [
+    "BaseMessageHandler",
+    "ChannelMessageHandler",
+    "CustomMessageHandler",
+    "DisconnectPeer",
+    "DisconnectPeerWithWarning",
+    "ErroringMessageHandler",
+    "HandleError",
+    "HandlerResult",
+    "IgnoreAndLog",
+    "IgnoreDuplicateGossip",
+    "IgnoreError",
+    "IgnoringMessageHandler",
+    "MessageHandler",
+    "MessageSendEvent",
+    "OnionMessageHandler",
+    "RoutingMessageHandler",
+    "SendErrorMessage",
+    "SendMessages",
+    "SendWarningMessage",
+    "UpdateHtlcs",
+]
+
 # Actions: what a handler returns.
 
 

@@ -10,6 +10,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+__all__ = [
+    "SecretKey",
+    "is_point",
+    "node_id",
+    "verify",
+]
+
 try:
     import triolight.keys_coincurve as _curve
 except ImportError:

@@ -16,6 +16,10 @@ import trio
 from triolight.logger import Area, Level, Logger
 from triolight.text import system_words
 
+__all__ = [
+    "PatientListener",
+]
+
 S = TypeVar("S", bound=trio.abc.AsyncResource)
 
 NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})

@@ -12,6 +12,14 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+__all__ = [
+    "Level",
+    "Logger",
+    "NullLogger",
+    "Record",
+    "StdlibLogger",
+]
+
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 

@@ -18,6 +18,11 @@ from triolight.shell.peers import PeerNursery
 from triolight.shell.statistics import PeersStatistics, counted_fields
 from triolight.tally import Traffic
 
+__all__ = [
+    "metrics_text",
+    "serve_metrics",
+]
+
 try:
     import h11
     from prometheus_client import CollectorRegistry, generate_latest

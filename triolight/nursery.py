@@ -16,7 +16,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
@@ -56,8 +56,14 @@ from triolight.shell.reports import Reports
 from triolight.shell.statistics import Totals
 from triolight.shell.turns import TURN_WORK
 from triolight.shell.watch import Deadlines, Moment, Timers
-from triolight.tape.tape import Tape
 from triolight.ways import Dial, ProxyWay, Race, Way, way_of
+
+if TYPE_CHECKING:
+    from triolight.tape.tape import Tape  # who records nothing does not load it
+
+__all__ = [
+    "open_peer_nursery",
+]
 
 
 class Block:

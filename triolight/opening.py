@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from triolight.chains import AnyChain
 from triolight.handlers import (
@@ -27,8 +28,10 @@ from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
 from triolight.shell.peers import PeerNursery
-from triolight.tape.tape import Tape
 from triolight.ways import Dial
+
+if TYPE_CHECKING:
+    from triolight.tape.tape import Tape  # who records nothing does not load it
 
 __all__ = ["open_peers"]
 

@@ -47,6 +47,13 @@ from triolight.noise import EphemeralKeys, Handshake
 from triolight.policy import Allowance, DuplicateRule
 from triolight.tally import Tally
 
+__all__ = [
+    "PeerDetails",
+    "PeerManager",
+    "PeerObserver",
+    "SocketDescriptor",
+]
+
 SEND_LIMIT_BYTES: Final = 256 * 1024
 """Bytes queued for a peer from which on `send_message` refuses more: as much as a link of 1 MB/s takes in a quarter of
 a second. Messages given in one call enter together, so the largest legal batch (1.8 MB) does when it comes first."""

@@ -15,6 +15,13 @@ from triolight import reasons
 from triolight.address import Address, IPv4Address, IPv6Address, is_public, is_reachable, unmapped
 from triolight.errors import DisconnectReason
 
+__all__ = [
+    "Allowance",
+    "DuplicateRule",
+    "Policy",
+    "Population",
+]
+
 MAX_STRANGERS: Final = 1000
 """Inbound connections that are not peers yet: 1,000 cost about 15 MiB, and each lasts 30 seconds at the most."""
 MAX_STRANGERS_PER_SOURCE: Final = 16

@@ -21,6 +21,10 @@ import trio
 from triolight.address import DnsAddress, descriptor_of, is_ip, is_name, is_number
 from triolight.text import place, printable, quoted, system_words
 
+__all__ = [
+    "Proxy",
+]
+
 ISOLATION_USER: Final = "triolight"
 """The user name under which streams are isolated; the password tells them apart. Tor takes any and checks none."""
 

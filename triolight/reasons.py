@@ -15,6 +15,15 @@ from typing import Final, Literal, NamedTuple
 
 from triolight.text import printable, system_words
 
+__all__ = [
+    "ABOUT",
+    "About",
+    "DisconnectCode",
+    "DisconnectReason",
+    "Kind",
+    "Side",
+]
+
 
 class Side(StrEnum):
     """Who ended a connection."""

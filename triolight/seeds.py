@@ -25,6 +25,20 @@ from triolight.bech32 import bech32_decode, bech32_encode
 from triolight.keys import is_point
 from triolight.text import printable, quoted
 
+__all__ = [
+    "ANSWER_SECONDS",
+    "COUNT",
+    "MAX_LOOKUPS",
+    "MAX_RECORDS",
+    "MAX_RESOLVERS",
+    "RANDOM_BYTES",
+    "SeedError",
+    "node_label",
+    "node_of_label",
+    "seed_nodes",
+    "system_resolvers",
+]
+
 try:
     import dns.asyncbackend
     import dns.asyncquery

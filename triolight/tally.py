@@ -11,6 +11,10 @@ from typing import Final, NamedTuple, TypeAlias
 
 from triolight.messages import Registry
 
+__all__ = [
+    "Traffic",
+]
+
 Tally: TypeAlias = dict[int, list[int]]
 """Message type to how many messages and how many bytes of them (type bytes included, not encrypted)."""
 UNKNOWN: Final = 0x1_0000

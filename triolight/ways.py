@@ -22,6 +22,17 @@ from triolight.errors import DisconnectReason
 from triolight.proxy import Proxy, check_extra, open_through
 from triolight.text import place
 
+__all__ = [
+    "Dial",
+    "DialWay",
+    "ProxyWay",
+    "Race",
+    "Racing",
+    "Refused",
+    "Tcp",
+    "Way",
+]
+
 MAX_RESOLVED: Final = 8
 """Addresses tried of those that an announced name resolves to: whoever announced it could make us knock at hundreds."""
 HEAD_START: Final = 0.25

@@ -25,6 +25,15 @@ from triolight.errors import DisconnectReason
 from triolight.text import place, printable, quoted
 from triolight.ways import Admit, Race, Racing, Tcp, Way, way_of
 
+__all__ = [
+    "WebSocketListener",
+    "WebSocketStream",
+    "WebSocketWay",
+    "accept_websocket",
+    "connect_websocket",
+    "dial_websocket",
+]
+
 try:
     import h11
     from wsproto.connection import Connection, ConnectionState, ConnectionType

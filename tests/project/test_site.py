@@ -45,17 +45,30 @@ def listed() -> dict[str, list[str]]:
     return found
 
 
-LISTED = listed()
-MODULES = {name: importlib.import_module(name) for name in LISTED}
+def homes() -> dict[str, list[str]]:
+    """The names of `triolight` itself, by the module that they come from."""
+    found: dict[str, list[str]] = {}
+    source = (ROOT / "triolight" / "__init__.py").read_text()
+    for module, name in re.findall(r"^    from ([\w.]+) import (\w+) as \2$", source, re.MULTILINE):
+        found.setdefault(module, []).append(name)
+    return found
 
 
-@pytest.mark.parametrize("name", LISTED)
-def test_the_reference_lists_the_public_names(name: str) -> None:
-    names, module = LISTED[name], MODULES[name]
+LISTED, HOMES = listed(), homes()
+MODULES = {name: importlib.import_module(name) for name in {**LISTED, **HOMES}}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_is_public_is_what_the_reference_lists(name: str) -> None:
+    """Of each module: under its own name, or under `triolight`, which gives it to users."""
+    names, module = LISTED.get(name, []) + HOMES.get(name, []), MODULES[name]
     assert len({*names}) == len(names), "listed twice"
     assert not [one for one in names if one.startswith("_") or not hasattr(module, one)]
-    if hasattr(module, "__all__"):
-        assert sorted(names) == sorted(module.__all__)
+    assert sorted(names) == sorted(module.__all__)
+
+
+def test_all_that_triolight_gives_is_listed() -> None:
+    assert {*LISTED["triolight"]} == {name for names in HOMES.values() for name in names}
 
 
 @pytest.mark.parametrize("name", ["triolight.messages", "triolight.testing"])

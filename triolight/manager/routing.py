@@ -49,6 +49,7 @@ from triolight.messages import (
     UnknownMessage,
     describe_type,
 )
+from triolight.messages.declare import give_decoder
 from triolight.messages.weight import pieces_of
 from triolight.policy import COST_OF_PIECE, COST_OF_QUERY, COST_OF_UNKNOWN, COST_OF_WORDS
 from triolight.tally import UNKNOWN, Tally, count
@@ -207,7 +208,7 @@ class Routes(Generic[S]):
             for type_, (decode, _, plain, gossip, query) in self.by_type.items()
         }
         for cls, handle in control.items():
-            routes[cls.type] = _route(cls, handle)
+            _set_route(routes, cls, handle)
         return Routes(routes)
 
 
@@ -231,15 +232,18 @@ def make_routes(
             handle = _answer_empty(handler.route_handler, EMPTY_ANSWERS[cls], host)
         else:
             handle = _call_all(_wanted(cls, handler), host)
-        routes[cls.type] = _route(cls, handle)
+        _set_route(routes, cls, handle)
     return Routes(routes)
 
 
-def _route(cls: type[Message], handle: Callable[[S, Any], None]) -> Route[S]:
-    decode = cls.__decode__
-    if cls in (QueryShortChannelIds, ReplyChannelRange):
-        decode = _refusing_zlib(decode)
-    return decode, handle, cls.__plain__, cls.__gossip__, cls.__query__
+def _set_route(routes: dict[int, Route[S]], cls: type[Message], handle: Callable[[S, Any], None]) -> None:
+    zlib = cls in (QueryShortChannelIds, ReplyChannelRange)
+
+    def set_route(decode: Callable[[bytes], Any], plain: int) -> None:
+        decode = _refusing_zlib(decode) if zlib else decode
+        routes[cls.type] = decode, handle, plain, cls.__gossip__, cls.__query__
+
+    give_decoder(cls, set_route)
 
 
 _Call: TypeAlias = tuple[Callable[[bytes, Any], HandlerResult], BaseMessageHandler, str]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from operator import index
 from types import new_class
 from typing import Any, Final, cast
 
 from triolight import wire
 from triolight.errors import DecodeError
-from triolight.messages.declare import message
+from triolight.messages.declare import give_decoder, message
 from triolight.messages.structures import Message, UnknownMessage
 
 
@@ -36,7 +36,12 @@ class Registry:
             raise ValueError("no message can be called unknown: that is what messages without a name are called")
         self._by_type: Final = by_type
         self._by_name: Final = by_name
-        self._decoders: Final = {type_: cls.__decode__ for type_, cls in by_type.items()}
+        self._decoders: Final[dict[int, Callable[[bytes], Any]]] = {}
+        for cls in by_type.values():
+            give_decoder(cls, partial(self._decode_with, cls.type))
+
+    def _decode_with(self, type_: int, decode: Callable[[bytes], Any], _plain: int) -> None:
+        self._decoders[type_] = decode
 
     def __or__(self, others: Iterable[type[Message]]) -> Registry:
         return Registry([*self._by_type.values(), *others])

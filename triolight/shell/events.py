@@ -5,8 +5,7 @@ What is about a peer carries its session, what is about a stream its link.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import trio
 
@@ -19,31 +18,27 @@ EVENTS_CAPACITY: Final = 1024
 """Events on their way to the pump. Whoever finds it full waits; none of them holds more than one chunk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(NamedTuple):
     """A stream is there, and its task runs."""
 
     link: Link
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     link: Link
     data: bytes
     at: Arrival
     """When it was read."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceToWrite:
+class SpaceToWrite(NamedTuple):
     """So many bytes have left the outbox."""
 
     link: Link
-    count: int
+    written: int
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """The stream has ended by itself, or all its tasks are done."""
 
     link: Link
@@ -52,55 +47,47 @@ class Closed:
     """Whether nothing more comes of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(NamedTuple):
     session: Session
     encoded: tuple[bytes, ...]
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendPing:
+class SendPing(NamedTuple):
     session: Session
     num_pong_bytes: int
     ignored: bytes
     answer: PingAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class Disconnect:
+class Disconnect(NamedTuple):
     """The application wants an end: of a peer, or of a dial that has not become one."""
 
     of: Link | Session
     reason: DisconnectReason
 
 
-@dataclass(frozen=True, slots=True)
-class InboxDrained:
+class InboxDrained(NamedTuple):
     """What subscribers had no room for is delivered."""
 
     session: Session
 
 
-@dataclass(frozen=True, slots=True)
-class TimerDue:
+class TimerDue(NamedTuple):
     of: Link | Session
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """The manager has something to do: its application queued it from outside."""
 
 
-@dataclass(frozen=True, slots=True)
-class Crashed:
+class Crashed(NamedTuple):
     """A policy, a listener or a dial of the application's has raised in a task of ours."""
 
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(NamedTuple):
     """The block is being left: everybody hears goodbye."""
 
     reason: DisconnectReason

@@ -26,6 +26,10 @@ from triolight.messages.weight import Encoded, Held, give, held_bytes, hold
 from triolight.shell.admission import Place
 from triolight.shell.watch import Arrival
 
+__all__ = [
+    "Inbox",
+]
+
 MIN_SHARE: Final = 4 * 1024
 """Read ahead for one peer, however many share a subscriber's total."""
 BUFFER_BYTES: Final = 256 * 1024

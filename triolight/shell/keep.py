@@ -22,6 +22,11 @@ from triolight.shell.dials import Asked
 from triolight.shell.peer import ConnectError, Peer
 from triolight.ways import ProxyWay, Way
 
+__all__ = [
+    "KeepState",
+    "KeptPeer",
+]
+
 FIRST_WAIT: Final = 1.0
 """Seconds that the first wait takes at the most."""
 LONGEST_WAIT: Final = 3600.0

@@ -15,6 +15,12 @@ import trio
 from triolight.errors import DisconnectReason, EventsLost
 from triolight.shell.peer import Peer
 
+__all__ = [
+    "PeerConnected",
+    "PeerDisconnected",
+    "PeerEvents",
+]
+
 PEER_EVENTS: Final = 1000
 """Events kept for a reader of `events()` that is busy."""
 

@@ -25,6 +25,11 @@ from triolight.shell.link import Link, Session, link_of
 from triolight.shell.pings import PingAnswer
 from triolight.shell.statistics import PeerStatistics, peer_statistics
 
+__all__ = [
+    "ConnectError",
+    "Peer",
+]
+
 M = TypeVar("M", bound=Message | UnknownMessage)
 M2 = TypeVar("M2", bound=Message | UnknownMessage)
 M3 = TypeVar("M3", bound=Message | UnknownMessage)

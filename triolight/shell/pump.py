@@ -203,8 +203,8 @@ class Pump:
                 if link.session is not None:
                     link.session.watch.received(at.monotonic)
                 self._turns.put(link, data, at)
-            case SpaceToWrite(link=link, count=count):
-                self._space_to_write(link, count)
+            case SpaceToWrite(link=link, written=written):
+                self._space_to_write(link, written)
             case Send(session=session, encoded=encoded, size=size):
                 session.room.give_back(size)
                 if session.reason is None:

@@ -7,7 +7,6 @@ between which others may run, and of each of them once, whatever becomes of it m
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -18,6 +17,11 @@ import trio
 from triolight.peer_manager import PeerManager
 from triolight.shell.link import Link, Session
 from triolight.tally import Tally, Traffic, add, by_name
+
+__all__ = [
+    "PeerStatistics",
+    "PeersStatistics",
+]
 
 T = TypeVar("T")
 
@@ -294,7 +298,9 @@ class Sums:
         seconds = self.round_trips
         if not seconds:
             return {}
-        return {"0": seconds[0], "0.5": statistics.median(seconds), "1": seconds[-1]}
+        middle = len(seconds) // 2
+        median = (seconds[middle] + seconds[~middle]) / 2
+        return {"0": seconds[0], "0.5": median, "1": seconds[-1]}
 
     def slices(self) -> Iterator[None]:
         """Adds a slice, then lets others run."""

@@ -32,6 +32,10 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from triolight import reasons
 from triolight.errors import DisconnectReason
 
+__all__ = [
+    "Arrival",
+]
+
 STALL_LOGGED_AFTER: Final = 10.0
 """Seconds that a full buffer pauses a peer before it is logged."""
 HANG_UP_SECONDS: Final = 0.5

@@ -43,6 +43,13 @@ from triolight.tape.values import (
 from triolight.tape.watched import TapedHandshake, WatchedHandshake, stand_ins
 from triolight.text import printable
 
+__all__ = [
+    "Happening",
+    "Replay",
+    "TapeError",
+    "TapeMismatch",
+]
+
 What: TypeAlias = Literal[
     "accepted", "answer", "call", "connected", "dialled", "differs", "ended", "handshake", "received", "sent", "tape"
 ]

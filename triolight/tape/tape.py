@@ -32,6 +32,10 @@ from triolight.tape.values import error_to_json, form_of, reason_to_json
 from triolight.tape.watched import WatchedHandshake, describe_handlers, stand_ins
 from triolight.text import printable
 
+__all__ = [
+    "Tape",
+]
+
 FORMAT: Final = 1
 UNWRITTEN_BYTES: Final = 64 * 1024
 """What gathers within a turn before it is written."""

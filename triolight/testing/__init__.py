@@ -23,3 +23,27 @@ from triolight.testing.streams import SimulatedStream as SimulatedStream
 from triolight.testing.wires import MemoryDescriptor as MemoryDescriptor
 from triolight.testing.wires import MemoryNode as MemoryNode
 from triolight.testing.wires import Wire as Wire
+
+__all__ = [
+    "Conditions",
+    "Deed",
+    "Finding",
+    "MemoryDescriptor",
+    "MemoryNode",
+    "ScriptFailed",
+    "ScriptedPeer",
+    "SimulatedHost",
+    "SimulatedListener",
+    "SimulatedNetwork",
+    "SimulatedStream",
+    "Transmission",
+    "Verdict",
+    "Wire",
+    "check_descriptor",
+    "check_peer",
+    "derive",
+    "replay_command",
+    "run_seeded",
+    "scripted_peer",
+    "seeds",
+]

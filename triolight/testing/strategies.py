@@ -41,6 +41,29 @@ from triolight.messages import (
 from triolight.testing.scripted import Corruption, Deed
 from triolight.wire import MAX_MESSAGE_LENGTH, Codec, ShortChannelId, TlvRecord
 
+__all__ = [
+    "GossipGraph",
+    "Signed",
+    "addresses",
+    "deeds",
+    "encoded_messages",
+    "gossip_graphs",
+    "messages",
+    "messages_of",
+    "misbehaviour",
+    "secret_keys",
+    "short_channel_ids",
+    "signed_announcements",
+    "signed_channel_announcements",
+    "signed_channel_updates",
+    "signed_node_announcements",
+    "streams",
+    "structures",
+    "unknown_messages",
+    "unknown_records",
+    "values",
+]
+
 try:
     from hypothesis import strategies as st
     from hypothesis.strategies import SearchStrategy
