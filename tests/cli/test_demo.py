@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from tests.support.inside import DEMO_ACCEPTS, DEMO_GREETING, next_of_demo
 from tests.support.processes import SIGNALS, Running, run
 from triolight import PeerConnected, TriolightError
-from triolight.cli import cli, demo
+from triolight.cli import cli
+from triolight.cli.jobs import demo
 
 
 def test_demo() -> None:

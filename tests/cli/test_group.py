@@ -11,6 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -19,6 +20,7 @@ from tests.support import identity, secret
 from tests.support.processes import COMMAND, Running, listening, run, unread, unseen
 from tests.support.tapes import record
 from triolight.cli import cli
+from triolight.cli.group import COMMANDS
 
 PROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"
 
@@ -204,12 +206,34 @@ def test_a_shell_completes_commands_and_options() -> None:
 
 
 def test_a_command_is_a_file_and_a_line() -> None:
-    """Each file with commands is named by the package's `__init__`, and each of its commands is in the group."""
+    """Each command of a file stands in `COMMANDS`, with the first sentence of its help."""
     package = Path(importlib.import_module("triolight.cli").__path__[0])
-    declared: dict[str, list[str]] = {}
+    declared: dict[str, str] = {}
     for path in package.glob("*.py"):
-        if commands := re.findall(r'^@command\(\s*"([\w-]+)"', path.read_text(), re.MULTILINE):
-            declared[path.stem] = commands
-    named = re.findall(r"^from triolight\.cli import (\w+) as", (package / "__init__.py").read_text(), re.MULTILINE)
-    assert named == sorted(declared)
-    assert sorted(cli.commands) == sorted(command for commands in declared.values() for command in commands)
+        for command in re.findall(r'^@command\(\s*"([\w-]+)"', path.read_text(), re.MULTILINE):
+            declared[command] = path.stem
+    assert declared == {name: file for name, (file, _) in COMMANDS.items()}
+    for name, (_, words) in COMMANDS.items():
+        found = cli.get_command(click.Context(cli), name)
+        assert found is not None
+        assert found.get_short_help_str(500) == words
+
+
+LOADED = """
+import sys
+from triolight.cli import main
+try:
+    main()
+finally:
+    print(",".join({"trio", "triolight.peer_manager", "triolight.cli.ping"} & {*sys.modules}), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "loaded"), [("triolight ", ""), ("triolight ping --", "triolight.cli.ping"), ("triolight top --", "")]
+)
+def test_a_completion_loads_no_more_than_it_needs(words: str, loaded: str) -> None:
+    asked = {"_TRIOLIGHT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run([sys.executable, "-c", LOADED], env=os.environ | asked, capture_output=True, text=True)
+    assert done.stdout.count("plain,") > 4
+    assert done.stderr == f"{loaded}\n"

@@ -18,8 +18,8 @@ import trio
 from tests.support import identity, secret
 from tests.support.inside import PingReport, connected, samples_of
 from tests.support.processes import COMMAND, GOODBYE, PATIENCE, SIGNALS, Running, listening, run
-from triolight.cli import ping
 from triolight.cli.exits import Exit
+from triolight.cli.jobs import ping
 from triolight.keys import SecretKey
 from triolight.messages import BOLT, Init, Ping, Pong
 from triolight.noise import Handshake, Opener, Sealer

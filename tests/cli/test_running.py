@@ -10,26 +10,28 @@ import trio
 import trio.testing
 
 from tests.support import identity
-from tests.support.processes import COMMAND, listening, run
+from tests.support.processes import COMMAND, SIGNALS, listening, run
 from triolight.cli import running
 
 
-def test_a_second_sigterm_does_not_end_the_goodbyes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("first", "exits"), SIGNALS)
+def test_a_second_signal_does_not_end_the_goodbyes(first: signal.Signals, exits: int) -> None:
     async def program() -> None:
         try:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(first)
             await trio.sleep_forever()
         finally:
             with trio.CancelScope(shield=True):
                 signal.raise_signal(signal.SIGTERM)
                 signal.raise_signal(signal.SIGHUP)
+                signal.raise_signal(signal.SIGINT)
                 await trio.testing.wait_all_tasks_blocked()
             said.append("goodbye")
 
     said: list[str] = []
     with pytest.raises(click.exceptions.Exit) as ended:
         running.run(program)
-    assert (ended.value.exit_code, said) == (143, ["goodbye"])
+    assert (ended.value.exit_code, said) == (exits, ["goodbye"])
 
 
 def test_nohup() -> None:

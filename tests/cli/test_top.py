@@ -14,7 +14,7 @@ from tests.support import identity, join, make_manager, open_pair, port_of
 from tests.support.inside import measure
 from tests.support.processes import COMMAND, SIGNALS, run, unread
 from triolight import open_peer_nursery
-from triolight.cli import top
+from triolight.cli.jobs import top
 
 
 async def test_top_once() -> None:

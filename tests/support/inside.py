@@ -14,7 +14,8 @@ import trio
 
 from triolight import Features, Peer, PeerManager, PeerNursery
 from triolight.address import Address
-from triolight.cli import demo, listen, ping, table, top
+from triolight.cli import table
+from triolight.cli.jobs import demo, listen, ping, top
 from triolight.connection import Connection
 from triolight.manager.entry import Agenda, Entry
 from triolight.manager.roster import Roster
@@ -177,9 +178,9 @@ NOBODY_WAITS: Final = "triolight.tape.replay._nobody_waits"
 
 PingReport: TypeAlias = ping._PingReport
 Guests: TypeAlias = listen._Guests
-DEMO_ACCEPTS: Final = "triolight.cli.demo._accepts"
+DEMO_ACCEPTS: Final = "triolight.cli.jobs.demo._accepts"
 """To be patched: a node of the demo that refuses."""
-DEMO_GREETING: Final = "triolight.cli.demo._demo_greeting"
+DEMO_GREETING: Final = "triolight.cli.jobs.demo._demo_greeting"
 next_of_demo = demo._next
 """Waits for one kind of news of the demo's: for a reader that has others."""
 measure = top._measure

@@ -1,4 +1,4 @@
-"""The ``triolight`` command: what one does with this library from a terminal. A line a file of commands, no more.
+"""The ``triolight`` command: what one does with this library from a terminal.
 
 Built on what users of the library have. A secret is read from a file and shown nowhere; without one, each run has a key
 of its own. Every ending has its exit code.
@@ -18,15 +18,6 @@ except ModuleNotFoundError as error:
     except OSError:
         sys.stderr = None  # or the interpreter would try once more, and have an exit code of its own
     raise SystemExit(2) from None
-
-from triolight.cli import check as check
-from triolight.cli import demo as demo
-from triolight.cli import keys as keys
-from triolight.cli import listen as listen
-from triolight.cli import messages as messages
-from triolight.cli import ping as ping
-from triolight.cli import replay as replay
-from triolight.cli import top as top
 
 
 def main() -> None:

@@ -1,21 +1,20 @@
-"""``triolight check``: what the shipped checks find of a node, a line each. Asks nothing by itself, and judges nothing.
-
-All that it knows of the BOLTs is in `triolight.testing`.
-"""
+"""``triolight check``: what it is asked."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from triolight import ConnectError, NodeAddress
-from triolight.cli.exits import Exit, cannot_reach, exit_of
+from triolight.cli.exits import Exit
 from triolight.cli.group import command
 from triolight.cli.options import json_option, node_argument, seconds_option
-from triolight.cli.output import data, progress
-from triolight.cli.running import run
-from triolight.testing.conformance import PATIENCE_SECONDS, Verdict, check_peer
+
+if TYPE_CHECKING:
+    from triolight import NodeAddress
+
+PATIENCE_SECONDS: Final = 10.0
+"""`check_peer`'s own."""
 
 
 @command(
@@ -55,22 +54,6 @@ def check(ctx: click.Context, address: NodeAddress, patience: float, thorough: b
     whose answer says nothing about its rule, is "?". Exit code 5 if the node breaks a rule; 3, 4 or 6, and no rules, if
     it cannot be reached or its first handshake does not finish.
     """
-    ctx.exit(run(_check, address, patience, thorough, as_json))
+    from triolight.cli.jobs.check import ask  # with Trio, which help and completion do without
 
-
-async def _check(address: NodeAddress, patience: float, thorough: bool, as_json: bool) -> Exit:
-    counts: dict[Verdict, int] = {}
-    try:
-        async with aclosing(check_peer(address, patience=patience, thorough=thorough)) as findings:
-            async for one in findings:
-                counts[one.verdict] = counts.get(one.verdict, 0) + 1
-                data(as_json, str(one), "finding", rule=one.rule, where=one.where, verdict=one.verdict, seen=one.seen)
-    except OSError as error:
-        if counts:
-            raise  # of the output: of a node that is not reached nothing is found
-        raise cannot_reach(address, error) from None
-    except ConnectError as error:
-        progress(f"failed: {error.reason}")
-        return exit_of(error.reason)
-    progress(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())))
-    return Exit.PROTOCOL if Verdict.BREAKS in counts else Exit.OK
+    ctx.exit(ask(address, patience, thorough, as_json))

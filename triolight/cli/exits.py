@@ -6,17 +6,19 @@ the words of `MEANINGS`. What an end becomes follows from its kind in the table 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import click
 
-from triolight import DisconnectReason, NodeAddress
 from triolight.reasons import ABOUT, Kind
 from triolight.text import system_words
+
+if TYPE_CHECKING:
+    from triolight import DisconnectReason, NodeAddress
 
 
 class Exit(IntEnum):
@@ -147,3 +149,18 @@ def cannot_write(error: OSError, *, or_read: bool = False) -> CannotWriteError:
 def cannot_use(file: Path, error: OSError, option: str) -> click.BadParameter:
     """A file that the command line names: it cannot be read, or cannot be made."""
     return click.BadParameter(f"{file}: {error.strerror}", param_hint=option)
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions in nested groups, each by itself."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+            yield from leaves(one)
+    else:
+        yield error
+
+
+def alone(error: BaseException) -> BaseException:
+    """The one exception in nested groups; of several, their group."""
+    first, *others = leaves(error)
+    return error if others else first

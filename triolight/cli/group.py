@@ -1,24 +1,25 @@
 """The group of all commands, how a file joins it, and how each ends whose output nobody takes, or that gets Ctrl-C.
 
-A command is a file with ``@command("NAME", ...)``, which names the exit codes that it can give, and a line in this
-package's ``__init__``.
+A command is ``@command("NAME", ...)`` in a file, which names the exit codes that it can give, and a line of `COMMANDS`.
+Only the file of a command that is called is loaded: to complete a name, or to say a version, none is.
 """
 
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from triolight import __version__
-from triolight.cli.exits import Exit, cannot_write, listed, listed_for_all
+from triolight.cli.exits import Exit, alone, cannot_write, leaves, listed, listed_for_all
 from triolight.cli.output import is_unwritten, open_streams, progress, write_nowhere
-from triolight.cli.running import alone, leaves
 
 WHY_NO_NODE_KEY: Final = """Dialling and listening use a key that is made for this one run and forgotten, unless
 --secret-file names another. Never name the key of a node that has channels: to its peers this would be that node. They
@@ -27,8 +28,45 @@ give; what they take for an answer may cost it a channel. A secret is never give
 of the machine can read it."""
 
 
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "check": ("check", "Which rules of the BOLTs a node keeps: a table of what it does."),
+    "decode": (
+        "messages",
+        "Show the messages in FILE, or in standard input: decrypted ones, the two type bytes first.",
+    ),
+    "demo": ("demo", "Show three peers at work, over real TCP within this machine."),
+    "encode": (
+        "messages",
+        "Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints "
+        "them.",
+    ),
+    "keygen": ("keys", "Write a new random node secret to FILE, and print its node id."),
+    "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
+    "node-id": ("keys", "Print the node id of a node secret."),
+    "ping": ("ping", "Dial a node, and measure its Lightning pings."),
+    "replay": ("replay", "Play back a tape: what came, what went, what handlers wanted, who left and why."),
+    "top": ("top", "A live table of peers: the nodes that are named, kept connected, and those that dial us."),
+}
+"""By name: the file, and the first sentence of the command's help."""
+
+
 class Commands(click.Group):
     """A group whose commands end by Ctrl-C, and by output that nobody takes, as other Unix commands do."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            importlib.import_module(f"triolight.cli.{COMMANDS[cmd_name][0]}")
+        return super().get_command(ctx, cmd_name)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, without a look at the commands themselves."""
+        items = [
+            CompletionItem(name, help=words) for name, (_, words) in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return items + click.Command.shell_complete(self, ctx, incomplete)
 
     def main(self, *arguments: Any, **options: Any) -> NoReturn:
         """As click's, for what is printed before there is a command, and of errors, too. SystemExit, whatever comes."""

@@ -10,10 +10,9 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
-import trio
 
 from triolight import (
     ChannelMessageHandler,
@@ -27,6 +26,9 @@ from triolight.cli.exits import cannot_use
 from triolight.cli.output import logger_for, progress, start_log
 from triolight.messages import BOLT, Registry
 from triolight.text import without_mark
+
+if TYPE_CHECKING:
+    import trio
 
 SECRET_FILE_BYTES: Final = 1024
 """More than this of a secret file is not read: 64 hex digits and some white space are all there is in one."""

@@ -7,13 +7,15 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from triolight import NodeAddress, Proxy, Tape
-from triolight.address import descriptor_of
+from triolight.address import NodeAddress, descriptor_of
 from triolight.text import quoted
+
+if TYPE_CHECKING:
+    from triolight import Proxy, Tape
 
 _C = TypeVar("_C", bound=Callable[..., Any])
 
@@ -42,8 +44,12 @@ def _as_addresses(ctx: click.Context, param: click.Parameter, value: tuple[str, 
 
 
 def _as_proxy(ctx: click.Context, param: click.Parameter, value: str | None) -> Proxy | None:
+    if value is None:
+        return None
+    from triolight.proxy import Proxy  # with Trio
+
     try:
-        return None if value is None else Proxy.parse(value)
+        return Proxy.parse(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from None
 
@@ -115,6 +121,8 @@ def as_tape(tape: Path | None, secret_tape: Path | None) -> Tape | None:
         raise click.BadParameter(f"{path}: there is such a file already", param_hint="--tape")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise click.BadParameter(f"{path}: cannot be made", param_hint="--tape")
+    from triolight import Tape
+
     return Tape(path, kind="messages" if tape is not None else "with_secrets")
 
 

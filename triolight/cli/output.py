@@ -14,13 +14,16 @@ import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Any, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import click
 
-from triolight import DisconnectReason, Features, Level, Logger, NullLogger, Peer, StdlibLogger
 from triolight.address import readable
+from triolight.logger import Level, Logger, NullLogger, StdlibLogger
 from triolight.text import for_terminal
+
+if TYPE_CHECKING:
+    from triolight import DisconnectReason, Features, Peer
 
 _UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What the system says of output that it does not take, or that is closed; no socket of ours says it."""

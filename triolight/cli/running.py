@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, TypeVar, cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import click
 import trio
 
-from triolight.cli.exits import Exit
+from triolight.cli.exits import Exit, alone
 
 T = TypeVar("T")
 
+EXITS: Final[Mapping[int, Exit]] = {
+    signal.SIGINT: Exit.INTERRUPTED,
+    signal.SIGTERM: Exit.TERMINATED,
+    signal.SIGHUP: Exit.HUNG_UP,
+}
+
 
 def run(program: Callable[..., Awaitable[T]], *arguments: Any) -> T:
-    """`trio.run`, but an exception that is alone in its group leaves as itself: Ctrl-C, or a port that is taken.
+    """`trio.run`, but an exception that is alone in its group leaves as itself: a port that is taken, for one.
 
-    SIGTERM and SIGHUP cancel the program, so that it says its goodbyes, and end the command with their exit codes.
+    Ctrl-C, SIGTERM and SIGHUP cancel the program, so that it says its goodbyes, and end the command with their exit
+    codes. KeyboardInterrupt, which would come anywhere, also where Trio has begun a dial of its own, is never raised.
     """
     try:
         return trio.run(_until_signal, program, arguments)
@@ -26,8 +33,8 @@ def run(program: Callable[..., Awaitable[T]], *arguments: Any) -> T:
 
 
 async def _until_signal(program: Callable[..., Awaitable[T]], arguments: tuple[Any, ...]) -> T:
-    # Who has it ignored, as nohup does, wants us to live on.
-    hang_up = [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else []
+    # Who has one ignored, as nohup does, wants us to live on.
+    heeded = [number for number in EXITS if signal.getsignal(number) is not signal.SIG_IGN]
     first: list[int] = []
     scope = trio.CancelScope()
 
@@ -37,7 +44,7 @@ async def _until_signal(program: Callable[..., Awaitable[T]], arguments: tuple[A
             first.append(number)
             scope.cancel(reason="a signal")
 
-    with trio.open_signal_receiver(signal.SIGTERM, *hang_up) as signals:
+    with trio.open_signal_receiver(*heeded) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(mind)
             with scope:
@@ -45,19 +52,4 @@ async def _until_signal(program: Callable[..., Awaitable[T]], arguments: tuple[A
                 nursery.cancel_scope.cancel(reason="the program has ended")
                 return result
             nursery.cancel_scope.cancel(reason="a signal")
-    raise click.exceptions.Exit(Exit.TERMINATED if first[0] == signal.SIGTERM else Exit.HUNG_UP)
-
-
-def leaves(error: BaseException) -> Iterator[BaseException]:
-    """The exceptions in nested groups, each by itself."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in cast("BaseExceptionGroup[BaseException]", error).exceptions:
-            yield from leaves(one)
-    else:
-        yield error
-
-
-def alone(error: BaseException) -> BaseException:
-    """The one exception in nested groups; of several, their group."""
-    first, *others = leaves(error)
-    return error if others else first
+    raise click.exceptions.Exit(EXITS[first[0]])
