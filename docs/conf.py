@@ -65,6 +65,10 @@ nitpick_ignore = [
     ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]
 
+for _module in ("nursery", "opening"):
+    # Imported there for type checkers alone: who records nothing does not load it.
+    vars(importlib.import_module(f"triolight.{_module}"))["Tape"] = importlib.import_module("triolight.tape.tape").Tape
+
 MADE_BY_US: Final = {
     "triolight.Inbox",
     "triolight.KeptPeer",

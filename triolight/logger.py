@@ -36,7 +36,8 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing that happened. `module` is the file it happened in, `peer_id` the node id it is about (33 bytes)."""
+    """One thing that happened. `module` is the area that it is of, ``peer_manager``, ``nursery`` or ``tape``, whatever
+    files these are made of; `peer_id` the node id that it is about (33 bytes)."""
 
     level: Level
     message: str
