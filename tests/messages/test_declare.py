@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Annotated, Any, ClassVar
 
 import pytest
 
+from tests.support.project import ROOT
 from triolight import wire
 from triolight.errors import DecodeError
 from triolight.messages import Message, OnionMessagePacket, Ping, Structure, message, structure
@@ -86,3 +89,46 @@ def test_a_constant_is_no_field() -> None:
 
     assert [field.name for field in WithConstant.__fields__] == ["flag", "extension"]
     assert WithConstant.limit == 5
+
+
+FIRST_USE = """
+from triolight import ChannelMessageHandler, MessageHandler, NullLogger, PeerManager, RoutingMessageHandler
+from triolight.messages import BOLT, ChannelUpdate, Init, InitTlvs, OpenChannel, Ping, Pong, tlv_stream
+from triolight.messages.structures import Structure
+
+def all_of(cls):
+    return {one for sub in cls.__subclasses__() for one in (sub, *all_of(sub))}
+
+def compiled():
+    named = ("__decode__", "__codec__")
+    made = {one: [vars(one).get(name) for name in named] for one in all_of(Structure)}
+    return sorted(one.__name__ for one, found in made.items() if any(x and "AtFirstUse" not in repr(x) for x in found))
+
+print(compiled())
+handlers = MessageHandler(ChannelMessageHandler(), RoutingMessageHandler())
+PeerManager(handlers, bytes([1]) * 32, bytes([2]) * 32, NullLogger())
+print(compiled())
+assert InitTlvs() == InitTlvs()  # compared field by field
+print(compiled())
+print(BOLT.decode(Ping(num_pong_bytes=1).encode()))
+print(compiled())
+first, second = [BOLT.decode(bytes.fromhex("0013 0001 00")) for _ in range(2)]
+assert first == second == Pong(ignored=b"\\0")
+try:
+    InitTlvs(netwoks=())
+except TypeError as error:
+    print(error)
+"""
+
+
+def test_our_own_messages_are_compiled_when_one_is_used_first() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_USE], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        "[]",
+        "[]",
+        "['InitTlvs']",
+        "Ping(num_pong_bytes=1)",
+        "['InitTlvs', 'Ping']",
+        "InitTlvs.__init__() got an unexpected keyword argument 'netwoks'",
+    ]
