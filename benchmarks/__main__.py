@@ -35,6 +35,7 @@ SECTIONS: Final = {
     "floods": "Under attack",
     "idle": "Idle peers",
     "scale": "Networks on the mock clock",
+    "imports": "Imports, and the command's first words",
 }
 """Module, and heading of its table."""
 
@@ -56,6 +57,8 @@ NOTES: Final = {
     "idle": "Peers that do nothing but answer pings, their far ends in another process. A round is one ping to each.",
     "scale": "A thousand nodes in a random graph, a rumour flooded through it over a partition that heals; 200 "
     "connections kept alive for a day. Wall time.",
+    "imports": "From an installed wheel with its bytecode, medians of ten in turns. An import is timed in its process, "
+    "a command as a whole process above one that imports click alone.",
 }
 
 MISSED: Final = {

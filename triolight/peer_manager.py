@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
 
 from triolight import reasons
@@ -105,7 +104,7 @@ class PeerManager:
         self._secrets: Final = lambda: (our_node_secret, ephemeral_random_data, self._ephemeral_keys.used)
         self._given_handler: Final = message_handler
         self._given_clock: Final = clock
-        given = replace(UNDRIVEN, clock=clock or UNDRIVEN.clock, on_work=on_work, duplicates=duplicates)
+        given = UNDRIVEN._replace(clock=clock or UNDRIVEN.clock, on_work=on_work, duplicates=duplicates)
         self._seat: Final = Seat(given)
         self._log: Final = Log(logger)
         self._agenda: Final = Agenda(self._seat)

@@ -9,7 +9,6 @@ The usual answer to a message, None, is let pass where it is taken: it costs no 
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -149,6 +148,8 @@ def _why(name: str, stands: Iterable[str], bases: Iterable[type[BaseMessageHandl
         return f"it is a method of {' and '.join(elsewhere)}, and this handler is {' and '.join(stands)}"
     if any(name == f"handle_{cls.name}" for cls in BOLT):
         return f"the manager answers to {name.removeprefix('handle_')} itself"
+    import difflib  # for those alone who have made one
+
     names = {method for base in bases for method in dir(base) if method.startswith("handle_")}
     near = difflib.get_close_matches(name, sorted(names), 1)
     meant = f"did you mean {near[0]}?" if near else "give a method of your own another name"

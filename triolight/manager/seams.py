@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
 
 from triolight.address import Address
 from triolight.connection import OutstandingPing, RefuseFeatures, init_features
@@ -106,8 +106,7 @@ class PeerObserver:
         """A pong, and the ping that it answers; None: it answers none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(NamedTuple):
     """What else a manager's behaviour follows from, besides what it is told and what it asks."""
 
     our_node_id: bytes
@@ -158,11 +157,10 @@ class Seams:
         return descriptor.send_data
 
 
-@dataclass(frozen=True, slots=True)
-class Driving:
+class Driving(NamedTuple):
     """All that a driver brings along. As it stands: nobody drives, and nobody is told anything."""
 
-    observer: PeerObserver = field(default_factory=PeerObserver)
+    observer: PeerObserver = PeerObserver()
     clock: Callable[[], float] = time.monotonic
     on_work: Callable[[], None] | None = None
     """Called when something is to be done outside a call of the manager."""
@@ -170,7 +168,7 @@ class Driving:
     """How much one read handles, in work units; None: all there is."""
     allowance: Allowance | None = None
     duplicates: DuplicateRule = "newest"
-    seams: Seams = field(default_factory=Seams)
+    seams: Seams = Seams()
 
 
 UNDRIVEN: Final = Driving()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class OutsideType:
+class OutsideType(NamedTuple):
     """A message type outside the BOLTs: what its authors call it, and who they are."""
 
     type: int

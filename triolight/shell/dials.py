@@ -6,8 +6,8 @@ It decides who is dialled and what came of it. The tasks in which dials run are 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import trio
 
@@ -23,8 +23,7 @@ from triolight.shell.watch import Deadlines
 from triolight.ways import Racing, Refused, Way
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What is dialled, and how: who asks for the same joins."""
 
     address: NodeAddress
@@ -52,8 +51,7 @@ class Dialling:
         self.init: Init | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DialHooks:
+class DialHooks(NamedTuple):
     """What dials need of who runs their tasks."""
 
     start: Callable[[Dialling], None]

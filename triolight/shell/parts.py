@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from triolight.logger import Area
 from triolight.peer_manager import PeerManager
@@ -17,8 +17,7 @@ from triolight.shell.statistics import Totals
 from triolight.shell.watch import Moment, Timers
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """What one block is made of: each owns its state, and is handed to whoever needs it."""
 
     manager: PeerManager
