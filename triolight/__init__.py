@@ -1,7 +1,16 @@
 """triolight: the Lightning Network's peer layer for Python and Trio. This file only shows what is public.
 
-``open_peers`` is where to start; ``triolight.messages`` and ``triolight.wire`` are for those who define messages. Names
-are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
+``open_peers`` is where to start::
+
+    async with triolight.open_peers() as peers:
+        peer = await peers.connect("NODE_ID@HOST:PORT")  # ConnectError says why not
+        print(peer.features, await peer.ping())
+        async with peer.subscribe(triolight.messages.ChannelUpdate) as inbox:
+            async for message in inbox:
+                print(message)
+
+``triolight.messages`` has every message, ``triolight.wire`` is for those who define their own, ``triolight.testing`` for
+tests. Names are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
 """
 
 from __future__ import annotations
