@@ -9,8 +9,8 @@
             async for message in inbox:
                 print(message)
 
-``triolight.messages`` has every message, ``triolight.wire`` is for those who define their own, ``triolight.testing`` for
-tests. Names are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
+``triolight.messages`` has every message, ``triolight.wire`` is for those who define their own, ``triolight.testing``
+for tests. Names are loaded when they are first used (PEP 562): who uses the manager without Trio does not load it.
 """
 
 from __future__ import annotations
