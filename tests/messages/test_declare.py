@@ -117,7 +117,7 @@ assert first == second == Pong(ignored=b"\\0")
 try:
     InitTlvs(netwoks=())
 except TypeError as error:
-    print(error)
+    print(str(error).partition(". Did you mean")[0])  # which newer Pythons add
 """
 
 
