@@ -190,6 +190,22 @@ async def open_pyln(*options: str) -> AsyncIterator[JsonNode]:
         yield node
 
 
+@asynccontextmanager
+async def open_kmp(*options: str) -> AsyncIterator[JsonNode]:
+    """lightning-kmp's noise and codecs, which listen, and dial when they are told to."""
+    built = HERE / "lightning_kmp" / ".build"
+    if not (built / "Node.class").is_file():
+        where = "" if shutil.which("javac") and shutil.which("mvn") else "a JDK (17 or later) with Maven, and "
+        missing(f"{where}lightning-kmp: run `sh build.sh` in interop/lightning_kmp")
+    if shutil.which("java") is None:
+        missing("java (17 or later)")
+    with tempfile.TemporaryDirectory() as folder:  # it unpacks libsecp256k1 there, and is killed before it tidies up
+        java = ["java", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}", "-cp", f"{built}:{built / 'jars'}/*"]
+        async with open_program(*java, "Node", *options) as (node, ready):
+            node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
+            yield node
+
+
 class LndRefuses(Exception):
     """LND's REST has answered with an error: its words."""
 

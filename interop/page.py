@@ -36,17 +36,24 @@ CAPABILITIES: Final = {
     "keepalive": "its own keepalive is answered",
     "queries": "gossip queries, both ways",
     "check": "`triolight check`",
+    "codecs": "each message that both know, made by both; what one takes and the other refuses",
 }
 
 _CLIENT: Final = "a client: it does not listen"
 _NO_GOSSIP: Final = "it has no gossip"
 _LIBRARY: Final = "only packets: messages are its user's"
+_NO_PEER: Final = "only its noise and its codec: its peer wants a wallet, and is not run"
+_NOT_ALONE: Final = "its codec is not asked alone, only in what is counted above"
 CANNOT: Final = {
     ("LDK native", "queries"): "it has no gossip to ask for here",
     ("LDK WASM", "queries"): "it has no gossip to ask for here",
     ("pyln-proto", "keepalive"): _LIBRARY,
     ("pyln-proto", "queries"): _NO_GOSSIP,
     ("pyln-proto", "check"): _LIBRARY,
+    **{("lightning-kmp", what): _NO_PEER for what in ("duplicates", "crossing", "keepalive", "check")},
+    ("lightning-kmp", "queries"): _NO_GOSSIP,
+    **{(name, "codecs"): _NOT_ALONE for name in ("LDK native", "LDK WASM", "LND", "lnmessage", "lnsocket")},
+    ("pyln-proto", "codecs"): _LIBRARY,
     **{(name, what): _CLIENT for name in ("lnmessage", "lnsocket") for what in ("we_dial", "crossing", "check")},
     **{(name, "queries"): _NO_GOSSIP for name in ("lnmessage", "lnsocket")},
 }

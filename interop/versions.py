@@ -31,6 +31,7 @@ def versions() -> dict[str, str]:
         "LDK WASM": package("ldk", "lightningdevkit"),
         "LND": pinned("lnd/go.mod", r"github\.com/lightningnetwork/lnd v(\S+)"),
         "pyln-proto": pinned("pyln/requirements.txt", r"^pyln-proto==(\S+)"),
+        "lightning-kmp": pinned("lightning_kmp/pom.xml", r"<artifactId>lightning-kmp-jvm</artifactId><version>([^<]+)"),
         "lnmessage": package("lnmessage", "lnmessage"),
         "lnsocket": package("lnsocket", "lnsocket"),
     }
