@@ -359,6 +359,18 @@ class Asker:
         doubtful = not self.answered and (self.silences > 0 or self.lists_timestamps is False)
         return 1 if doubtful else self._size
 
+    def abandon(self, now: float) -> None:
+        """Nobody waits for its answer any more. It still comes: until then nothing else is asked."""
+        match self._doing:
+            case _Range() as asked:
+                self._rest(now)
+                self.free_at = asked.deadline
+            case _Batch() as batch:
+                self._rest(now)
+                self.owes_end, self.owes_until = True, batch.answer_by
+            case _:
+                self._rest(now)
+
     # What it is asked.
 
     def ask_range(self, first: int, number: int, now: float) -> QueryChannelRange:

@@ -107,6 +107,8 @@ class Source:
     in_vain: int = 0
     """Channels that it was asked for, and those of them that it has not told."""
     wants_history: bool = False
+    served: bool = False
+    """Whether all that it lists is there, once the fetch is done."""
     end: End | None = None
     """Set once it is asked no more."""
     channels: int = 0
@@ -163,6 +165,8 @@ class Fetching:
         self._channels: Final = Wants()
         self._ends: Final = Wants()
         """Channels whose nodes have not announced themselves, asked for once all channels are there."""
+        self._with_nodes: dict[int, int] = {}
+        """Who was asked for a channel's nodes too, a bit a source."""
         self.telling_nodes = False
         """Whether all channels are there, and what is asked for is what their nodes say of themselves."""
         self._alone_since: float | None = now
@@ -174,8 +178,11 @@ class Fetching:
 
     # Who is asked.
 
-    def join(self, node_id: bytes, now: float, *, filtered: bool = False) -> Source | None:
-        """A connection to ask: a new one, or of a node that was here before. None if it is not wanted any more."""
+    def join(self, node_id: bytes, now: float, asker: Asker | None = None) -> Source | None:
+        """A connection to ask: a new one, or of a node that was here before. None if it is not wanted any more.
+
+        `asker`: what was learned of the same connection before.
+        """
         if self.done or len(self.sources) == MOST_SOURCES:
             return None
         before = [one for one in self.sources if one.node_id == node_id]
@@ -185,9 +192,10 @@ class Fetching:
             self._returns[node_id] = self._returns.get(node_id, 0) + 1
             if before[-1].end != "closed" or self._returns[node_id] > self._policy.returns:
                 return None
-        source = Source(node_id, 1 << len(self.sources), Asker(self._graph.chain_hash, self._policy))
-        source.asker.filtered = filtered
-        source.asker.free_at = now
+        if asker is None:
+            asker = Asker(self._graph.chain_hash, self._policy)
+        asker.free_at = max(asker.free_at, now)
+        source = Source(node_id, 1 << len(self.sources), asker)
         self.sources.append(source)
         self._alone_since = None
         if before and before[-1].listing == "done":
@@ -381,8 +389,10 @@ class Fetching:
             self._look_at(wants, one)
 
     def _taken(self, source: Source, wants: Wants, batch: dict[int, int]) -> dict[int, int]:
-        for one in batch:
+        for one, flags in batch.items():
             wants.ask(one, source.bit)
+            if flags & sum(NODES):
+                self._with_nodes[one] = self._with_nodes.get(one, 0) | source.bit
         return batch
 
     # What is wanted.
@@ -598,6 +608,8 @@ class Fetching:
                 one = int(channel.short_channel_id)
                 found = [source for source in listing if one in source.claims]
                 for source in found:
+                    if self._with_nodes.get(one, 0) & source.bit:
+                        continue  # it was asked for the nodes beside the channel
                     if not self._ends.untried(one) & source.bit:
                         self._ends.claim(one, source.bit)
                         source.ready.append(one)
@@ -615,14 +627,17 @@ class Fetching:
                 wants.finish(one, not self._lacks(wants, one))
         for source in self.sources:
             if source.end is None:
-                served = source.lists_all and not (gave_up and left)
-                served = served and not any(self._lacks(self._channels, one) for one in source.failed)
-                source.end = "complete" if served else "given up" if gave_up else "partial"
+                source.served = source.lists_all and not (gave_up and left)
+                source.served = source.served and not any(self._lacks(self._channels, one) for one in source.failed)
+                source.end = "complete" if source.served else "given up" if gave_up else "partial"
+            elif source.end == "closed":
+                lacks = any(self._lacks(self._channels, one) for one in source.claims)
+                source.served = source.lists_all and not lacks
 
     @property
     def complete(self) -> bool:
         """Whether a peer has listed all of its channels, and has told all that it has of them."""
-        return self.done and any(one.end == "complete" for one in self.sources)
+        return self.done and any(one.served for one in self.sources)
 
     @property
     def progress(self) -> Progress:

@@ -36,6 +36,7 @@ class Check:
 class _Followed:
     early: bool
     """Whether it may hear a filter before it was asked anything."""
+    joined_at: float
     checked: bool = False
     told: bool = False
     """Whether it has heard a filter."""
@@ -61,7 +62,7 @@ class Following:
         self._is_empty: Final = is_empty
         self._peers: dict[bytes, _Followed] = {}
         self._rotate_at = now + policy.rotate
-        self._novel_at = now
+        self._novel_at = self._looked = now
         self._check_at = now + policy.resync
         self._all_at = now + policy.resync_all
         self._asked: list[bytes] = []
@@ -72,9 +73,9 @@ class Following:
         """Who streams to us."""
         return frozenset(one for one, peer in self._peers.items() if peer.streams)
 
-    def join(self, node_id: bytes, *, early: bool) -> None:
+    def join(self, node_id: bytes, now: float, *, early: bool) -> None:
         """A peer has come. `early`: it offers gossip_queries_ex."""
-        self._peers[node_id] = _Followed(early)
+        self._peers[node_id] = _Followed(early, now)
 
     def leave(self, node_id: bytes) -> None:
         """It has gone."""
@@ -97,10 +98,13 @@ class Following:
     @property
     def look_again(self) -> float:
         """When `tick` has something to do, if nobody comes or goes."""
-        return min(self._rotate_at, self._novel_at + self.policy.stall, self._check_at, self._all_at)
+        soonest = min(self._rotate_at, self._novel_at + self.policy.stall, self._check_at, self._all_at)
+        settles = (one.joined_at + self.policy.quiet for one in self._peers.values() if not one.early)
+        return min(soonest, min((one for one in settles if one > self._looked), default=math.inf))
 
     def tick(self, now: float) -> list[Stream | Check]:
         """What is to be done."""
+        self._looked = now
         given: list[Stream | Check] = []
         if now >= self._novel_at + self.policy.stall:
             self._novel_at = now
@@ -136,8 +140,8 @@ class Following:
     def _start(self, node_id: bytes, now: float) -> list[Stream | Check]:
         peer = self._peers[node_id]
         if not (peer.early or peer.checked):
-            if peer.asked_check:
-                return []
+            if peer.asked_check or now < peer.joined_at + self.policy.quiet:
+                return []  # perhaps it is about to be asked for everything
             peer.asked_check = True
             return [Check(node_id, everything=False)]
         peer.streams, peer.told, peer.since, peer.novel = True, True, now, 0
