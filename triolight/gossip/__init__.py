@@ -35,7 +35,10 @@ from triolight.gossip.graph import Direction as Direction
 from triolight.gossip.graph import NetworkGraph as NetworkGraph
 from triolight.gossip.graph import Node as Node
 from triolight.gossip.policy import GossipPolicy as GossipPolicy
+from triolight.gossip.policy import ServePolicy as ServePolicy
 from triolight.gossip.rules import GossipRules as GossipRules
+from triolight.gossip.sync import Asker as Asker
+from triolight.gossip.sync import P2PGossipSync as P2PGossipSync
 from triolight.gossip.utxo import Failed as Failed
 from triolight.gossip.utxo import Found as Found
 from triolight.gossip.utxo import Missing as Missing
