@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from triolight.gossip.graph import Channel, Node
+from triolight.gossip.verdicts import Verdict
 from triolight.messages import ChannelUpdate
 
 __all__ = [
@@ -15,7 +16,9 @@ __all__ = [
     "ChannelAdded",
     "ChannelChanged",
     "ChannelRemoved",
+    "ChannelSpent",
     "Conflict",
+    "Judged",
     "NodeChanged",
     "PrivateUpdate",
     "WhyRemoved",
@@ -32,7 +35,7 @@ class ChannelAdded:
 
     channel: Channel
     source: bytes | None = None
-    """The peer whose message it was, None if it was our own."""
+    """The peer whose message it was, None if it was our own or came with a block."""
     returned: bool = False
 
 
@@ -51,6 +54,13 @@ class ChannelRemoved:
 
     channel: Channel
     why: WhyRemoved
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpent:
+    """Its output was spent, or a reorganisation has undone that. It stays for 72 blocks, and is not passed on."""
+
+    channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,18 @@ class PrivateUpdate:
     update: ChannelUpdate
 
 
-Change: TypeAlias = ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged | Conflict | PrivateUpdate
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict on a message that had to wait: `take` had said so much and no more."""
+
+    source: bytes | None
+    short_channel_id: int
+    verdict: Verdict
+
+
+Change: TypeAlias = (
+    ChannelAdded | ChannelChanged | ChannelRemoved | ChannelSpent | NodeChanged | Conflict | PrivateUpdate | Judged
+)
 
 
 class Changes:
