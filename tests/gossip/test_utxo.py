@@ -20,6 +20,7 @@ from tests.support.gossip import (
 from triolight.chains import REGTEST
 from triolight.gossip import (
     ChannelAdded,
+    ChannelProven,
     ChannelRemoved,
     Conflict,
     Failed,
@@ -296,7 +297,7 @@ def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
 
 def test_u4_no_more_than_a_thousand_wait() -> None:
     chain = Chain(at_once=False)
-    rules = asking(chain, GossipPolicy(pending=3, parked_announcements=2))
+    rules = asking(chain, GossipPolicy(pending=3, early=2))
     said = [rules.take(channel(scid(number)), PEER, NOW) for number in range(4)]
     assert said == [Verdict.PENDING] * 3 + [Verdict.LIMITED]
     assert rules.verifications == 12
@@ -305,6 +306,14 @@ def test_u4_no_more_than_a_thousand_wait() -> None:
     assert said == [Verdict.EARLY] * 2 + [Verdict.LIMITED]
     answer(rules, chain, NotYet(), at=0)
     assert (judged(rules), rules.lookups.early, len(rules.lookups)) == ([(PEER, Verdict.LIMITED)], 2, 2)
+
+
+def test_u4_a_peer_has_a_hundred_early_ones() -> None:
+    rules = asking(Chain(), GossipPolicy(early_of_peer=2))
+    rules.block_connected(99, NOW)
+    said = [rules.take(channel(scid(number)), PEER, NOW) for number in range(3)]
+    assert said == [Verdict.EARLY] * 2 + [Verdict.LIMITED]
+    assert rules.take(channel(scid(3)), OTHER, NOW) is Verdict.EARLY
 
 
 def test_u4_what_a_chain_denied_is_remembered_for_so_many() -> None:
@@ -349,6 +358,67 @@ def test_u9_channels_above_a_fork_wait_for_their_block_again() -> None:
     found = rules.graph.channels[SCID]
     assert (found.capacity_sat, found.checked) == (9, "output")
     assert (found.update_bytes(0), found.update_bytes(1)) == (update(), update(direction=1))
+
+
+# Channels that are in the graph without a chain's word, or with an old one.
+
+
+def loaded(chain: Chain, *ids: int, **numbers: int) -> GossipRules:
+    graph = NetworkGraph(REGTEST)
+    for one in ids:
+        graph.load(channel(one), received=NOW)
+    return GossipRules(graph, chain, GossipPolicy(**numbers))  # type: ignore[arg-type]
+
+
+def test_what_was_believed_without_a_chain_is_asked_about_later() -> None:
+    chain = Chain()
+    ids = [scid(number) for number in range(5)]
+    chain.has(*ids[:2])
+    chain.outputs[ids[2]] = WRONG
+    chain.outputs[ids[3]] = Failed()
+    rules = loaded(chain, *ids)
+    assert [rules.recheck(NOW, most=2), len(chain.asked)] == [False, 2]
+    assert [rules.recheck(NOW), len(chain.asked)] == [True, 5]
+    assert [rules.recheck(NOW), len(chain.asked)] == [True, 6]
+    assert [(one, found.checked) for one, found in rules.graph.channels.items()] == [
+        (ids[0], "output"),
+        (ids[1], "output"),
+        (ids[3], "signatures"),
+    ]
+    assert (rules.graph.unproven, rules.graph.channels[ids[0]].relayable()) == (1, True)
+    first, second, *gone = rules.drain()
+    assert [first, second] == [ChannelProven(rules.graph.channels[one]) for one in ids[:2]]
+    assert [getattr(one, "why", None) for one in gone] == ["disproven"] * 2
+    assert rules.take(channel(ids[4]), PEER, NOW) is Verdict.MISSING
+
+
+@pytest.mark.parametrize("tip", [None, 200])
+def test_u9_without_blocks_a_spend_is_heard_of_by_asking_again(tip: int | None) -> None:
+    chain = Chain()
+    chain.has(SCID)
+    rules = loaded(chain, SCID)
+    assert rules.recheck(NOW)
+    if tip is not None:
+        rules.block_connected(tip, NOW)
+    chain.outputs[SCID] = Spent()
+    assert rules.recheck(NOW)
+    assert SCID in rules.graph.channels
+    assert rules.recheck(NOW, proven=True)
+    found = rules.graph.channels.get(SCID)
+    assert (None if found is None else found.spent_height) == tip
+
+
+def test_rechecks_leave_room_and_go_on_where_they_stopped() -> None:
+    chain = Chain(at_once=False)
+    ids = [scid(number) for number in range(5)]
+    rules = loaded(chain, *ids, pending=3)
+    assert [rules.recheck(NOW), len(chain.asked)] == [False, 3]
+    for at in range(3):
+        answer(rules, chain, Found(SCRIPT, 7, 100), at=at)
+    assert [rules.recheck(NOW), len(chain.asked)] == [True, 5]
+    assert (rules.graph.unproven, [one for one, _ in chain.asked]) == (2, ids)
+    answer(rules, chain, NotYet())
+    assert (rules.lookups.early, rules.graph.unproven) == (0, 2)
 
 
 # Two announcements of one place.

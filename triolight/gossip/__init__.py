@@ -5,6 +5,7 @@ from __future__ import annotations
 from triolight.gossip.changes import Change as Change
 from triolight.gossip.changes import ChannelAdded as ChannelAdded
 from triolight.gossip.changes import ChannelChanged as ChannelChanged
+from triolight.gossip.changes import ChannelProven as ChannelProven
 from triolight.gossip.changes import ChannelRemoved as ChannelRemoved
 from triolight.gossip.changes import ChannelSpent as ChannelSpent
 from triolight.gossip.changes import Conflict as Conflict

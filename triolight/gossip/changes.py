@@ -15,6 +15,7 @@ __all__ = [
     "Changes",
     "ChannelAdded",
     "ChannelChanged",
+    "ChannelProven",
     "ChannelRemoved",
     "ChannelSpent",
     "Conflict",
@@ -24,9 +25,10 @@ __all__ = [
     "WhyRemoved",
 ]
 
-WhyRemoved: TypeAlias = Literal["old", "spent", "spliced", "replaced", "blacklisted", "reorganised"]
+WhyRemoved: TypeAlias = Literal["old", "spent", "spliced", "replaced", "blacklisted", "reorganised", "disproven"]
 """``old``: a side said nothing for too long. ``replaced``: another one of the same short_channel_id was proven.
-``reorganised``: its block is gone; it comes back when the chain has it again."""
+``reorganised``: its block is gone; it comes back when the chain has it again. ``disproven``: a chain that was asked
+later has no such output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,13 @@ class ChannelChanged:
     channel: Channel
     direction: int
     source: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelProven:
+    """A chain has confirmed the output of a channel that was in the graph on its signatures alone."""
+
+    channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,15 @@ class Judged:
 
 
 Change: TypeAlias = (
-    ChannelAdded | ChannelChanged | ChannelRemoved | ChannelSpent | NodeChanged | Conflict | PrivateUpdate | Judged
+    ChannelAdded
+    | ChannelChanged
+    | ChannelProven
+    | ChannelRemoved
+    | ChannelSpent
+    | NodeChanged
+    | Conflict
+    | PrivateUpdate
+    | Judged
 )
 
 

@@ -535,6 +535,11 @@ class NetworkGraph:
         first, second = channel.node_ids
         channel.share_node_ids(self._nodes[first].node_id, self._nodes[second].node_id)
 
+    def prove(self, channel: Channel, capacity_sat: int) -> None:
+        """A chain has confirmed the output of a channel that is there."""
+        self.unproven -= not channel.proven
+        channel.capacity_sat, channel.checked = capacity_sat, "output"
+
     def remove(self, short_channel_id: int) -> tuple[Channel, tuple[Node, ...]]:
         """The channel that has gone, and those of its nodes that went with it, for it was their last. KeyError if it is
         not known."""

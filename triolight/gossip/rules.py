@@ -14,15 +14,13 @@ from triolight.errors import DecodeError
 from triolight.gossip.changes import (
     Change,
     Changes,
-    ChannelAdded,
     ChannelChanged,
-    ChannelRemoved,
+    ChannelProven,
     ChannelSpent,
     Conflict,
     Judged,
     NodeChanged,
     PrivateUpdate,
-    WhyRemoved,
 )
 from triolight.gossip.fields import Announcement, addresses_of
 from triolight.gossip.graph import (
@@ -36,6 +34,7 @@ from triolight.gossip.graph import (
     node_timestamp_of,
     timestamp_of,
 )
+from triolight.gossip.membership import Membership
 from triolight.gossip.memory import Expiring, Memory
 from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked, park
 from triolight.gossip.policy import GossipPolicy
@@ -92,14 +91,13 @@ class GossipRules:
         self.changes: Final = Changes(policy.changes)
         """What has changed, until `drain`."""
         self.memory: Final = Memory(policy)
+        self.membership: Final = Membership(graph, self.memory, self.changes, policy)
         self.lookups: Final = Lookups(policy)
         self.orphans: Final = Orphans(policy)
         self._accounts: Final = Expiring[bytes, Account](ACCOUNTS, ACCOUNT_AGE)
         self._allowance: Final = Allowance(policy.verify_per_second, policy.verify_per_second)
-        self._hearers: dict[bytes, int] = {}
-        """Unproven channels by the peer that pushed them first."""
         self._asking = False
-        self._pruned_to = 0
+        self._rechecked_to = 0
 
     # What comes from peers.
 
@@ -240,18 +238,13 @@ class GossipRules:
         ahead = 0 if self.tip is None else short_channel_id.block - self.tip
         if short_channel_id >= NO_BLOCK or ahead > self.policy.early_blocks:
             return Verdict.TOO_EARLY
-        early = self._is_early(short_channel_id)
-        if (early or self.utxo_lookup is not None) and not self.lookups.has_room(early=early):
-            return Verdict.LIMITED
-        return None if self.utxo_lookup is not None or self._has_room_unproven(one) else Verdict.LIMITED
-
-    def _has_room_unproven(self, one: Parked) -> bool:
-        """Whether a channel is taken that no chain has confirmed."""
-        if self.graph.unproven >= self.policy.unverified or len(one.data) > LONGEST_PARKED:
-            return False
-        if one.asked or one.source is None:
-            return True
-        return self._hearers.get(one.source, 0) < self.policy.unverified_of_peer
+        if self._is_early(short_channel_id):
+            has_room = self.lookups.has_room_early(one.source)
+        else:
+            has_room = self.utxo_lookup is None or self.lookups.has_room
+        if self.utxo_lookup is None:
+            has_room = has_room and self.membership.has_room(one)
+        return None if has_room else Verdict.LIMITED
 
     def _is_early(self, short_channel_id: ShortChannelId) -> bool:
         return self.tip is not None and short_channel_id.block + self.policy.minimum_depth - 1 > self.tip
@@ -274,53 +267,30 @@ class GossipRules:
         """Our own word is enough, for or against whatever is there."""
         waiting = self.lookups.drop(channel.short_channel_id)
         if known is not None:
-            self._remove(known, "replaced", now)
+            self.membership.remove(known, "replaced", now)
         made = Waiting(channel, None, True)
         if waiting is not None:
             made.updates, made.nodes = waiting.updates, waiting.nodes
-        return self._admit(made, now)
+        verdict = self._admit(made, now)
+        if waiting is not None:
+            same = waiting.channel.node_ids == channel.node_ids
+            self._settle(waiting, Verdict.DUPLICATE if same else Verdict.CONFLICT, now)
+        return verdict
 
     def _admit(self, waiting: Waiting, now: float, *, instead_of: Iterable[Channel] = ()) -> Verdict:
         """The channel is in the graph, and so is what came for it meanwhile."""
         channel, source = waiting.channel, waiting.source
-        if not channel.proven and source is not None and not waiting.asked:
-            channel.first_hearer = source
-            self._hearers[source] = self._hearers.get(source, 0) + 1
-        self._enter(channel, source, now)
+        if not waiting.asked:
+            self.membership.counts_for(channel, source)
+        self.membership.enter(channel, source, now)
         for old in instead_of:
             channel.borrow_updates(old)
-            self._remove(old, "spliced", now)
+            self.membership.remove(old, "spliced", now)
             self.memory.closed.put(old.short_channel_id, channel.short_channel_id.block, now)
         self._again(waiting.updates, channel.short_channel_id, now)
         self._again(self.orphans.take(channel.short_channel_id), channel.short_channel_id, now)
         self._again(waiting.nodes.values(), channel.short_channel_id, now)
         return _kept(channel)
-
-    def _enter(self, channel: Channel, source: bytes | None, now: float, *, returned: bool = False) -> None:
-        self.memory.tombstones.pop(channel.short_channel_id)
-        self.graph.add(channel)
-        self.changes.put(ChannelAdded(channel, source, returned))
-        for node_id in channel.node_ids:
-            node = self.graph.nodes[node_id]
-            aside = self.memory.nodes.get(node_id, now)
-            if aside is not None and node.announcement_bytes is None:
-                node.put_announcement(aside)
-                self.changes.put(NodeChanged(node, source))
-            self.memory.nodes.pop(node_id)
-
-    def _remove(self, channel: Channel, why: WhyRemoved, now: float) -> None:
-        _, gone = self.graph.remove(channel.short_channel_id)
-        if channel.first_hearer is not None:
-            left = self._hearers[channel.first_hearer] - 1
-            if left:
-                self._hearers[channel.first_hearer] = left
-            else:
-                del self._hearers[channel.first_hearer]
-            channel.first_hearer = None
-        for node in gone:
-            if node.announcement_bytes is not None and why != "blacklisted":
-                self.memory.nodes.put(node.node_id, node.announcement_bytes, now)
-        self.changes.put(ChannelRemoved(channel, why))
 
     # The chain's word.
 
@@ -353,7 +323,9 @@ class GossipRules:
         match result:
             case Found():
                 self._settle(waiting, self._found(waiting, result, now), now)
-            case NotYet() if self.lookups.has_room(early=True):
+            case NotYet() if short_channel_id in self.graph.channels:
+                self._settle(waiting, Verdict.LOOKUP_FAILED, now)
+            case NotYet() if self.lookups.has_room_early(waiting.source):
                 self.lookups.hold_early(waiting, now)
             case NotYet():
                 self._settle(waiting, Verdict.LIMITED, now)
@@ -373,15 +345,20 @@ class GossipRules:
             at = 260 + features_length(data)
             self.memory.negative.put(data[at + 32 : at + 172], Verdict.WRONG_SCRIPT, now)
             return Verdict.WRONG_SCRIPT
-        channel.capacity_sat, channel.checked = found.capacity_sat, "output"
         known = channels.get(channel.short_channel_id)
+        if known is channel:
+            if not channel.proven:
+                self.changes.put(ChannelProven(channel))
+            self.graph.prove(channel, found.capacity_sat)
+            return Verdict.ACCEPTED
+        channel.capacity_sat, channel.checked = found.capacity_sat, "output"
         if known is not None:
             self.changes.put(Conflict(known, channel.announcement_bytes, waiting.source))
             both = known.checked == "output" and funding_script(*known.bitcoin_keys) == found.script
             if self.policy.blacklist and both:
                 self._blacklist({*known.node_ids, *channel.node_ids}, now)
                 return Verdict.CONFLICT
-            self._remove(known, "replaced", now)
+            self.membership.remove(known, "replaced", now)
         old = [one for one in map(channels.get, found.spends) if one is not None and one.node_ids == channel.node_ids]
         return self._admit(waiting, now, instead_of=old)
 
@@ -389,7 +366,9 @@ class GossipRules:
         """An announcement waits no more, whatever has become of it."""
         waiting.verdict = verdict
         channel = waiting.channel
-        if verdict.passed == "no":
+        if self.graph.channels.get(channel.short_channel_id) is channel:
+            self._rechecked(channel, verdict, now)
+        elif verdict.passed == "no":
             self.memory.seen.put(hashlib.sha256(channel.announcement_bytes).digest(), True, now)
         if waiting.told:
             self.verdicts.count(verdict)
@@ -397,13 +376,36 @@ class GossipRules:
         if waiting.behind is not None:
             self._again((waiting.behind,), channel.short_channel_id, now)
 
+    def recheck(self, now: float, *, most: int = 1000, proven: bool = False) -> bool:
+        """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most;
+        with `proven` about all of them, for who is told of no blocks and wants to hear of spends. True: that was the
+        last of them, and the next call begins again."""
+        for channel in self.graph.ascending(self._rechecked_to):
+            self._rechecked_to = channel.short_channel_id
+            if not most or not self.lookups.has_room:
+                return False
+            waits = self.lookups.get(channel.short_channel_id) is not None
+            if not channel.own and not waits and (proven or not channel.proven):
+                most -= 1
+                self.lookups.queue(Waiting(channel, None, True))
+                self._ask(now)
+        self._rechecked_to = 0
+        return True
+
+    def _rechecked(self, channel: Channel, verdict: Verdict, now: float) -> None:
+        """What a chain says of a channel that is in the graph."""
+        if verdict is Verdict.SPENT and self.tip is not None:
+            self._spent(channel.short_channel_id, self.tip, now)
+        elif verdict in (Verdict.SPENT, Verdict.MISSING, Verdict.WRONG_SCRIPT):
+            self.membership.remove(channel, "spent" if verdict is Verdict.SPENT else "disproven", now)
+
     def _blacklist(self, node_ids: set[bytes], now: float) -> None:
         """They have proven two channels with one output: all of theirs go."""
         for node_id in sorted(node_ids):
             self.memory.blacklist.put(node_id, True, now)
             node = self.graph.nodes.get(node_id)
             for channel in () if node is None else node.channels:
-                self._remove(channel, "blacklisted", now)
+                self.membership.remove(channel, "blacklisted", now)
 
     def block_connected(self, height: int, now: float, spent: Iterable[int] = ()) -> None:
         """The chain has a new block at this height, which spends the outputs of these channels."""
@@ -413,12 +415,12 @@ class GossipRules:
         last = height - self.policy.spent_blocks
         for channel in [*self.graph.channels.values()]:
             if channel.spent_height is not None and channel.spent_height <= last:
-                self._remove(channel, "spent", now)
+                self.membership.remove(channel, "spent", now)
                 self.memory.closed.put(channel.short_channel_id, channel.spent_height, now)
         for waiting in self.lookups.ripe(height):
-            if self.utxo_lookup is not None and self.lookups.has_room(early=False):
+            if self.utxo_lookup is not None and self.lookups.has_room:
                 self.lookups.queue(waiting)
-            elif self.utxo_lookup is None and self._has_room_unproven(_announcement(waiting)):
+            elif self.utxo_lookup is None and self.membership.has_room(_announcement(waiting)):
                 self._settle(waiting, self._admit(waiting, now), now)
             else:
                 self._settle(waiting, Verdict.LIMITED, now)
@@ -430,9 +432,9 @@ class GossipRules:
         self.memory.reorganised(height)
         for channel in [*self.graph.channels.values()]:
             if channel.short_channel_id.block >= height and not channel.own:
-                self._remove(channel, "reorganised", now)
+                self.membership.remove(channel, "reorganised", now)
                 channel.spent_height, channel.capacity_sat, channel.checked = None, None, "signatures"
-                if self.lookups.has_room(early=True) and self.lookups.get(channel.short_channel_id) is None:
+                if self.lookups.has_room_early(None) and self.lookups.get(channel.short_channel_id) is None:
                     self.lookups.hold_early(Waiting(channel, None, True), now)
             elif channel.spent_height is not None and channel.spent_height >= height:
                 channel.spent_height = None
@@ -519,9 +521,9 @@ class GossipRules:
         refusal = self._update_refused(channel, one.data, now)
         if refusal is not None:
             return refusal
-        if self._is_old(channel, now):
+        if self.membership.is_old(channel, now):
             return Verdict.TOMBSTONED
-        self._enter(channel, one.source, now, returned=True)
+        self.membership.enter(channel, one.source, now, returned=True)
         return _kept(channel)
 
     def _orphan(self, short_channel_id: int, one: Parked, source: bytes, now: float) -> Verdict:
@@ -599,19 +601,7 @@ class GossipRules:
     def prune(self, now: float) -> bool:
         """Looks at the next thousand channels, and takes out what is too old. True: that was the last of them. To be
         called each hour until it is True; nobody else waits for 50,000 channels."""
-        for looked, channel in enumerate(self.graph.ascending(self._pruned_to)):
-            if looked == self.policy.prune_slice:
-                self._pruned_to = channel.short_channel_id
-                return False
-            if self._is_old(channel, now):
-                self._remove(channel, "old", now)
-                self.memory.tombstones.put(channel.short_channel_id, channel, now)
-        self._pruned_to = 0
-        return True
-
-    def _is_old(self, channel: Channel, now: float) -> bool:
-        ages = [now - (channel.timestamp(direction) or channel.received) for direction in (0, 1)]
-        return (max if self.policy.prune_sides == "either" else min)(ages) > self.policy.prune_age
+        return self.membership.prune(now)
 
     def _verify(self, signature: bytes, digest: bytes, key: bytes) -> bool:
         self.verifications += 1

@@ -165,11 +165,16 @@ class Lookups:
         """How many of a peer's wait for an answer."""
         return self._counts.get(source, 0)
 
-    def has_room(self, *, early: bool) -> bool:
-        """Whether one more is taken."""
-        if early:
-            return len(self._early) < self.policy.parked_announcements
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may wait for an answer."""
         return len(self._waiting) < self.policy.pending
+
+    def has_room_early(self, source: bytes | None) -> bool:
+        """Whether one more of a peer's may wait for its block."""
+        if len(self._early) >= self.policy.early or source is None:
+            return len(self._early) < self.policy.early
+        return sum(one.source == source for one in self._early.values()) < self.policy.early_of_peer
 
     def queue(self, waiting: Waiting) -> None:
         """It waits for its turn."""
