@@ -5,8 +5,11 @@ from __future__ import annotations
 from triolight.gossip.changes import Change as Change
 from triolight.gossip.changes import ChannelAdded as ChannelAdded
 from triolight.gossip.changes import ChannelChanged as ChannelChanged
+from triolight.gossip.changes import ChannelProven as ChannelProven
 from triolight.gossip.changes import ChannelRemoved as ChannelRemoved
+from triolight.gossip.changes import ChannelSpent as ChannelSpent
 from triolight.gossip.changes import Conflict as Conflict
+from triolight.gossip.changes import Judged as Judged
 from triolight.gossip.changes import NodeChanged as NodeChanged
 from triolight.gossip.changes import PrivateUpdate as PrivateUpdate
 from triolight.gossip.fields import NOTHING as NOTHING
@@ -34,6 +37,11 @@ from triolight.gossip.graph import Channel as Channel
 from triolight.gossip.graph import Direction as Direction
 from triolight.gossip.graph import NetworkGraph as NetworkGraph
 from triolight.gossip.graph import Node as Node
+from triolight.gossip.own import Half as Half
+from triolight.gossip.own import build_announcement as build_announcement
+from triolight.gossip.own import next_timestamp as next_timestamp
+from triolight.gossip.own import refresh_at as refresh_at
+from triolight.gossip.own import unsigned_announcement as unsigned_announcement
 from triolight.gossip.policy import GossipPolicy as GossipPolicy
 from triolight.gossip.policy import ServePolicy as ServePolicy
 from triolight.gossip.rules import GossipRules as GossipRules

@@ -81,8 +81,10 @@ class GossipPolicy:
     nodes_aside: int = 20_000
     """Nodes whose last channel went, and how long what they said is kept for another one."""
     park_age: int = 600
-    parked_announcements: int = 1000
-    """Announcements that wait for their block, and how long an update waits for its channel."""
+    """How long an update waits for its channel."""
+    early: int = 1000
+    early_of_peer: int = 100
+    """Announcements that wait for their block."""
     orphans: int = 1000
     orphans_of_peer: int = 100
     """Updates of channels that nobody has announced."""
