@@ -654,6 +654,11 @@ class RoutingMessageHandler(BaseMessageHandler):
         """
         return ()
 
+    def processing_queue_high(self, node_id: bytes) -> bool:
+        """Whether so much of what this peer has said still waits that it alone is not to be read from. Asked after each
+        of its gossip messages, and of one that is held back again when `wake` names it."""
+        return False
+
     def last_announced(self, node_id: bytes) -> int:
         """The timestamp of the last node_announcement that is known of our node, 0 without one: the next one is later,
         whatever the clock says and however often we have started since."""

@@ -150,7 +150,8 @@ def test_g66_timestamps_and_checksums_are_of_both_sides() -> None:
     (reply,) = replies_to(graph, query_range(option=3))
     assert reply.tlvs.timestamps_tlv is not None
     assert decode_timestamps(reply.tlvs.timestamps_tlv) == ((NOW, 0),)
-    (checksums,) = reply.tlvs.checksums_tlv or ()
+    assert reply.tlvs.checksums_tlv is not None
+    (checksums,) = reply.tlvs.checksums_tlv
     assert (checksums.checksum_node_id_1, checksums.checksum_node_id_2) == (channel.checksum(0), 0)
     assert channel.checksum(0)
 
@@ -277,9 +278,7 @@ def test_g58_an_answer_that_waits_keeps_ids_alone() -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         answer = answer_short_channel_ids(graph, query, unchecked=True)
-        held = [
-            tracemalloc.get_traced_memory()[0] - before for number, _ in enumerate(answer) if number % 500 == 0
-        ]
+        held = [tracemalloc.get_traced_memory()[0] - before for number, _ in enumerate(answer) if number % 500 == 0]
         assert len(held) > 50
         assert max(held) < 256 * 1024
     finally:

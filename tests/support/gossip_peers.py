@@ -10,6 +10,7 @@ from tests.support.nodes import make_manager
 from triolight.chains import REGTEST
 from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
 from triolight.messages import (
+    BOLT,
     ChannelAnnouncement,
     ChannelUpdate,
     GossipTimestampFilter,
@@ -125,8 +126,7 @@ class Listener:
 
 def decode(message: bytes) -> Any:
     """One message of the three."""
-    kinds = {256: ChannelAnnouncement, 257: NodeAnnouncement, 258: ChannelUpdate}
-    return kinds[message[0] << 8 | message[1]].decode(message)
+    return BOLT.decode(message)
 
 
 def pair_of(short_channel_id: int, first: int = 0, second: int = 1, timestamp: int = NOW) -> list[bytes]:

@@ -106,7 +106,7 @@ class Ring:
         both sides of its channel as they were."""
         known = self._latest.get(key)
         if known is not None and known.message == message:
-            self.heard(key, message, sender)
+            self.heard(key, message[2:66], sender)
             return
         entry = self._latest[key] = Entry(key, self.end, message, before, sender)
         self._entries.append(entry)
@@ -124,10 +124,12 @@ class Ring:
             known.message = message
             known.senders = set() if sender is None else {sender}
 
-    def heard(self, key: Key, message: bytes, sender: bytes | None) -> None:
-        """A peer has these bytes: they are not for it."""
+    def heard(self, key: Key, signature: bytes, sender: bytes | None) -> None:
+        """A peer has sent what has this as its first signature: it is not for it."""
         known = self._latest.get(key)
-        if known is not None and sender is not None and known.message == message and len(known.senders) < MOST_SENDERS:
+        if known is None or sender is None or len(known.senders) >= MOST_SENDERS:
+            return
+        if known.message[2:66] == signature:
             known.senders.add(sender)
 
     def _drop(self) -> None:

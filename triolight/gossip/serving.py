@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
 from triolight.gossip.answers import answer_channel_range, answer_short_channel_ids
-from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, NodeChanged
+from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelProven, NodeChanged
 from triolight.gossip.filters import Dump, TimestampFilter
-from triolight.gossip.graph import NetworkGraph
+from triolight.gossip.graph import Channel, NetworkGraph
 from triolight.gossip.policy import ServePolicy
 from triolight.gossip.relay import Key, Place, RelayLimits, Ring, channel_key, update_key
 from triolight.messages import GossipTimestampFilter, QueryChannelRange, QueryShortChannelIds
@@ -226,22 +226,19 @@ class Serving:
         """Something is new in the graph. `before`, `same`: of an update, what both timestamps were, and whether it says
         what the one before it said."""
         match change:
-            case ChannelAdded(channel=channel, source=source):
-                if channel.own and source is None:
-                    return
-                if any(channel.update_bytes(direction) is not None for direction in (0, 1)):
-                    self._put_channel(channel_key(channel.short_channel_id), channel.announcement_bytes, source)
-                    for direction in (0, 1):
-                        update = channel.update_bytes(direction)
-                        if update is not None:
-                            self.ring.put(update_key(channel.short_channel_id, direction), update, source)
+            case ChannelAdded(channel=channel, source=source, returned=returned):
+                # Its updates, should there be any already, are changes of their own; of one that is back both are new.
+                self._put_channel(channel, None if returned else source, whole=returned)
+            case ChannelProven(channel=channel):
+                if not self._unchecked:
+                    self._put_channel(channel, None, whole=True)
             case ChannelChanged(channel=channel, direction=direction, source=source):
                 key = update_key(channel.short_channel_id, direction)
                 update = channel.update_bytes(direction)
                 if update is None or key in self._own or not channel.relayable(unchecked=self._unchecked):
                     return
                 if not any(before):
-                    self._put_channel(channel_key(channel.short_channel_id), channel.announcement_bytes, None)
+                    self._put_channel(channel, None)
                 news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
                 if news and self.limits.allow(key, unix):
                     self.ring.put(key, update, source, before)
@@ -258,9 +255,20 @@ class Serving:
             case _:
                 pass
 
-    def _put_channel(self, key: Key, announcement: bytes, source: bytes | None) -> None:
-        if key not in self._own:
-            self.ring.put(key, announcement, source)
+    def _put_channel(self, channel: Channel, source: bytes | None, *, whole: bool = False) -> None:
+        """A channel is new for others as soon as one of its ends has said something."""
+        updates = [
+            (update_key(channel.short_channel_id, direction), channel.update_bytes(direction)) for direction in (0, 1)
+        ]
+        key = channel_key(channel.short_channel_id)
+        if key in self._own or not any(update for _, update in updates):
+            return
+        if not channel.relayable(unchecked=self._unchecked):
+            return
+        self.ring.put(key, channel.announcement_bytes, source)
+        for key, update in updates if whole else ():
+            if update is not None and key not in self._own:
+                self.ring.put(key, update)
 
     # What it is given.
 

@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from triolight.errors import DecodeError
 from triolight.features import Features
 from triolight.gossip.answers import end_of, refusal_of
-from triolight.gossip.changes import Change, Changes, ChannelChanged
+from triolight.gossip.changes import Change, Changes, ChannelChanged, Judged
 from triolight.gossip.fields import Announcement
 from triolight.gossip.graph import UPDATE_LENGTH, NetworkGraph, update_checksum
 from triolight.gossip.policy import GossipPolicy
 from triolight.gossip.relay import Key, channel_key, update_key
 from triolight.gossip.rules import GossipRules
 from triolight.gossip.serving import Serving
-from triolight.gossip.utxo import UtxoLookup
+from triolight.gossip.utxo import UtxoLookup, UtxoResult
 from triolight.gossip.verdicts import Verdict
 from triolight.handlers import (
     DisconnectPeerWithWarning,
+    HandleError,
     HandlerResult,
     IgnoreDuplicateGossip,
     RoutingMessageHandler,
@@ -52,6 +53,10 @@ __all__ = ["Asker", "P2PGossipSync"]
 DEFAULTS: Final = GossipPolicy()
 UNITS_OF_SIGNATURE: Final = 5
 """What checking one is worth, in messages of the pump's turn: 40 µs."""
+RULES_SECONDS: Final = 1.0
+"""How often what the rules keep for some time is looked at."""
+PRUNE_SECONDS: Final = 3600.0
+"""How often the graph is looked through for what is too old; a thousand channels a second then."""
 _FEATURES: Final = Features.named("gossip_queries", "gossip_queries_ex")
 _NO_CHANGE: Final = (0, 0)
 
@@ -119,6 +124,10 @@ class P2PGossipSync(RoutingMessageHandler):
         self._serving: Final = Serving(
             graph, policy.serve, unchecked=policy.relay_unchecked, clock=clock, chance=chance, wake=self.wake
         )
+        self._rules_at = clock() + RULES_SECONDS
+        self._prune_at = clock() + PRUNE_SECONDS
+        self._held: set[bytes] = set()
+        """Peers that are not read from, for too much of theirs waits for the chain."""
         self._conduct: dict[bytes, _Conduct] = {}
         self._own_nodes: dict[bytes, bytes] = {}
         """Node announcements of our own, until their node has a channel."""
@@ -141,6 +150,7 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def peer_disconnected(self, node_id: bytes) -> None:
         self._conduct.pop(node_id, None)
+        self._held.discard(node_id)
         self._serving.disconnected(node_id)
 
     def next_gossip(self, node_id: bytes, room: int) -> Sequence[bytes]:
@@ -198,13 +208,11 @@ class P2PGossipSync(RoutingMessageHandler):
             if channel is not None:
                 before = channel.timestamp(0), channel.timestamp(1)
                 content = channel.update_bytes(message.channel_flags & 1) or b""
-        data = message.encode()
-        verdict = rules.take(data, source, self._unix_time(), asked=asked)
+        verdict = rules.take_message(message, source, self._unix_time(), asked=asked)
         if rules.verifications != verified and source is not None:
             self.charge(source, (rules.verifications - verified) * UNITS_OF_SIGNATURE, ours=asked)
-        if verdict is Verdict.DUPLICATE:
-            self._serving.ring.heard(_key_of(message), data, source)
         self._tell(message, before, content)
+        self._serving.ring.heard(_key_of(message), _signature_of(message), source)
         self._tick_if_due()
         return verdict
 
@@ -223,7 +231,42 @@ class P2PGossipSync(RoutingMessageHandler):
                     same = len(content) >= UPDATE_LENGTH and update_checksum(content) == channel.checksum(direction)
                     self._serving.changed(change, self._unix_time(), before, same)
                     continue
+            if isinstance(change, Judged) and change.source is not None:
+                action = self._judged(change.source, change.verdict)
+                if action is not None and change.source in self._conduct:
+                    self.push(HandleError(change.source, action))
             self._serving.changed(change, self._unix_time())
+
+    # The chain.
+
+    def processing_queue_high(self, node_id: bytes) -> bool:
+        high = self.rules.processing_queue_high(node_id)
+        if high:
+            self._held.add(node_id)
+        return high
+
+    def resolve(self, token: int, result: UtxoResult) -> None:
+        """A chain's answer to what it was asked with this token."""
+        self.rules.resolve(token, result, self._unix_time())
+        self._after()
+
+    def block_connected(self, height: int, spent: Iterable[int] = ()) -> None:
+        """The chain has a new block at this height, which spends the outputs of these channels."""
+        self.rules.block_connected(height, self._unix_time(), spent)
+        self._after()
+
+    def block_disconnected(self, height: int) -> None:
+        """The block at this height is not in the chain any more. Told from the highest one down."""
+        self.rules.block_disconnected(height, self._unix_time())
+        self._after()
+
+    def _after(self) -> None:
+        """What follows from what a chain or a clock has said."""
+        self._tell()
+        free = [node_id for node_id in self._held if not self.rules.processing_queue_high(node_id)]
+        if free:
+            self._held.difference_update(free)
+            self.wake(free)
 
     # Queries.
 
@@ -307,19 +350,30 @@ class P2PGossipSync(RoutingMessageHandler):
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the earliest, by the clock that was given."""
-        return self._serving.due
+        return min(self._serving.due, self._rules_at)
 
     def tick(self) -> None:
-        """Does what is due: peers get what is new, waiting answers and histories go on."""
-        self._serving.tick(self._unix_time())
+        """Does what is due: peers get what is new, answers and histories that had to wait go on, what is old goes."""
+        now, unix = self._clock(), self._unix_time()
+        if now >= self._rules_at:
+            self._rules_at = now + RULES_SECONDS
+            self.rules.tick(unix)
+            if now >= self._prune_at and self.rules.prune(unix):
+                self._prune_at = now + PRUNE_SECONDS
+            self._after()
+        self._serving.tick(unix)
 
     def _tick_if_due(self) -> None:
-        if self._clock() >= self._serving.due:
+        if self._clock() >= self.due:
             self.tick()
 
 
 def _warning(words: str) -> Warning:
     return Warning(channel_id=ALL_CHANNELS, data=words.encode())
+
+
+def _signature_of(message: Announcement) -> bytes:
+    return message.node_signature_1 if isinstance(message, ChannelAnnouncement) else message.signature
 
 
 def _key_of(message: Announcement) -> Key:

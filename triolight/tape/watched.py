@@ -205,7 +205,7 @@ Watch: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 
 
 _OUTSIDE: Final = frozenset({"announce", "attach", "charge", "last_announced", "push", "wake"})
-"""What is the handler's own to call, or is asked where no tape stands: our own announcement comes onto it as messages."""
+"""What is the handler's own to call, or is asked where no tape stands: our announcement comes onto it as messages."""
 
 
 def _methods_of(classes: Iterable[type[BaseMessageHandler]]) -> set[str]:
