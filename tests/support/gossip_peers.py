@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from tests.support.gossip import NOW, PEER, channel, node, update
@@ -47,7 +47,7 @@ def make_sync(
     *,
     graph: NetworkGraph | None = None,
     policy: GossipPolicy = UNCHECKED,
-    chance: float = 0.5,
+    chance: Callable[[], float] = lambda: 0.5,
     **options: Any,
 ) -> P2PGossipSync:
     """A sync whose clocks stand still, and whose peers get what is new half a minute after they have come."""
@@ -57,7 +57,7 @@ def make_sync(
         policy=policy,
         clock=clock,
         unix_time=lambda: clock.unix,
-        chance=lambda: chance,
+        chance=chance,
         **options,
     )
 
@@ -67,7 +67,9 @@ class Server:
 
     def __init__(self, *known: bytes, number: int = 1, **options: Any) -> None:
         self.clock = Clock()
-        self.sync = make_sync(self.clock, **options)
+        self.chance = 0.5
+        """When in a minute who comes next gets what is new."""
+        self.sync = make_sync(self.clock, chance=lambda: self.chance, **options)
         self.node = MemoryNode(make_manager(number, route=self.sync))
         self.learn(*known)
 
@@ -86,13 +88,14 @@ class Server:
                 self.sync.tick()
             self.node.manager.process_events()
             for peer in peers:
-                peer.wire.run()
+                peer.run()
 
 
 class Listener:
     """A peer that says what a test wants said, and keeps what it hears."""
 
     def __init__(self, server: Server, number: int = 2, *, capacity: int | None = None, **options: Any) -> None:
+        self.server: Final = server
         self.node = MemoryNode(make_manager(number, **options))
         self.wire = Wire(self.node, server.node)
         self.wire.connect()
@@ -106,7 +109,14 @@ class Listener:
     def say(self, *messages: Message | UnknownMessage) -> Listener:
         """And reads until nothing more comes."""
         self.tell(*messages)
-        self.wire.run()
+        return self.run()
+
+    def run(self) -> Listener:
+        """Until nothing more comes, also of what the other side goes on with in turns of its own."""
+        turns = -1
+        while turns != self.server.node.woken:
+            turns = self.server.node.woken
+            self.wire.run()
         return self
 
     def tell(self, *messages: Message | UnknownMessage) -> None:
@@ -127,6 +137,11 @@ class Listener:
 def decode(message: bytes) -> Any:
     """One message of the three."""
     return BOLT.decode(message)
+
+
+def fresh(short_channel_id: int, direction: int, seconds: int) -> bytes:
+    """An update so many seconds later that says something new."""
+    return update(short_channel_id, direction, NOW + seconds, fee_base_msat=seconds)
 
 
 def pair_of(short_channel_id: int, first: int = 0, second: int = 1, timestamp: int = NOW) -> list[bytes]:

@@ -57,7 +57,7 @@ class Entry:
 class Place:
     """Where a peer stands in the ring."""
 
-    __slots__ = ("at", "begin", "end", "fell", "kind", "unsure")
+    __slots__ = ("at", "begin", "end", "fell", "kind", "missed", "unsure")
 
     def __init__(self, end: int) -> None:
         self.begin = self.at = self.end = end
@@ -68,6 +68,8 @@ class Place:
         """Whether it may lack announcements of channels whose updates it was meant to have had."""
         self.fell = 0
         """How many entries it has missed, for they had fallen off the ring."""
+        self.missed = end
+        """Up to where those are counted."""
 
 
 class Ring:
@@ -182,15 +184,13 @@ class Ring:
         looked = 0
         while place.kind < 3:
             if place.at < self.first:
-                place.fell += min(self.first, place.end) - place.at
+                edge = min(self.first, place.end)
+                place.fell += max(0, edge - max(place.at, place.missed))
+                place.at = place.missed = edge
                 place.unsure = True
-                place.at = min(self.first, place.end)
             if place.at >= place.end:
                 place.kind += 1
                 place.at = place.begin
-                if place.kind == 2:
-                    # No window goes back behind what it has missed.
-                    place.at = max(place.begin, min(self.first, place.end))
                 continue
             entry = self._entries[place.at - self.first]
             place.at += 1
@@ -278,6 +278,9 @@ class RelayLimits:
         """The timestamp of what was last passed on, of those who said the same once more."""
         self.limited = 0
         """How many were not passed on."""
+
+    def __len__(self) -> int:
+        return len(self._due) + len(self._same)
 
     def allow(self, key: Key, now: float) -> bool:
         """Whether one more goes out."""

@@ -23,7 +23,7 @@ from triolight.tally import Tally
 
 
 class Hold:
-    """Why reading is held back, one bit each of `Entry.held`: set by the driver, the roster, the acting, the pulling."""
+    """Why reading is held back, one bit each of `Entry.held`: set by driver, roster, acting and pulling."""
 
     BY_DRIVER: Final = 1
     PARKED: Final = 2
