@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from triolight.chains import REGTEST
-from triolight.gossip import sign_announcement
+from triolight.gossip import Found, Missing, UtxoResult, sign_announcement
+from triolight.gossip.utxo import funding_script
 from triolight.keys import SecretKey
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
 from triolight.wire import ShortChannelId
@@ -97,3 +98,32 @@ def _node(number: int, timestamp: int, changes: tuple[tuple[str, Any], ...]) -> 
         addresses=b"",
     )
     return sign_announcement(message.replace(**dict(changes)), NODES[number]).encode()
+
+
+class Chain:
+    """A chain that answers as it is told, at once or when it is told: what is not told is missing."""
+
+    def __init__(self, *, at_once: bool = True) -> None:
+        self.at_once = at_once
+        self.outputs: dict[int, UtxoResult] = {}
+        self.asked: list[tuple[int, int]] = []
+        """Place and token, in order."""
+
+    def get_utxo(self, chain_hash: bytes, short_channel_id: ShortChannelId, token: int) -> UtxoResult | None:
+        if chain_hash != REGTEST.chain_hash:
+            raise ValueError("another chain")
+        self.asked.append((short_channel_id, token))
+        return self.outputs.get(short_channel_id, Missing()) if self.at_once else None
+
+    def has(self, *ids: int, sats: int = 1_000_000, spends: tuple[int, ...] = ()) -> None:
+        """These outputs are there, with the script of the first two funding keys."""
+        for one in ids:
+            self.outputs[one] = Found(SCRIPT, sats, one >> 40, spends)
+
+
+SCRIPT: Final = funding_script(FUNDING[0].public_key, FUNDING[1].public_key)
+
+
+def scid(number: int, block: int = 100) -> ShortChannelId:
+    """The channel of this number in a block."""
+    return ShortChannelId.of(block, number, 0)

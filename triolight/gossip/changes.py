@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from triolight.gossip.graph import Channel, Node
+from triolight.gossip.verdicts import Verdict
 from triolight.messages import ChannelUpdate
 
 __all__ = [
@@ -14,16 +15,20 @@ __all__ = [
     "Changes",
     "ChannelAdded",
     "ChannelChanged",
+    "ChannelProven",
     "ChannelRemoved",
+    "ChannelSpent",
     "Conflict",
+    "Judged",
     "NodeChanged",
     "PrivateUpdate",
     "WhyRemoved",
 ]
 
-WhyRemoved: TypeAlias = Literal["old", "spent", "spliced", "replaced", "blacklisted", "reorganised"]
+WhyRemoved: TypeAlias = Literal["old", "spent", "spliced", "replaced", "blacklisted", "reorganised", "disproven"]
 """``old``: a side said nothing for too long. ``replaced``: another one of the same short_channel_id was proven.
-``reorganised``: its block is gone; it comes back when the chain has it again."""
+``reorganised``: its block is gone; it comes back when the chain has it again. ``disproven``: a chain that was asked
+later has no such output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class ChannelAdded:
 
     channel: Channel
     source: bytes | None = None
-    """The peer whose message it was, None if it was our own."""
+    """The peer whose message it was, None if it was our own or came with a block."""
     returned: bool = False
 
 
@@ -46,11 +51,25 @@ class ChannelChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelProven:
+    """A chain has confirmed the output of a channel that was in the graph on its signatures alone."""
+
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelRemoved:
     """It is not in the graph any more."""
 
     channel: Channel
     why: WhyRemoved
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSpent:
+    """Its output was spent, or a reorganisation has undone that. It stays for 72 blocks, and is not passed on."""
+
+    channel: Channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +97,26 @@ class PrivateUpdate:
     update: ChannelUpdate
 
 
-Change: TypeAlias = ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged | Conflict | PrivateUpdate
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdict on a message that had to wait: `take` had said so much and no more."""
+
+    source: bytes | None
+    short_channel_id: int
+    verdict: Verdict
+
+
+Change: TypeAlias = (
+    ChannelAdded
+    | ChannelChanged
+    | ChannelProven
+    | ChannelRemoved
+    | ChannelSpent
+    | NodeChanged
+    | Conflict
+    | PrivateUpdate
+    | Judged
+)
 
 
 class Changes:

@@ -15,7 +15,6 @@ from typing import Final, Literal, TypeAlias
 
 from triolight.address import Address, TorV2Address, UnknownAddress, is_reachable
 from triolight.chains import AnyChain, chain_hash, chain_name
-from triolight.errors import DecodeError
 from triolight.features import Features
 from triolight.gossip.fields import addresses_of, crc32c, display_alias
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
@@ -255,7 +254,7 @@ class Channel:
     def relayable(self, *, unchecked: bool = False) -> bool:
         """Whether its announcement may go to others: an output that a chain has confirmed, or none was asked and
         `unchecked` says that this is enough; not spent; and no endless tail."""
-        if self.spent_height is not None or not (unchecked or self.own or self.checked == "output"):
+        if self.spent_height is not None or not (unchecked or self.proven):
             return False
         return len(self._announcement) - CHANNEL_LENGTH - features_length(self._announcement) <= RELAY_TAIL
 
@@ -274,9 +273,28 @@ class Channel:
         else:
             self._update_1, self._checksum_1 = update, None
 
-    def put_announcement(self, announcement: bytes) -> None:
-        """Keeps a channel_announcement of the same channel and nodes in place of the one before it."""
-        self._announcement = announcement
+    def borrow_updates(self, other: Channel) -> None:
+        """Takes those of the channel that this one was spliced from, where it has none of its own."""
+        for direction in (0, 1):
+            lent = other._update_2 if direction else other._update_1
+            if lent is not None and (self._update_2 if direction else self._update_1) is None:
+                self.put_update(direction, lent)
+                self.borrowed |= 1 << direction
+
+    def share_node_ids(self, first: bytes, second: bytes) -> None:
+        """The graph's: equal ids, as the one object that it has of each. 132 bytes less a channel."""
+        self._node_id_1, self._node_id_2 = first, second
+
+    @property
+    def proven(self) -> bool:
+        """Whether a chain has confirmed it, or it is our own."""
+        return self.own or self.checked == "output"
+
+    @property
+    def bitcoin_keys(self) -> tuple[bytes, bytes]:
+        """Those of its output."""
+        at = 366 + features_length(self._announcement)
+        return self._announcement[at : at + 33], self._announcement[at + 33 : at + 66]
 
 
 def update_checksum(update: bytes) -> int:
@@ -314,7 +332,7 @@ class Node:
     def channels(self) -> tuple[Channel, ...]:
         """Its channels, the oldest first."""
         channels = self._graph.channels
-        return tuple(channels[one] for one in sorted(self._channels) if one in channels)
+        return tuple(channels[one] for one in sorted(self._channels))
 
     @property
     def degree(self) -> int:
@@ -376,6 +394,12 @@ class Node:
         """Its node_announcement as it came."""
         return self._announcement
 
+    @property
+    def proven(self) -> bool:
+        """Whether one of its channels is."""
+        channels = self._graph.channels
+        return any(channels[one].proven for one in self._channels)
+
     def relayable(self, *, unchecked: bool = False) -> bytes | None:
         """Its node_announcement if it may go to others, else None: one of its channels may, it has one DNS name at
         most (BOLT 7), and no endless tail."""
@@ -383,7 +407,7 @@ class Node:
         if data is None or node_tail(data) > RELAY_TAIL or not _passes_on(data):
             return None
         channels = self._graph.channels
-        may = any(channels[one].relayable(unchecked=unchecked) for one in self._channels if one in channels)
+        may = any(channels[one].relayable(unchecked=unchecked) for one in self._channels)
         return data if may else None
 
     def put_announcement(self, announcement: bytes | None) -> None:
@@ -425,7 +449,17 @@ class NetworkGraph:
     through the rules, by a store with `load`, or by whoever has channels from elsewhere with `add`.
     """
 
-    __slots__ = ("_channels", "_nodes", "_sorted", "_unsorted", "_version", "chain_hash", "channels", "nodes")
+    __slots__ = (
+        "_channels",
+        "_nodes",
+        "_sorted",
+        "_unsorted",
+        "_version",
+        "chain_hash",
+        "channels",
+        "nodes",
+        "unproven",
+    )
 
     def __init__(self, chain: AnyChain) -> None:
         self.chain_hash: Final = chain_hash(chain)
@@ -438,6 +472,8 @@ class NetworkGraph:
         """New ones, which nobody has asked for in order yet."""
         self._version = 0
         """Changes with each channel that comes or goes."""
+        self.unproven = 0
+        """Channels of which only the signatures were checked."""
 
     def __repr__(self) -> str:
         return f"<NetworkGraph {chain_name(self.chain_hash)}, {len(self._channels)} channels, {len(self._nodes)} nodes>"
@@ -490,11 +526,19 @@ class NetworkGraph:
         self._channels[short_channel_id] = channel
         self._unsorted.append(short_channel_id)
         self._version += 1
+        self.unproven += not channel.proven
         for node_id in channel.node_ids:
             node = self._nodes.get(node_id)
             if node is None:
                 node = self._nodes[node_id] = Node(self, node_id)
             node.add_channel(short_channel_id)
+        first, second = channel.node_ids
+        channel.share_node_ids(self._nodes[first].node_id, self._nodes[second].node_id)
+
+    def prove(self, channel: Channel, capacity_sat: int) -> None:
+        """A chain has confirmed the output of a channel that is there."""
+        self.unproven -= not channel.proven
+        channel.capacity_sat, channel.checked = capacity_sat, "output"
 
     def remove(self, short_channel_id: int) -> tuple[Channel, tuple[Node, ...]]:
         """The channel that has gone, and those of its nodes that went with it, for it was their last. KeyError if it is
@@ -503,6 +547,7 @@ class NetworkGraph:
         ids = self._order()
         del ids[bisect_left(ids, short_channel_id)]
         self._version += 1
+        self.unproven -= not channel.proven
         gone: list[Node] = []
         for node_id in channel.node_ids:
             node = self._nodes[node_id]
@@ -510,11 +555,6 @@ class NetworkGraph:
             if not node.degree:
                 gone.append(self._nodes.pop(node_id))
         return channel, tuple(gone)
-
-    def interned(self, node_id: bytes) -> bytes:
-        """The same id, as the one object that the graph holds of it if it does: 66 bytes less a channel."""
-        node = self._nodes.get(node_id)
-        return node_id if node is None else node.node_id
 
     def load(
         self,
@@ -563,7 +603,7 @@ class NetworkGraph:
             raise ValueError(f"a channel of {chain_name(announcement[at : at + 32])}")
         return Channel(
             ShortChannelId(int.from_bytes(announcement[at + 32 : at + 40], "big")),
-            (self.interned(announcement[at + 40 : at + 73]), self.interned(announcement[at + 73 : at + 106])),
+            (announcement[at + 40 : at + 73], announcement[at + 73 : at + 106]),
             announcement,
         )
 
@@ -571,12 +611,3 @@ class NetworkGraph:
 def scid_bytes(channel: Channel) -> bytes:
     """Its short_channel_id as a message has it."""
     return channel.short_channel_id.to_bytes(8, "big")
-
-
-def addresses_are_whole(announcement: NodeAnnouncement) -> bool:
-    """Whether no known address of a node_announcement is cut short."""
-    try:
-        addresses_of(announcement)
-    except DecodeError:
-        return False
-    return True

@@ -3,16 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-__all__ = ["GossipPolicy"]
+__all__ = ["GossipPolicy", "ServePolicy"]
 
 DAY: Final = 86_400
+
+
+def _check(policy: Any) -> None:
+    for field in fields(policy):
+        value = getattr(policy, field.name)
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+            raise ValueError(f"{field.name} is at least 1, not {value}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServePolicy:
+    """What peers get of the gossip, and what they may do. ValueError for a number that is not positive."""
+
+    flush_every: int = 60
+    """Seconds between two times at which a peer is given what is new; when in a minute is by chance."""
+    ring_bytes: int = 8 * 1024 * 1024
+    """What is new for somebody, with 256 bytes a message: an hour of the main network. Who reads more slowly than that
+    misses the oldest."""
+    answer_rate: int = 1_000_000
+    """Bytes a second, of all answers and histories to all peers together."""
+    ranges_at_once: int = 5
+    """Ranges that a peer may ask for in a row; after these, one a second."""
+    dumps: int = 5
+    """Histories that are told at a time; others wait."""
+    dump_every: int = 600
+    """Seconds from one history to the next of one peer."""
+    update_every: int = 60
+    node_every: int = 3600
+    burst: int = 10
+    """How often the updates of one side of a channel, and the announcements of one node, are passed on: so many at
+    once, then one in so many seconds."""
+    same_every: int = DAY
+    """How often an update that says nothing new is passed on."""
+    faults: int = 5
+    """Invalid messages of one connection that end it."""
+    unasked: int = 100
+    """Replies that nobody asked for, and queries while another one is answered, that end it."""
+    warning_every: int = 10
+    """Seconds between two warnings to one peer."""
+
+    def __post_init__(self) -> None:
+        _check(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GossipPolicy:
     """Seconds, blocks and numbers of things. ValueError for one that is not positive."""
+
+    serve: ServePolicy = ServePolicy()
 
     relay_unchecked: bool = False
     """Whether channels are passed on whose output no chain has confirmed. LND bans who sends it too many false ones."""
@@ -37,8 +81,10 @@ class GossipPolicy:
     nodes_aside: int = 20_000
     """Nodes whose last channel went, and how long what they said is kept for another one."""
     park_age: int = 600
-    parked_announcements: int = 1000
-    """Announcements that wait for their block, and how long an update waits for its channel."""
+    """How long an update waits for its channel."""
+    early: int = 1000
+    early_of_peer: int = 100
+    """Announcements that wait for their block."""
     orphans: int = 1000
     orphans_of_peer: int = 100
     """Updates of channels that nobody has announced."""
@@ -70,7 +116,4 @@ class GossipPolicy:
     def __post_init__(self) -> None:
         if self.prune_sides not in ("either", "both"):
             raise ValueError(f"prune_sides is 'either' or 'both', not {self.prune_sides!r}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
-                raise ValueError(f"{field.name} is at least 1, not {value}")
+        _check(self)
