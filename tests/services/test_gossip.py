@@ -10,6 +10,8 @@ import pytest
 import trio
 import trio.testing
 
+from tests.support import join
+from tests.support.gossip import update
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
@@ -37,7 +39,19 @@ from tests.support.personas import (
 )
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, NullLogger, PeerNursery, open_peers
-from triolight.services import ChannelAdded, ChannelRemoved, Gossip, Progress, SyncPolicy, open_gossip
+from triolight.chains import REGTEST
+from triolight.gossip import Found, GossipPolicy, NetworkGraph, P2PGossipSync, Spent
+from triolight.gossip.utxo import funding_script
+from triolight.messages import ChannelAnnouncement, ChannelUpdate
+from triolight.services import (
+    ChannelAdded,
+    ChannelChanged,
+    ChannelRemoved,
+    Gossip,
+    Progress,
+    SyncPolicy,
+    open_gossip,
+)
 
 TRUTH = WORLD.graph()
 POLICY = SyncPolicy(first_block=FIRST_BLOCK)
@@ -246,3 +260,60 @@ async def test_streams_and_checks_while_it_is_open(autojump_clock: trio.testing.
         assert newest in sync.graph.channels
     assert core_lightning.complaints == lnd.complaints == ldk.complaints == []
     assert sync.unasked == 0
+
+
+async def test_from_a_node_of_ours_to_another(autojump_clock: trio.testing.MockClock) -> None:
+    """Both sides as users have them: one graph is served, the other one is filled, and what is new follows."""
+    policy = GossipPolicy(relay_unchecked=True)
+    serving = P2PGossipSync(WORLD.graph(), policy=policy, clock=trio.current_time, unix_time=unix_time)
+    sync = P2PGossipSync(NetworkGraph(REGTEST), clock=trio.current_time, unix_time=unix_time)
+    async with (
+        open_peers(b"\x01" * 32, route_handler=serving, networks="regtest", logger=NullLogger()) as there,
+        open_peers(b"\x02" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as here,
+        open_gossip(there, serving, unix_time=unix_time),
+        open_gossip(here, sync, unix_time=unix_time) as gossip,
+    ):
+        to_there, _ = await join(here, there)
+        report = await gossip.fetch(to_there)
+        assert report.complete
+        assert same_graph(sync.graph, TRUTH)
+        assert report.rejected == {}
+        async with gossip.changes() as changes:
+            await trio.sleep(60)
+            scid = next(iter(WORLD.channels))
+            serving.announce_own(ChannelUpdate.decode(update(scid, 0, int(unix_time()))))
+            change = await anext(changes)
+            assert isinstance(change, ChannelChanged)
+            assert change.channel.timestamp(0) == serving.graph.channels[scid].timestamp(0)
+
+
+async def test_what_a_chain_answers_late_is_in_the_report(autojump_clock: trio.testing.MockClock) -> None:
+    class Chain:
+        asked = 0
+
+        def get_utxo(self, chain_hash: bytes, short_channel_id: int, token: int) -> None:
+            self.asked += 1
+            nursery.start_soon(self.answer, token, short_channel_id)
+
+        async def answer(self, token: int, scid: int) -> None:
+            await trio.sleep(0.2)
+            channel = ChannelAnnouncement.decode(WORLD.channels[scid][0])
+            script = funding_script(channel.bitcoin_key_1, channel.bitcoin_key_2)
+            sync.resolve(token, Spent() if scid in spent else Found(script, 1000, 500))
+
+    chain, spent = Chain(), set(list(WORLD.channels)[::10])
+    sync = P2PGossipSync(NetworkGraph(REGTEST), chain, clock=trio.current_time, unix_time=unix_time)
+    persona = CoreLightning()
+    async with (
+        trio.open_nursery() as nursery,
+        open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+        playing(peers, persona, Lnd()),
+        open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+    ):
+        report = await gossip.fetch()
+    assert report.complete
+    assert report.channels == len(WORLD.channels) - len(spent)
+    assert report.rejected["spent"] >= len(spent)
+    assert all(one.checked == "output" for one in sync.graph.channels.values())
+    assert chain.asked == len(WORLD.channels)
+    assert persona.complaints == []

@@ -17,6 +17,7 @@ from typing import Any, Final
 from tests.support import gossip
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import (
+    GossipPolicy,
     GossipRules,
     NetworkGraph,
     Verdict,
@@ -656,7 +657,8 @@ class Bench:
         self.personas = personas
         self.now = 1000.0
         self.graph = NetworkGraph(CHAIN) if graph is None else graph
-        self.rules = WithoutSpent(self.graph)
+        # Hardly anything waits there for its channel: it is the fetch's to keep it.
+        self.rules = WithoutSpent(self.graph, policy=GossipPolicy(orphans=1, orphans_of_peer=1))
         self.policy = SyncPolicy(first_block=FIRST_BLOCK) if policy is None else policy
         self.fetching = Fetching(self.graph, self.policy, now=self.now, unix=NOW, offer=self.offer)
         self.ids = dict(zip(personas, gossip.PEERS, strict=False))

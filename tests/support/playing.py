@@ -37,6 +37,7 @@ class PlainSync(RoutingMessageHandler):
         self.rules: Final = WithoutSpent(self.graph)
         self.asker: Any = None
         self.on_change: Callable[[Change], None] | None = None
+        self.due_in = math.inf
         self.unasked = 0
         self.asked = 0
 
@@ -51,6 +52,9 @@ class PlainSync(RoutingMessageHandler):
             self.asker.judged(node_id, verdict)
         for change in self.rules.drain():
             self.change(change)
+
+    def tick(self) -> None:
+        """Nothing is ever due."""
 
     def change(self, change: AnyChange) -> None:
         if self.on_change is not None:

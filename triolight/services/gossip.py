@@ -20,7 +20,7 @@ import trio
 from triolight.chains import chain_name
 from triolight.errors import EventsLost, PeerClosed
 from triolight.gossip.asking import Asker, SyncPolicy, filter_of
-from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, NodeChanged
+from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
 from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query, Source
 from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
@@ -42,6 +42,8 @@ from triolight.shell.peers import PeerNursery
 __all__ = ["Gossip", "GossipChanges", "PeerReport", "SyncReport", "open_gossip"]
 
 DEFAULTS: Final = SyncPolicy()
+TICK_SECONDS: Final = 1.0
+"""How late the routing handler may hear that something is due, where that has become so since it was looked at."""
 COUNTED_AT_ONCE: Final = 1000
 """Channels that are counted for a report before other tasks have their turn."""
 REFUSED: Final = tuple(one for one in Verdict if one.kept in ("no", "cached", "first") and one is not Verdict.DUPLICATE)
@@ -58,6 +60,9 @@ class Sync(Protocol):
     def graph(self) -> NetworkGraph: ...
     @property
     def rules(self) -> GossipRules: ...
+    @property
+    def due_in(self) -> float: ...
+    def tick(self) -> None: ...
     def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> Any: ...
     def handle_node_announcement(self, node_id: bytes, message: NodeAnnouncement) -> Any: ...
 
@@ -177,6 +182,8 @@ class _Job:
         self.read: Final[dict[Source, int]] = {}
         self.rejected: Final[dict[bytes, dict[str, int]]] = {}
         self.finished: Final = trio.Event()
+        self.believed = trio.Event()
+        """Nothing waits for a chain's answer any more."""
         self._on_progress: Final = on_progress
         self._told: Progress | None = None
 
@@ -272,7 +279,13 @@ class Gossip:
                 raise RuntimeError("the block of open_gossip was left")
             began = trio.current_time()
             fetching = Fetching(
-                self.graph, self.policy, now=began, unix=self._unix_time(), offer=self._offer, blocks=blocks
+                self.graph,
+                self.policy,
+                now=began,
+                unix=self._unix_time(),
+                offer=self._offer,
+                blocks=blocks,
+                settled=self._is_settled,
             )
             job = self._job = _Job(fetching, on_progress)
             job.wanted = {one.node_id for one in peers}
@@ -288,6 +301,10 @@ class Gossip:
                     raise RuntimeError("the block of open_gossip was left")
                 for peer in list(job.sources):
                     job.leave(peer, trio.current_time())
+                # A chain that does not answer is none after the rules' deadline.
+                while self._waits_for_a_chain and not self._closed:
+                    job.believed = trio.Event()
+                    await job.believed.wait()
             finally:
                 self._job = None
                 for source in fetching.sources:
@@ -343,6 +360,26 @@ class Gossip:
         if isinstance(change, ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged):
             for reader in self._readers:
                 reader.put(change)
+        elif isinstance(change, Judged) and change.source is not None:
+            self.judged(change.source, change.verdict)
+        if self._job is not None and not self._waits_for_a_chain:
+            self._job.believed.set()
+
+    @property
+    def _waits_for_a_chain(self) -> bool:
+        lookups = self._sync.rules.lookups
+        return len(lookups) > lookups.early
+
+    def _is_settled(self, short_channel_id: int) -> bool:
+        """Whether a channel that is not in the graph was told all the same, and is not worth another peer's telling."""
+        rules, now = self._sync.rules, self._unix_time()
+        memory = rules.memory
+        return (
+            rules.lookups.get(short_channel_id) is not None
+            or memory.closed.get(short_channel_id, now) is not None
+            or memory.tombstones.get(short_channel_id, now) is not None
+            or memory.negative.get(short_channel_id, now) is not None
+        )
 
     def _offer(self, node_id: bytes, data: bytes) -> None:
         message = BOLT.decode(data)
@@ -371,6 +408,7 @@ class Gossip:
                 for peer in self._peers.peers.values():
                     self._joined(peer)
                 nursery.start_soon(self._keep_time, name="gossip: time")
+                nursery.start_soon(self._tick_sync, name="gossip: ticks")
                 task_status.started()
                 async for peer, message in inbox:
                     self._take(peer, message)
@@ -386,6 +424,7 @@ class Gossip:
             reader.end()
         if self._job is not None:
             self._job.finished.set()
+            self._job.believed.set()
 
     def _take(self, peer: Peer, message: Any) -> None:
         now, job = trio.current_time(), self._job
@@ -435,6 +474,12 @@ class Gossip:
             with trio.move_on_at(self._alarm_at):
                 await self._sooner.wait()
             await trio.lowlevel.checkpoint()
+
+    async def _tick_sync(self) -> None:
+        """The routing handler has no clock of its own."""
+        while True:
+            await trio.sleep(min(self._sync.due_in, TICK_SECONDS))
+            self._sync.tick()
 
     def _turn_over(self) -> None:
         """Whatever is due is done."""
