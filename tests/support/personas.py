@@ -686,7 +686,7 @@ class Bench:
         self.tick()
         while not fetching.done:
             self.steps += 1
-            assert self.steps < 100_000
+            assert self.steps < 1_000_000
             soonest = min((one.next_at for one in self.personas), default=math.inf)
             soonest = min(soonest, fetching.look_again, *(at for at, _ in self.comes_back), math.inf)
             assert soonest < math.inf, "nothing would ever end it"

@@ -172,16 +172,17 @@ def difference(channel: Channel | None, claim: Claim, unix: float) -> int:
         return sum(UPDATES)
     flags = 0
     for number, flag in enumerate(UPDATES):
+        # Of two of the same second the first one stays: our checksum, which may have to be made, is looked at last.
         ours = channel.timestamp(number)
-        differs = checksums is None or checksums[number] != channel.checksum(number)
-        if timestamps is None:
-            wanted = differs and bool(checksums and checksums[number])
-        else:
-            # Equal content is asked for only to keep ours alive; and equal checksums may still be two contents, where
-            # one of them has a tail.
-            newer = timestamps[number] > ours and _in_time(timestamps[number], unix)
-            wanted = newer and (differs or ours < unix - 10 * DAY)
-        flags |= flag * wanted
+        if timestamps is not None and not (timestamps[number] > ours and _in_time(timestamps[number], unix)):
+            continue
+        if checksums is not None:
+            theirs = checksums[number]
+            # What says the same is asked for only to keep ours alive.
+            alive = timestamps is None or ours >= unix - 10 * DAY
+            if (timestamps is None and not theirs) or (alive and theirs == channel.checksum(number)):
+                continue
+        flags |= flag
     return flags
 
 

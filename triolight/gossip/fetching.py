@@ -45,6 +45,8 @@ FIRST_BLOCK: Final = 497_000
 LAST_BLOCK: Final = 0xFFFFFFFF
 MOST_SOURCES: Final = 256
 """Connections that one fetch takes up, those that come back included."""
+READ_AT_ONCE: Final = 1000
+"""Of what a peer lists: a millisecond."""
 DEFAULTS: Final = SyncPolicy()
 
 Query: TypeAlias = QueryChannelRange | QueryShortChannelIds | GossipTimestampFilter
@@ -87,7 +89,9 @@ class Source:
     node_id: bytes
     bit: int
     asker: Asker
-    listing: Literal["waits", "asked", "done"] = "waits"
+    listing: Literal["waits", "asked", "read", "done"] = "waits"
+    """Of its channels: ``read`` while what it lists is held against what is here."""
+    unread: deque[int] = field(default_factory=deque[int])
     claims: dict[int, Claim] = field(default_factory=dict[int, Claim])
     lists_all: bool = False
     """Whether its list is complete."""
@@ -199,10 +203,10 @@ class Fetching:
         self.sources.append(source)
         self._alone_since = None
         if before and before[-1].listing == "done":
-            source.listing, source.lists_all = "done", before[-1].lists_all
+            source.lists_all = before[-1].lists_all
             source.failures = before[-1].failures
             self._claim(source, before[-1].claims)
-            before[-1].claims = {}
+            before[-1].claims, before[-1].lists_all = {}, False
         return source
 
     def leave(self, source: Source, now: float) -> None:
@@ -303,6 +307,8 @@ class Fetching:
                     self._out(source, "tells by itself")
                 case None:
                     pass
+            if source.listing == "read":
+                self._read(source)
             if now >= source.asker.owes_until:
                 self._out(source, "silent")
             if now >= source.parked_until:
@@ -414,26 +420,36 @@ class Fetching:
                 self._out(source, "other chain")
                 return
             case _:
-                source.listing, source.lists_all = "done", answer.complete
+                source.lists_all = answer.complete
                 self._claim(source, answer.claims)
 
     def _claim(self, source: Source, claims: dict[int, Claim]) -> None:
         source.claims = claims
-        if self.telling_nodes:
-            # It comes too late to be asked for more than that.
-            source.lists_all = False
-            source.ready.extend(one for one in self._ends.pending() if one in claims)
-            for one in source.ready:
-                self._ends.claim(one, source.bit)
-            return
-        channels = self._graph.channels
-        for one in sorted(claims):
+        source.unread = deque(sorted(claims))
+        source.listing = "read"
+        self._overdue = -math.inf
+
+    def _read(self, source: Source) -> None:
+        """Some more of its list is held against what is here: all of it at once would keep everybody waiting."""
+        channels, claims = self._graph.channels, source.claims
+        for one in (source.unread.popleft() for _ in range(min(READ_AT_ONCE, len(source.unread)))):
+            if self.telling_nodes:
+                # It comes too late to be asked for more than that.
+                source.lists_all = False
+                if self._ends.is_open(one):
+                    self._ends.claim(one, source.bit)
+                    source.ready.append(one)
+                continue
             if not difference(channels.get(one), claims[one], self._unix):
                 continue
             if claims[one] == NO_CLAIM and self._channels.done.get(one):
                 continue  # it came from another one just now, and who says so little may have no more
             self._channels.claim(one, source.bit)
             source.ready.append(one)
+        if source.unread:
+            self._overdue = -math.inf
+        else:
+            source.listing = "done"
 
     def _flags(self, source: Source, wants: Wants, one: int) -> int:
         """What this peer may have of it, as query flags."""
@@ -529,6 +545,7 @@ class Fetching:
         """It is asked no more; what it was asked for, and has not said, others are asked for."""
         source.end = end
         source.ready.clear()
+        source.unread.clear()
         source.parked.clear()
         if source.listing != "done":
             source.listing = "waits" if end == "closed" else "done"

@@ -50,6 +50,10 @@ class Wants:
         """Who lists it and was not asked; 0 if it is done."""
         return self._claimants.get(one, 0) & ~self._tried.get(one, 0)
 
+    def is_open(self, one: int) -> bool:
+        """Whether it is queued or asked."""
+        return one in self._claimants
+
     def is_asked(self, one: int) -> bool:
         """Whether somebody is being asked for it."""
         return one in self._asking
