@@ -13,6 +13,11 @@ from triolight.services.gossip import GossipChanges as GossipChanges
 from triolight.services.gossip import PeerReport as PeerReport
 from triolight.services.gossip import SyncReport as SyncReport
 from triolight.services.gossip import open_gossip as open_gossip
+from triolight.services.importing import ImportReport as ImportReport
+from triolight.services.importing import import_gossip as import_gossip
+from triolight.services.store import GraphStore as GraphStore
+from triolight.services.store import StoreError as StoreError
+from triolight.services.store import open_graph_store as open_graph_store
 
 __all__ = [
     "ChannelAdded",
@@ -20,10 +25,15 @@ __all__ = [
     "ChannelRemoved",
     "Gossip",
     "GossipChanges",
+    "GraphStore",
+    "ImportReport",
     "NodeChanged",
     "PeerReport",
     "Progress",
+    "StoreError",
     "SyncPolicy",
     "SyncReport",
+    "import_gossip",
     "open_gossip",
+    "open_graph_store",
 ]
