@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -51,6 +52,7 @@ from triolight.services import (
     Progress,
     SyncPolicy,
     open_gossip,
+    open_graph_store,
 )
 
 TRUTH = WORLD.graph()
@@ -317,3 +319,19 @@ async def test_what_a_chain_answers_late_is_in_the_report(autojump_clock: trio.t
     assert all(one.checked == "output" for one in sync.graph.channels.values())
     assert chain.asked == len(WORLD.channels)
     assert persona.complaints == []
+
+
+async def test_what_was_fetched_is_on_the_disk(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    sync = PlainSync()
+    async with (
+        open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+        playing(peers, CoreLightning()),
+        open_graph_store(tmp_path / "graph.db", sync.graph, unix_time=unix_time) as store,
+        open_gossip(peers, sync, store, POLICY, unix_time=unix_time) as gossip,
+    ):
+        report = await gossip.fetch()
+        assert report.complete
+        assert store.pending == 0
+    again = NetworkGraph(REGTEST)
+    async with open_graph_store(tmp_path / "graph.db", again, unix_time=unix_time):
+        assert same_graph(again, TRUTH)

@@ -235,6 +235,7 @@ class Gossip:
     def __repr__(self) -> str:
         return f"<Gossip {self.graph!r}, {len(self._following.streams)} streams>"
 
+    @trio.lowlevel.enable_ki_protection
     async def fetch(self, *peers: Peer, on_progress: Callable[[Progress], None] | None = None) -> SyncReport:
         """The whole graph, once, from these peers together; from all that are connected, if none is named.
 
@@ -390,6 +391,7 @@ class Gossip:
 
     # What the block does.
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Reads what peers say, and keeps the time, until it is cancelled."""
         types: tuple[type[Any], ...] = (
@@ -467,6 +469,7 @@ class Gossip:
                 self._askers[peer] = asker
         return asker
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep_time(self) -> None:
         while True:
             self._sooner = trio.Event()
@@ -475,6 +478,7 @@ class Gossip:
                 await self._sooner.wait()
             await trio.lowlevel.checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     async def _tick_sync(self) -> None:
         """The routing handler has no clock of its own."""
         while True:
@@ -515,6 +519,7 @@ class Gossip:
             case Check(everything=everything):
                 self._nursery.start_soon(self._check, peer, everything)
 
+    @trio.lowlevel.enable_ki_protection
     async def _check(self, peer: Peer, everything: bool) -> None:
         blocks: tuple[int, int] | None = None
         if not everything and self.graph.channels:
@@ -523,6 +528,7 @@ class Gossip:
             blocks = first, LAST_BLOCK - first
         await self._fetch((peer,), blocks)
 
+    @trio.lowlevel.enable_ki_protection
     async def _send(self, peer: Peer, message: Query | GossipTimestampFilter) -> None:
         try:
             await peer.send(message)
@@ -550,6 +556,7 @@ def _reports(job: _Job) -> tuple[PeerReport, ...]:
 
 
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def open_gossip(
     peers: PeerNursery,
     sync: Sync,
