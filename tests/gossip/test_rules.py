@@ -201,7 +201,7 @@ def test_g10_a_hundred_copies_are_one_channel() -> None:
 # node_announcement
 
 
-@pytest.mark.parametrize("size", [0, 7])
+@pytest.mark.parametrize("size", [0, 7, 300])
 def test_g14_a_node_announcement_with_features_and_a_tail(size: int) -> None:
     rules = fresh(channel())
     whole = node(0, features=bytes(size), extension=b"tail")
@@ -262,6 +262,8 @@ def test_g17_addresses_in_any_order_and_an_unknown_type_ends_the_reading(address
 
 
 def test_g17_two_dns_names_are_kept_and_never_passed_on() -> None:
+    long = node(0, NOW - 1, addresses=DNS + DNS, features=bytes(300))
+    assert public(long).graph.nodes[IDS[0]].relayable() is None
     rules = public(node(0, addresses=DNS + DNS), node(1, addresses=DNS + IPV4))
     found = rules.graph.nodes[IDS[0]]
     assert (found.announcement_bytes, found.relayable()) == (node(0, addresses=DNS + DNS), None)
