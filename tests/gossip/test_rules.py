@@ -270,6 +270,12 @@ def test_g17_two_dns_names_are_kept_and_never_passed_on() -> None:
     assert rules.graph.nodes[IDS[1]].relayable() is not None
 
 
+@pytest.mark.parametrize("other", [IPV4, IPV6, TOR2, TOR3])
+def test_g17_names_are_counted_behind_any_other_address(other: bytes) -> None:
+    rules = public(node(0, addresses=other + other + DNS + DNS), node(1, addresses=other + DNS + other))
+    assert [rules.graph.nodes[one].relayable() is None for one in IDS[:2]] == [True, False]
+
+
 @pytest.mark.parametrize("address", [IPV4, IPV6, TOR2, TOR3, DNS])
 def test_g18_an_address_that_is_cut_short_is_malformed(address: bytes) -> None:
     refused(fresh(channel()), node(0, addresses=IPV4 + address[:-1]), Verdict.MALFORMED)
@@ -416,6 +422,8 @@ def test_g42_only_what_a_chain_has_confirmed_goes_out_unless_the_user_says_other
     found, one = rules.graph.channels[SCID], rules.graph.nodes[IDS[0]]
     assert (found.relayable(), found.relayable_update(0), one.relayable()) == (False, None, None)
     assert found.relayable(unchecked=True)
+    assert not rules.relayable(found)
+    assert fresh(policy=GossipPolicy(relay_unchecked=True)).relayable(found)
     assert (found.relayable_update(0, unchecked=True), one.relayable(unchecked=True)) == (update(), node(0))
     assert found.relayable_update(1, unchecked=True) is None
 
