@@ -1,0 +1,1 @@
+"""What a node does beside talking to its peers."""
