@@ -35,6 +35,8 @@ from triolight.gossip.fetching import Fetching, Progress
 from triolight.messages import Message
 
 TRUTH = WORLD.graph()
+SIGNATURES = sum(4 if one[:2] == b"\x01\x00" else 1 for one in WORLD.messages())
+"""Of all that the honest ones know."""
 
 
 def complaints(bench: Bench) -> list[str]:
@@ -93,6 +95,8 @@ def test_mixes_of_six_with_one_honest_peer(seed: int) -> None:
     assert fetching.complete, names
     assert complaints(bench) == [], names
     assert bench.now - 1000 < 900, names
+    # Nobody's signatures are paid for again and again.
+    assert bench.rules.verifications < len(makes) * 4 * SIGNATURES, names
 
 
 def known_in(graph: NetworkGraph) -> dict[object, object]:

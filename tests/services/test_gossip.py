@@ -182,11 +182,17 @@ async def test_a_fetch_whose_peers_are_gone_ends_with_what_came(autojump_clock: 
 async def test_a_cancelled_fetch_leaves_it_whole(autojump_clock: trio.testing.MockClock) -> None:
     persona = Lnd()
     async with asking(persona) as (_, gossip, sync):
+        assert gossip.latest is None
         with trio.move_on_after(1.0) as scope:
             await gossip.fetch()
         assert scope.cancelled_caught
         some = len(sync.graph.channels)
         assert 0 < some < len(WORLD.channels)
+        assert gossip.latest is not None
+        assert (gossip.latest.channels, gossip.latest.complete) == (some, False)
+        assert gossip.latest.seconds == pytest.approx(1)
+        assert gossip.latest.peers[0].channels >= some
+        assert gossip.latest.peers[0].end == "given up"
         # The answer goes on: it is waited for, and not asked beside.
         report = await gossip.fetch()
         assert same_graph(sync.graph, TRUTH)
@@ -278,6 +284,7 @@ async def test_from_a_node_of_ours_to_another(autojump_clock: trio.testing.MockC
         to_there, _ = await join(here, there)
         report = await gossip.fetch(to_there)
         assert report.complete
+        assert gossip.latest == report
         assert same_graph(sync.graph, TRUTH)
         assert report.rejected == {}
         async with gossip.changes() as changes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -173,8 +173,19 @@ class GossipChanges:
 class _Job:
     """A fetch that runs."""
 
-    def __init__(self, fetching: Fetching, on_progress: Callable[[Progress], None] | None) -> None:
+    def __init__(
+        self,
+        fetching: Fetching,
+        on_progress: Callable[[Progress], None] | None,
+        began: float,
+        verdicts: Mapping[Verdict, int],
+    ) -> None:
         self.fetching: Final = fetching
+        self._began: Final = began
+        self._seconds: float | None = None
+        self._verdicts: Final = verdicts
+        self._before: Final = {one: verdicts[one] for one in REFUSED}
+        self._refused: dict[str, int] = {}
         self.sources: Final[dict[Peer, Source]] = {}
         self.wanted: set[bytes] = set()
         """Node ids: who of them comes back is asked again."""
@@ -201,6 +212,30 @@ class _Job:
             self.read[source] = peer.statistics().bytes_received - self.read_before[source]
             self.fetching.leave(source, now)
 
+    def end(self, now: float) -> None:
+        """It is over, or was cancelled."""
+        for peer, source in self.sources.items():
+            self.read[source] = peer.statistics().bytes_received - self.read_before[source]
+        self.sources.clear()
+        self._refused = self._count_refused()
+        self._seconds = now - self._began
+
+    def report(self, channels: int, updates: int, nodes: int) -> SyncReport:
+        runs = self._seconds is None
+        return SyncReport(
+            channels,
+            updates,
+            nodes,
+            complete=self.fetching.complete,
+            rejected=self._count_refused() if runs else self._refused,
+            seconds=trio.current_time() - self._began if self._seconds is None else self._seconds,
+            peers=_reports(self),
+        )
+
+    def _count_refused(self) -> dict[str, int]:
+        counts = {one.value: self._verdicts[one] - self._before[one] for one in REFUSED}
+        return {words: times for words, times in counts.items() if times}
+
     def tell(self) -> None:
         if self._on_progress is not None:
             progress = self.fetching.progress
@@ -223,6 +258,7 @@ class Gossip:
         self._unix_time: Final = unix_time
         self._following: Final = Following(policy, trio.current_time(), lambda: not sync.graph.channels)
         self._job: _Job | None = None
+        self._latest: _Job | None = None
         self._turn: Final = trio.Lock()
         """One fetch at a time: a peer is asked one thing at a time."""
         self._readers: list[GossipChanges] = []
@@ -288,9 +324,8 @@ class Gossip:
                 blocks=blocks,
                 settled=self._is_settled,
             )
-            job = self._job = _Job(fetching, on_progress)
+            job = self._job = self._latest = _Job(fetching, on_progress, began, self._sync.rules.verdicts)
             job.wanted = {one.node_id for one in peers}
-            before = {one: self._sync.rules.verdicts[one] for one in REFUSED}
             try:
                 for peer in peers:
                     job.join(peer, self._asker_of(peer), began)
@@ -300,36 +335,42 @@ class Gossip:
                 await job.finished.wait()
                 if self._closed:
                     raise RuntimeError("the block of open_gossip was left")
-                for peer in list(job.sources):
-                    job.leave(peer, trio.current_time())
                 # A chain that does not answer is none after the rules' deadline.
                 while self._waits_for_a_chain and not self._closed:
                     job.believed = trio.Event()
                     await job.believed.wait()
             finally:
                 self._job = None
+                job.end(trio.current_time())
                 for source in fetching.sources:
                     source.asker.abandon(trio.current_time())
                     self._following.checked(source.node_id, filtered=source.asker.filtered)
                 self._turn_over()
-            counts = await self._count()
-            rejected = {one.value: self._sync.rules.verdicts[one] - before[one] for one in REFUSED}
-        return SyncReport(
-            *counts,
-            complete=fetching.complete,
-            rejected={words: times for words, times in rejected.items() if times},
-            seconds=trio.current_time() - began,
-            peers=_reports(job),
-        )
+            channels = updates = 0
+            for counted in self._count():
+                channels, updates = counted
+                await trio.lowlevel.checkpoint()
+        return job.report(channels, updates, len(self.graph.nodes))
 
-    async def _count(self) -> tuple[int, int, int]:
+    def _count(self) -> Iterator[tuple[int, int]]:
+        """Channels and updates so far, now and then; at last all of them."""
         channels = updates = 0
         for channel in self.graph.ascending():
             channels += 1
             updates += sum(channel.update_bytes(one) is not None for one in (0, 1))
             if channels % COUNTED_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
-        return channels, updates, len(self.graph.nodes)
+                yield channels, updates
+        yield channels, updates
+
+    @property
+    def latest(self) -> SyncReport | None:
+        """What the latest fetch has come to so far, also of one that was cancelled. None before the first one. Looks at
+        all of the graph."""
+        job = self._latest
+        if job is None:
+            return None
+        *_, (channels, updates) = self._count()
+        return job.report(channels, updates, len(self.graph.nodes))
 
     # What the routing handler asks and tells: in the middle of what it does.
 
@@ -416,6 +457,7 @@ class Gossip:
                     self._take(peer, message)
                     if self._store is not None and not isinstance(message, PeerConnected | PeerDisconnected):
                         await self._store.room()
+                nursery.cancel_scope.cancel(reason="the block of peers is left")
         finally:
             self._sync.asker = self._sync.on_change = None
             self._end()
