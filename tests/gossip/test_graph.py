@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import random
+import tracemalloc
+
 import pytest
 
 from tests.support.gossip import IDS, NOW, SCID, channel, node, update
+from triolight.address import DnsAddress, IPv4Address
 from triolight.chains import BITCOIN, REGTEST
+from triolight.features import Features
 from triolight.gossip import NetworkGraph, channel_update_checksum
 from triolight.messages import ChannelUpdate
 
@@ -92,3 +98,100 @@ def test_what_is_no_channel_of_this_chain_is_not_loaded() -> None:
             graph.load(broken)
     with pytest.raises(ValueError, match="no node_announcement"):
         graph.load_node(node()[:-1])
+
+
+# Nodes, as people read them.
+
+
+def test_g19_private_places_ports_of_zero_and_old_onions_are_kept_and_not_dialled() -> None:
+    graph = loaded(SCID)
+    ipv4 = [bytes((1, *host, *divmod(port, 256))) for host, port in HOSTS]
+    tor2 = bytes((3,)) + bytes(10) + b"\x26\x07"
+    dns = bytes((5, 11)) + b"example.com" + b"\x26\x07"
+    graph.load_node(node(0, addresses=b"".join(ipv4) + tor2 + dns))
+    found = graph.nodes[IDS[0]]
+    assert len(found.addresses) == 6
+    assert found.dialable == (IPv4Address("8.8.8.8", 9735), DnsAddress("example.com", 9735))
+
+
+HOSTS = (((8, 8, 8, 8), 9735), ((8, 8, 8, 8), 0), ((10, 0, 0, 1), 9735), ((127, 0, 0, 1), 9735))
+
+
+def test_d8_so_many_addresses_are_read() -> None:
+    graph = loaded(SCID)
+    one = bytes((1, 8, 8, 8, 8, 0x26, 0x07))
+    graph.load_node(node(0, addresses=one * 40))
+    assert (len(graph.nodes[IDS[0]].addresses), graph.nodes[IDS[0]].announcement is not None) == (32, True)
+
+
+@pytest.mark.parametrize(
+    ("alias", "shown"),
+    [(b"\x1b[31mred", "�[31mred"), ("\u202eevil".encode(), "�evil"), (b"\xff\xfe", "��"), (b"", "")],
+)
+def test_g20_an_alias_is_shown_without_harm_and_kept_as_it_is(alias: bytes, shown: str) -> None:
+    graph = loaded(SCID)
+    graph.load_node(node(0, alias=alias.ljust(32, b"\0")))
+    found = graph.nodes[IDS[0]]
+    assert found.alias == shown
+    assert shown in repr(found)
+    assert found.announcement is not None
+    assert found.announcement.alias == alias.ljust(32, b"\0")
+
+
+def test_a_node_without_a_word_has_no_name() -> None:
+    found = loaded(SCID).nodes[IDS[0]]
+    assert (found.alias, found.timestamp, found.addresses, found.announcement) == ("", 0, (), None)
+    assert (bool(found.features), found.relayable(unchecked=True)) == (False, None)
+    assert found.channels[0].features == Features()
+
+
+def test_a_channel_says_what_is_wrong_with_it() -> None:
+    graph = NetworkGraph(REGTEST)
+    silent = graph.load(channel())
+    assert silent.directions == (None, None)
+    assert "capacity unknown, 0 of 2 updates, signatures, not usable" in repr(silent)
+    spent = graph.load(channel(2), (update(2, channel_flags=2),), spent_height=7)
+    assert ", spent in block 7, not usable>" in repr(spent)
+    one = spent.direction(0)
+    assert f"{one!r}" == f"<Direction 0x0x2/0 disabled, 1000 msat + 10 ppm, at {NOW}>"
+
+
+# What it costs.
+
+
+def test_a_channel_takes_1700_bytes_all_in_at_the_most() -> None:
+    """At the main network's proportions: 1.9 updates and 0.36 nodes a channel, each announced in 200 bytes."""
+    chance = random.Random(1)
+    count = 5000
+    ids = [b"\x02" + chance.randbytes(32) for _ in range(count * 16 // 45)]
+    said = [made_up(chance, number, ids) for number in range(count)]
+    graph = NetworkGraph(REGTEST)
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for announcement, updates in said:
+        # Copies: what a peer sends is nobody else's.
+        copies = [bytes(bytearray(one)) for one in updates]
+        graph.load(bytes(bytearray(announcement)), copies, capacity_sat=10**7, checked="output", received=NOW)
+    for one in ids:
+        graph.load_node(b"\x01\x01" + bytes(66) + b"hour" + one + bytes(35) + b"\0\x3c" + bytes(60))
+    assert all(found.checksum(0) for found in graph.ascending())
+    assert all(found.checksum(1) or found.timestamp(1) == 0 for found in graph.ascending())
+    used = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert len(graph.channels) == count
+    assert used / count < 1700
+
+
+def made_up(chance: random.Random, number: int, ids: list[bytes]) -> tuple[bytes, list[bytes]]:
+    """A channel and its updates that nobody has signed."""
+    first, second = sorted(chance.sample(ids, 2))
+    place = (700_000 << 40 | number << 16).to_bytes(8, "big")
+    announcement = b"\x01\x00" + chance.randbytes(256) + b"\0\0" + REGTEST.chain_hash + place + first + second
+    updates: list[bytes] = []
+    for direction in (0, 1):
+        says = bytes((9, 9, 9, number % 256, 1, direction, 0, 80)) + bytes(8) + chance.randbytes(16)
+        updates.append(b"\x01\x02" + chance.randbytes(64) + REGTEST.chain_hash + place + says)
+    if chance.random() < 0.1:
+        updates.pop()
+    return announcement + chance.randbytes(66), updates

@@ -154,3 +154,28 @@ def test_g48_after_a_day_it_is_forgotten() -> None:
     assert not len(rules.memory.nodes)
     rules.take(channel(scid(3), 0, 2), PEER, NOW + DAY + 1)
     assert rules.graph.nodes[IDS[0]].announcement is None
+
+
+def test_d8_nodes_that_are_kept_aside_are_bounded() -> None:
+    chain = Chain()
+    chain.has(SCID, scid(2))
+    rules = graph_of(
+        channel(),
+        channel(scid(2), 2, 3),
+        *map(node, range(4)),
+        chain=chain,
+        policy=GossipPolicy(nodes_aside=3, tombstones=1),
+    )
+    rules.block_connected(200, NOW, spent=[SCID, scid(2)])
+    rules.block_connected(272, NOW)
+    assert (len(rules.memory.nodes), rules.memory.nodes.dropped) == (3, 1)
+    assert (len(rules.memory.closed), rules.memory.closed.dropped) == (1, 1)
+
+
+def test_a_channel_counts_for_who_pushed_it_until_it_goes() -> None:
+    rules = graph_of(channel(), channel(scid(2)), policy=GossipPolicy(unverified_of_peer=2))
+    assert rules.take(channel(scid(3)), PEER, NOW) is Verdict.LIMITED
+    pruned(rules, NOW + FORTNIGHT + 1)
+    later = NOW + FORTNIGHT + 1
+    said = [rules.take(channel(scid(number)), PEER, later) for number in (3, 4, 5)]
+    assert said == [Verdict.UNVERIFIED] * 2 + [Verdict.LIMITED]

@@ -63,8 +63,9 @@ class Orphans:
             return False
         return self._counts.get(source, 0) < self.policy.orphans_of_peer
 
-    def knows(self, short_channel_id: int, data: bytes) -> bool:
+    def knows(self, short_channel_id: int, data: bytes, now: float) -> bool:
         """Whether this very update is there."""
+        self.sweep(now)
         return any(one.data[66:] == data[66:] for one in self._held.get(short_channel_id, ()))
 
     def put(self, short_channel_id: int, one: Parked, now: float) -> bool:
@@ -79,8 +80,9 @@ class Orphans:
             self._uncount(gone)
         return True
 
-    def take(self, short_channel_id: int) -> list[Parked]:
+    def take(self, short_channel_id: int, now: float) -> list[Parked]:
         """Those of a channel that is there now, the newest first; they are not held any more."""
+        self.sweep(now)
         found = self._held.pop(short_channel_id, [])
         for one in found:
             self._uncount(one)

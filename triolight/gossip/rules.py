@@ -288,7 +288,7 @@ class GossipRules:
             self.membership.remove(old, "spliced", now)
             self.memory.closed.put(old.short_channel_id, channel.short_channel_id.block, now)
         self._again(waiting.updates, channel.short_channel_id, now)
-        self._again(self.orphans.take(channel.short_channel_id), channel.short_channel_id, now)
+        self._again(self.orphans.take(channel.short_channel_id, now), channel.short_channel_id, now)
         self._again(waiting.nodes.values(), channel.short_channel_id, now)
         return _kept(channel)
 
@@ -529,7 +529,7 @@ class GossipRules:
     def _orphan(self, short_channel_id: int, one: Parked, source: bytes, now: float) -> Verdict:
         """An update of a channel that nobody has announced: the sender's own, or one that came too soon."""
         data = one.data
-        if self.orphans.knows(short_channel_id, data):
+        if self.orphans.knows(short_channel_id, data, now):
             return Verdict.DUPLICATE
         stays_here = bool(data[110] & 2)
         if not stays_here and not self.orphans.has_room(source, len(data), now):
