@@ -1,4 +1,4 @@
-"""P2PGossipSync: what follows from what peers say, by the rules' numbers; and three nodes that learn from each other."""
+"""P2PGossipSync: what follows from what peers say, by the rules' numbers; three nodes that learn from each other."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ def test_g13_g32_our_node_announcement_is_in_the_graph_and_grows_over_restarts()
     other = (index + 1) % len(NODES)
     first, second = sorted((index, other))
     known.announce_own(decode(channel(A, first, second)))
-    stamps = []
+    stamps: list[int] = []
     for _ in range(2):
         said = manager.broadcast_node_announcement(b"\1\2\3", b"ours")
         assert graph.nodes[manager.our_node_id].announcement == said
@@ -404,6 +404,10 @@ async def test_the_same_tape_makes_the_same_graph(tmp_path: Path, autojump_clock
 # Three nodes.
 
 
+def _set(event: trio.Event, change: object) -> None:
+    event.set()
+
+
 class Asks:
     """Asks one peer for its range, then for each channel in it."""
 
@@ -457,7 +461,6 @@ async def test_three_nodes_a_knows_b_learns_by_filter_and_c_by_queries(
         getattr(known, f"handle_{message.name}")(PEER, message)
     asker = Asks()
     by_queries.asker = asker
-    changed: list[object] = []
     news = [trio.Event(), trio.Event()]
     async with (
         trio.open_nursery() as nursery,
@@ -492,7 +495,7 @@ async def test_three_nodes_a_knows_b_learns_by_filter_and_c_by_queries(
         # From here on it is news, for those who have a filter.
         await to_a.send(ALL.replace(first_timestamp=NOW + 500))
         for sync, event in zip((by_filter, by_queries), news, strict=True):
-            sync.on_change = lambda change, event=event: (changed.append(change), event.set())  # type: ignore[misc]
+            sync.on_change = partial(_set, event)
         message = decode(update(scid(1, 101), 0, NOW + 900, signer=1, fee_base_msat=7))
         known.handle_channel_update(PEER, message)
         began = trio.current_time()
