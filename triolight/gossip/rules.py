@@ -194,15 +194,14 @@ class GossipRules:
         if refusal is not None:
             return refusal
         keys = *node_ids, data[at + 106 : at + 139], data[at + 139 : at + 172]
-        if not all(map(is_point, keys)):
-            return Verdict.MALFORMED
         mark = hashlib.sha256(data).digest()
         seen = self.memory.seen.get(mark, now) is not None
         if not seen:
             digest = _digest(data, 258)
             for number, key in enumerate(keys):
                 if not self._verify(data[2 + 64 * number : 66 + 64 * number], digest, key):
-                    return Verdict.BAD_SIGNATURE
+                    # No signature is of what is no key, so nobody pays for this question but who sent it.
+                    return Verdict.BAD_SIGNATURE if all(map(is_point, keys)) else Verdict.MALFORMED
         channel = Channel(short_channel_id, node_ids, data, received=int(now), own=one.source is None)
         if one.source is None:
             return self._own(channel, known, now)
