@@ -243,7 +243,8 @@ class Serving:
                 if not any(before):
                     self._put_channel(channel, None)
                 news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
-                if news and self.limits.allow(key, unix):
+                # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
+                if news and (not before[direction] or self.limits.allow(key, unix)):
                     self.ring.put(key, update, source, before)
                 else:
                     self.ring.replace(key, update, source)

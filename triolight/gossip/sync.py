@@ -134,6 +134,16 @@ class P2PGossipSync(RoutingMessageHandler):
     def __repr__(self) -> str:
         return f"<P2PGossipSync {self.graph!r}, {len(self._conduct)} peers>"
 
+    @property
+    def missed(self) -> int:
+        """How many messages were new for peers that read so slowly that they did not get them, all together."""
+        return self._serving.ring.fell
+
+    @property
+    def limited(self) -> int:
+        """How many messages were not passed on, for there had been one of their kind just before."""
+        return self._serving.limits.limited
+
     # What the manager asks.
 
     def provided_init_features(self, node_id: bytes) -> Features:
