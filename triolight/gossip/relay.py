@@ -19,7 +19,7 @@ __all__ = ["Key", "Place", "RelayLimits", "Ring", "channel_key", "is_update", "u
 Key: TypeAlias = int | bytes
 """What a message is about: a node by its id; a channel by its id x 4, with 1 or 2 more for the update of a side."""
 
-ENTRY_BYTES: Final = 256
+ENTRY_BYTES: Final = 384
 """What an entry takes beside its message."""
 MOST_SENDERS: Final = 64
 """Peers that are remembered of one message. One more may get back what it has sent."""
