@@ -309,10 +309,11 @@ Charge: TypeAlias = Callable[[bytes, int, bool], None]
 class BaseMessageHandler:
     """What every handler has. Its defaults accept every peer, offer nothing and say nothing."""
 
+    _charge: Charge | None = None
+
     def __init__(self) -> None:
         self._events: list[MessageSendEvent] = []
         self._on_work: Callable[[], None] | None = None
-        self._charge: Charge | None = None
 
     def _pending(self) -> list[MessageSendEvent]:
         # A subclass may have forgotten super().__init__(); its first event shall not be an AttributeError.

@@ -25,6 +25,7 @@ from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
     GossipTimestampFilter,
+    Message,
     NodeAnnouncement,
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
@@ -95,7 +96,7 @@ def test_g38_news_come_together_and_each_in_its_newest_form() -> None:
 def test_g38_two_peers_hear_it_at_different_times() -> None:
     server = Server(*pair_of(A))
     chances = iter((0.25, 0.75))
-    peers = []
+    peers: list[Listener] = []
     for number in (2, 3):
         server.chance = next(chances)
         peers.append(Listener(server, number).say(ALL))
@@ -354,7 +355,9 @@ def test_g44_relay_stands_behind_answers() -> None:
     peer.run()
     peer.wire.at_far.capacity = None
     peer.run()
-    kinds = [type(one) for one in peer.heard(ReplyChannelRange, ChannelUpdate, ChannelAnnouncement)]
+    kinds: list[type[Message]] = [
+        type(one) for one in peer.heard(ReplyChannelRange, ChannelUpdate, ChannelAnnouncement)
+    ]
     assert kinds.index(ReplyChannelRange) <= 3
     assert ChannelUpdate in kinds
 

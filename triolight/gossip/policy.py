@@ -24,8 +24,8 @@ class ServePolicy:
     flush_every: int = 60
     """Seconds between two times at which a peer is given what is new; when in a minute is by chance."""
     ring_bytes: int = 8 * 1024 * 1024
-    """What is new for somebody, with 256 bytes a message: an hour of the main network. Who reads more slowly than that
-    misses the oldest."""
+    """What is new for somebody, with 384 bytes a message: half an hour of the main network. Who reads more slowly than
+    that misses the oldest."""
     answer_rate: int = 1_000_000
     """Bytes a second, of all answers and histories to all peers together."""
     ranges_at_once: int = 5

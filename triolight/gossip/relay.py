@@ -19,7 +19,7 @@ __all__ = ["Key", "Place", "RelayLimits", "Ring", "channel_key", "is_update", "u
 Key: TypeAlias = int | bytes
 """What a message is about: a node by its id; a channel by its id x 4, with 1 or 2 more for the update of a side."""
 
-ENTRY_BYTES: Final = 256
+ENTRY_BYTES: Final = 384
 """What an entry takes beside its message."""
 MOST_SENDERS: Final = 64
 """Peers that are remembered of one message. One more may get back what it has sent."""
@@ -51,7 +51,7 @@ class Entry:
         self.message = message
         self.before: Final = before
         """Of an update: what the channel's timestamps were, 0 for a side that had said nothing."""
-        self.senders: set[bytes] = set() if sender is None else {sender}
+        self.senders: tuple[bytes, ...] = () if sender is None else (sender,)
 
 
 class Place:
@@ -81,7 +81,7 @@ class Ring:
       unchecked: whether channels go out that no chain has confirmed.
     """
 
-    __slots__ = ("_channels", "_entries", "_graph", "_latest", "_most", "_unchecked", "first", "size")
+    __slots__ = ("_channels", "_entries", "_graph", "_latest", "_most", "_unchecked", "fell", "first", "size")
 
     def __init__(self, graph: NetworkGraph, most_bytes: int, *, unchecked: bool = False) -> None:
         self._graph: Final = graph
@@ -89,8 +89,10 @@ class Ring:
         self._unchecked: Final = unchecked
         self._entries: deque[Entry] = deque()
         self._latest: dict[Key, Entry] = {}
-        self._channels: dict[int, list[tuple[int, tuple[int, int]]]] = {}
-        """By channel: the number of each update that is in the ring, replaced ones too, and the timestamps before."""
+        self._channels: dict[int, list[Entry]] = {}
+        """By channel: its updates that are in the ring, replaced ones too."""
+        self.fell = 0
+        """How many entries peers have missed, all together."""
         self.first = 0
         """The number of the oldest."""
         self.size = 0
@@ -114,7 +116,7 @@ class Ring:
         self._entries.append(entry)
         self.size += len(message) + ENTRY_BYTES
         if isinstance(key, int) and key & 3:
-            self._channels.setdefault(key >> 2, []).append((entry.number, before))
+            self._channels.setdefault(key >> 2, []).append(entry)
         while self.size > self._most:
             self._drop()
 
@@ -124,15 +126,15 @@ class Ring:
         if known is not None:
             self.size += len(message) - len(known.message)
             known.message = message
-            known.senders = set() if sender is None else {sender}
+            known.senders = () if sender is None else (sender,)
 
     def heard(self, key: Key, signature: bytes, sender: bytes | None) -> None:
         """A peer has sent what has this as its first signature: it is not for it."""
         known = self._latest.get(key)
         if known is None or sender is None or len(known.senders) >= MOST_SENDERS:
             return
-        if known.message[2:66] == signature:
-            known.senders.add(sender)
+        if known.message[2:66] == signature and sender not in known.senders:
+            known.senders += (sender,)
 
     def _drop(self) -> None:
         entry = self._entries.popleft()
@@ -142,9 +144,9 @@ class Ring:
             del self._latest[entry.key]
         if isinstance(entry.key, int) and entry.key & 3:
             channel = entry.key >> 2
-            befores = self._channels[channel]
-            befores.pop(0)
-            if not befores:
+            updates = self._channels[channel]
+            updates.pop(0)
+            if not updates:
                 del self._channels[channel]
 
     # A peer's.
@@ -185,7 +187,9 @@ class Ring:
         while place.kind < 3:
             if place.at < self.first:
                 edge = min(self.first, place.end)
-                place.fell += max(0, edge - max(place.at, place.missed))
+                missed = max(0, edge - max(place.at, place.missed))
+                place.fell += missed
+                self.fell += missed
                 place.at = place.missed = edge
                 place.unsure = True
             if place.at >= place.end:
@@ -240,12 +244,12 @@ class Ring:
                 return False  # that one has seen to it
         if place.unsure:
             return True
-        befores = self._channels[key >> 2]
-        before = befores[0][1]
-        for number, timestamps in befores:
-            if number > place.begin:
+        updates = self._channels[key >> 2]
+        before = updates[0].before
+        for one in updates:
+            if one.number > place.begin:
                 break
-            before = timestamps
+            before = one.before
         return not any(map(wanted.passes, filter(None, before)))
 
 

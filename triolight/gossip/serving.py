@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, TypeAlias
 
-from triolight.gossip.answers import answer_channel_range, answer_short_channel_ids
+from triolight.gossip.answers import answer_channel_range, answer_short_channel_ids, end_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelProven, NodeChanged
 from triolight.gossip.filters import Dump, TimestampFilter
 from triolight.gossip.graph import Channel, NetworkGraph
@@ -200,14 +200,17 @@ class Serving:
         self._look(peer, now)
         return True
 
-    def asked_ids(self, node_id: bytes, query: QueryShortChannelIds) -> bool:
-        """As `asked_range`. DecodeError for a query that is none, to which nothing is answered."""
+    def asked_ids(self, node_id: bytes, query: QueryShortChannelIds, *, refused: bool = False) -> bool:
+        """As `asked_range`; `refused`: its end is all the answer. DecodeError for a query that is none."""
         peer = self._peers.get(node_id)
         if peer is None:
             return True
         if "ids" in peer.answers:
             return False
-        peer.answers["ids"] = answer_short_channel_ids(self._graph, query, unchecked=self._unchecked)
+        if refused:
+            peer.answers["ids"] = iter((end_of(query, 1),))
+        else:
+            peer.answers["ids"] = answer_short_channel_ids(self._graph, query, unchecked=self._unchecked)
         self._wake((node_id,))
         return True
 
@@ -240,7 +243,8 @@ class Serving:
                 if not any(before):
                     self._put_channel(channel, None)
                 news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
-                if news and self.limits.allow(key, unix):
+                # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
+                if news and (not before[direction] or self.limits.allow(key, unix)):
                     self.ring.put(key, update, source, before)
                 else:
                     self.ring.replace(key, update, source)

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from triolight.errors import DecodeError
 from triolight.features import Features
-from triolight.gossip.answers import end_of, refusal_of
+from triolight.gossip.answers import refusal_of
 from triolight.gossip.changes import Change, Changes, ChannelChanged, Judged
 from triolight.gossip.fields import Announcement
 from triolight.gossip.graph import UPDATE_LENGTH, NetworkGraph, update_checksum
@@ -30,7 +30,6 @@ from triolight.handlers import (
     HandlerResult,
     IgnoreDuplicateGossip,
     RoutingMessageHandler,
-    SendMessages,
     SendWarningMessage,
 )
 from triolight.logger import Level
@@ -138,6 +137,16 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def __repr__(self) -> str:
         return f"<P2PGossipSync {self.graph!r}, {len(self._conduct)} peers>"
+
+    @property
+    def missed(self) -> int:
+        """How many messages were new for peers that read so slowly that they did not get them, all together."""
+        return self._serving.ring.fell
+
+    @property
+    def limited(self) -> int:
+        """How many messages were not passed on, for there had been one of their kind just before."""
+        return self._serving.limits.limited
 
     # What the manager asks.
 
@@ -295,13 +304,10 @@ class P2PGossipSync(RoutingMessageHandler):
             refusal = refusal_of(message) if message.chain_hash == self.graph.chain_hash else None
         except DecodeError as error:
             return self._warned(node_id, f"query_short_channel_ids: {error}")
-        if refusal is not None:
-            self.push(SendMessages(node_id, ReplyShortChannelIdsEnd.decode(end_of(message, 1))))
-            return self._warned(node_id, f"query_short_channel_ids: {refusal}")
-        if not self._serving.asked_ids(node_id, message):
+        if not self._serving.asked_ids(node_id, message, refused=refusal is not None):
             words = "query_short_channel_ids while another one is answered"
             return self._too_much(node_id, Verdict.SECOND_QUERY, words)
-        return None
+        return None if refusal is None else self._warned(node_id, f"query_short_channel_ids: {refusal}")
 
     def handle_reply_channel_range(self, node_id: bytes, message: ReplyChannelRange) -> HandlerResult:
         if self.asker is not None and self.asker.replied(node_id, message):
