@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support import MESSAGES, Note, Order, identity
+from tests.support.gossip import update
 from tests.support.managers import connect, node
 from tests.support.messages import OURS, commitment, start
 from triolight import (
@@ -71,6 +72,9 @@ class Back:
 
     def charge(self, source: Far, cost: int, work: int = 0) -> None:
         self.done.append(("charge", cost))
+
+    def hold(self, source: Far) -> None:
+        self.done.append(("hold", source.node_id))
 
     def warn(self, source: Far, words: str) -> None:
         self.done.append(("warn", words))
@@ -280,3 +284,19 @@ def test_one_object_in_two_places_hears_a_message_once() -> None:
     a.manager.send_message(identity(2), update)
     link.run()
     assert both.heard == [update]
+
+
+def test_whether_a_peer_is_held_back_is_asked_after_its_gossip_alone() -> None:
+    scene = Scene()
+
+    class Full(Route):
+        def processing_queue_high(self, node_id: bytes) -> bool:
+            assert node_id == NODE
+            return bool(self.heard)
+
+    full = Full()
+    scene.routing.use(MessageHandler(scene.chan, full, IgnoringMessageHandler(), scene.custom))
+    scene.hear(Note(payload=b"x"))
+    assert scene.back.done == []
+    scene.hear(ChannelUpdate.decode(update()), Note(payload=b"x"))
+    assert scene.back.done == [("hold", NODE)]
