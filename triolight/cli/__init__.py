@@ -21,6 +21,8 @@ except ModuleNotFoundError as error:
 
 from triolight.cli import check as check
 from triolight.cli import demo as demo
+from triolight.cli import graph as graph
+from triolight.cli import graph_files as graph_files
 from triolight.cli import keys as keys
 from triolight.cli import listen as listen
 from triolight.cli import messages as messages

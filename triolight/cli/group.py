@@ -101,6 +101,16 @@ def cli() -> None:
     pass
 
 
+@cli.group()
+def graph() -> None:
+    """The graph of the network: kept in a file, looked at, and exchanged with other programs."""
+
+
+_GROUPS: Final = {"": cli, "graph": graph}
+
+
 def command(name: str, *gives: Exit) -> Callable[[Callable[..., Any]], click.Command]:
-    """Puts a command into the group. `gives` is what its help lists: all that it can end with, and nothing else."""
-    return cli.command(name, epilog=listed(name, gives))
+    """Puts a command into the group; of two words, into the group inside it that the first one names. `gives` is what
+    its help lists: all that it can end with, and nothing else."""
+    group, _, own = name.rpartition(" ")
+    return _GROUPS[group].command(own, epilog=listed(name, gives))
