@@ -14,6 +14,7 @@ from tests.support.processes import run
 from triolight import DisconnectCode, DisconnectReason, Side
 from triolight.cli import cli
 from triolight.cli.exits import ENDS, MEANINGS, Exit, exit_of
+from triolight.cli.group import COMMANDS
 from triolight.reasons import Kind
 
 SHOWN: Mapping[str, Mapping[Exit, str]] = {
@@ -104,6 +105,36 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
+    "graph stats": {
+        Exit.OK: "test_graph.test_stats_of_any_file",
+        Exit.USAGE: "test_graph.test_exit_code_2_for_what_is_no_graph",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
+    "graph show": {
+        Exit.OK: "test_graph.test_show_a_node",
+        Exit.FAILED: "test_graph.test_exit_code_1_for_what_is_not_there",
+        Exit.USAGE: "test_graph.test_exit_code_2_for_what_is_no_graph",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
+    "graph import": {
+        Exit.OK: "test_graph_files.test_from_a_store_to_a_graph_and_its_numbers",
+        Exit.USAGE: "test_graph_files.test_exit_code_2_for_a_graph_that_cannot_be_written",
+        Exit.HUNG_UP: "test_graph_files.test_interrupting_an_import_keeps_what_came",
+        Exit.INTERRUPTED: "test_graph_files.test_interrupting_an_import_keeps_what_came",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+        Exit.TERMINATED: "test_graph_files.test_interrupting_an_import_keeps_what_came",
+    },
+    "graph export": {
+        Exit.OK: "test_graph_files.test_what_is_exported_is_read_again",
+        Exit.USAGE: "test_graph_files.test_exit_code_2_for_a_file_that_cannot_be_made",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
 }
 """For each command and each code that it can give, a test of this folder that has seen it."""
 
@@ -152,13 +183,13 @@ def test_the_help_lists_every_code_with_its_words() -> None:
     for code, meaning in MEANINGS.items():
         assert found[code].startswith(meaning.words)
         for command, words in meaning.own.items():
-            assert command in cli.commands
+            assert command in COMMANDS
             assert command in found[code]
             assert words in found[code]
 
 
 def test_every_command_is_looked_at() -> None:
-    assert SHOWN.keys() == cli.commands.keys()
+    assert SHOWN.keys() == COMMANDS.keys()
 
 
 @pytest.mark.parametrize("seen", sorted({test for tests in SHOWN.values() for test in tests.values()}))
@@ -170,7 +201,7 @@ def test_a_test_that_has_seen_a_code_is_there(seen: str) -> None:
 
 @pytest.mark.parametrize("command", SHOWN)
 def test_each_commands_help_lists_what_it_can_give(command: str) -> None:
-    found = listed(command)
+    found = listed(*command.split())
     assert [*found] == sorted(found)
     assert found.keys() == SHOWN[command].keys()
     for code, words in found.items():

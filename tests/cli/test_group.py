@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from tests.cli.decoding import UPDATE
 from tests.support import identity, secret
+from tests.support.gossip_files import SIMPLE
 from tests.support.processes import COMMAND, Running, listening, run, unread, unseen
 from tests.support.tapes import record
 from triolight.cli import cli
@@ -33,6 +34,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "secret").chmod(0o600)
     (folder / "json").write_text('{"message": "pong", "ignored": "00"}\n')
     record(folder / "tape")
+    (folder / "store").write_bytes(SIMPLE)
     return folder
 
 
@@ -44,6 +46,10 @@ def without_peers(there: Path, tmp_path: Path) -> dict[str, list[str | Path]]:
         "decode": ["decode", "--hex", UPDATE],
         "encode": ["encode", there / "json"],
         "replay": ["replay", there / "tape"],
+        "graph stats": ["graph", "stats", there / "store"],
+        "graph show": ["graph", "show", there / "store", "103x1x0"],
+        "graph import": ["graph", "import", tmp_path / "graph.db", there / "store"],
+        "graph export": ["graph", "export", there / "store", "--format", "describegraph"],
     }
 
 
@@ -71,6 +77,10 @@ NATURAL = {
     "decode --hex": (["decode", "--hex", "0012"], 5),
     "encode": (["encode", "json"], 0),
     "replay": (["replay", "tape"], 0),
+    "graph stats": (["graph", "stats", "store"], 0),
+    "graph show": (["graph", "show", "store", "1x2x3"], 1),
+    "graph import": (["graph", "import", "newgraph", "store"], 0),
+    "graph export": (["graph", "export", "store", "--format", "jsonl"], 0),
 }
 """Each command, with what it ends with where all its streams take what they are given."""
 STREAMS = ("", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full")
@@ -140,7 +150,10 @@ def test_what_a_peer_is_pinged_with_comes_out_though_no_word_is_taken() -> None:
     assert (done.returncode, told) == (2, ["connected", "pong", "pong", "summary"])
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay"])
+GRAPH = ["graph stats", "graph show", "graph export"]
+
+
+@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *GRAPH])
 def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_path: Path) -> None:
     with unread() as pipe:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=pipe)
@@ -149,7 +162,7 @@ def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_p
     assert "Broken" not in errors
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay"])
+@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", *GRAPH])
 def test_a_terminal_that_is_gone(command: str, there: Path, tmp_path: Path) -> None:
     with unseen() as terminal:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=terminal)
@@ -164,7 +177,9 @@ def test_a_terminal_that_is_gone_with_peers(command: list[str]) -> None:
     assert (code, errors) == (129, "")
 
 
-@pytest.mark.parametrize("command", [["node-id", "--secret-file"], ["decode"], ["encode"], ["replay"]])
+@pytest.mark.parametrize(
+    "command", [["node-id", "--secret-file"], ["decode"], ["encode"], ["replay"], ["graph", "stats"]]
+)
 def test_interrupting_who_waits_for_a_file(command: list[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with Running(*command, tmp_path / "pipe") as waiting:
@@ -210,11 +225,14 @@ def test_a_command_is_a_file_and_a_line() -> None:
     package = Path(importlib.import_module("triolight.cli").__path__[0])
     declared: dict[str, str] = {}
     for path in package.glob("*.py"):
-        for command in re.findall(r'^@command\(\s*"([\w-]+)"', path.read_text(), re.MULTILINE):
+        for command in re.findall(r'^@command\(\s*"([\w -]+)"', path.read_text(), re.MULTILINE):
             declared[command] = path.stem
     assert declared == {name: file for name, (file, _) in COMMANDS.items()}
     for name, (_, words) in COMMANDS.items():
-        found = cli.get_command(click.Context(cli), name)
+        found: click.Command | None = cli
+        for word in name.split():
+            assert isinstance(found, click.Group)
+            found = found.get_command(click.Context(cli), word)
         assert found is not None
         assert found.get_short_help_str(500) == words
 

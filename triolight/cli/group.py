@@ -40,6 +40,13 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints "
         "them.",
     ),
+    "graph export": (
+        "graph_files",
+        "Write GRAPH, which is any file that `stats` takes, to FILE or to standard output, in another format.",
+    ),
+    "graph import": ("graph_files", "Take what is signed in FILE into GRAPH, which is made if it is missing."),
+    "graph show": ("graph", "Show one channel or node of GRAPH, which is any file that `stats` takes."),
+    "graph stats": ("graph", "Show GRAPH in numbers: channels, updates, nodes, ages, addresses, degrees."),
     "keygen": ("keys", "Write a new random node secret to FILE, and print its node id."),
     "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
     "node-id": ("keys", "Print the node id of a node secret."),
@@ -50,23 +57,39 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 """By name: the file, and the first sentence of the command's help."""
 
 
-class Commands(click.Group):
-    """A group whose commands end by Ctrl-C, and by output that nobody takes, as other Unix commands do."""
+class Group(click.Group):
+    """A group that loads the file of a command when it is called, and not to complete or to list its name."""
+
+    words = ""
+    """What stands before the names of its commands: "graph "."""
+
+    def _own(self) -> dict[str, str]:
+        """Its commands' names, and what each does."""
+        begin = len(self.words)
+        own = {name[begin:]: words for name, (_, words) in COMMANDS.items() if name.startswith(self.words)}
+        inner = {name: group.get_short_help_str(100) for name, group in self.commands.items() if name not in own}
+        return {name: words for name, words in own.items() if " " not in name} | inner
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return sorted(self._own())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in COMMANDS:
-            importlib.import_module(f"triolight.cli.{COMMANDS[cmd_name][0]}")
+        found = COMMANDS.get(self.words + cmd_name)
+        if found is not None:
+            importlib.import_module(f"triolight.cli.{found[0]}")
         return super().get_command(ctx, cmd_name)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """As click's, without a look at the commands themselves."""
-        items = [
-            CompletionItem(name, help=words) for name, (_, words) in COMMANDS.items() if name.startswith(incomplete)
+        names = [(name, words) for name, words in self._own().items() if name.startswith(incomplete)]
+        return [
+            *(CompletionItem(name, help=words) for name, words in sorted(names)),
+            *click.Command.shell_complete(self, ctx, incomplete),
         ]
-        return items + click.Command.shell_complete(self, ctx, incomplete)
+
+
+class Commands(Group):
+    """The group of all. Its commands end by Ctrl-C, and by output that nobody takes, as other Unix commands do."""
 
     def main(self, *arguments: Any, **options: Any) -> NoReturn:
         """As click's, for what is printed before there is a command, and of errors, too. SystemExit, whatever comes."""
@@ -139,6 +162,20 @@ def cli() -> None:
     pass
 
 
+class _Graph(Group):
+    words = "graph "
+
+
+@cli.group(cls=_Graph)
+def graph() -> None:
+    """The graph of the network: kept in a file, looked at, and exchanged with other programs."""
+
+
+_GROUPS: Final = {"": cli, "graph": graph}
+
+
 def command(name: str, *gives: Exit) -> Callable[[Callable[..., Any]], click.Command]:
-    """Puts a command into the group. `gives` is what its help lists: all that it can end with, and nothing else."""
-    return cli.command(name, epilog=listed(name, gives))
+    """Puts a command into the group; of two words, into the group inside it that the first one names. `gives` is what
+    its help lists: all that it can end with, and nothing else."""
+    group, _, own = name.rpartition(" ")
+    return _GROUPS[group].command(own, epilog=listed(name, gives))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from triolight.address import NodeAddress, descriptor_of
+from triolight.chains import chain_hash
 from triolight.text import quoted
 
 if TYPE_CHECKING:
@@ -54,6 +55,15 @@ def _as_proxy(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         raise click.BadParameter(str(error), ctx, param) from None
 
 
+def _as_chain(ctx: click.Context, param: click.Parameter, value: str | None) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        return chain_hash(bytes.fromhex(value) if len(value) == 64 else value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
 def _as_seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     # `inf` is fine: no end. Every comparison with `nan` is false, so that no range keeps it out.
     if math.isnan(value):
@@ -65,6 +75,9 @@ node_argument = click.argument("address", callback=_as_address, metavar="NODE_ID
 nodes_argument = click.argument("nodes", nargs=-1, callback=_as_addresses, metavar="[NODE_ID@HOST:PORT]...")
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen: 0.0.0.0 or :: for everywhere."
+)
+chain_option = click.option(
+    "--chain", callback=_as_chain, metavar="CHAIN", help="A name, as bitcoin or regtest, or 64 hex digits."
 )
 proxy_option = click.option(
     "--proxy", callback=_as_proxy, metavar="socks5://HOST:PORT", help="Dial through this proxy, as Tor's."
