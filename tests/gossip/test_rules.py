@@ -82,9 +82,14 @@ def test_plain_gossip_makes_a_graph() -> None:
     said = [rules.take(one, PEER, NOW) for one in (channel(), update(), update(direction=1), node(0), node(1))]
     assert said == [Verdict.UNVERIFIED] * 5
     found = rules.graph.channels[SCID]
-    changes = rules.drain()
-    assert [type(one) for one in changes] == [ChannelAdded] + [ChannelChanged] * 2 + [NodeChanged] * 2
-    assert changes[0] == ChannelAdded(found, PEER)
+    assert rules.drain() == [
+        ChannelAdded(found, PEER),
+        ChannelChanged(found, 0, PEER),
+        ChannelChanged(found, 1, PEER),
+        NodeChanged(rules.graph.nodes[IDS[0]], PEER),
+        NodeChanged(rules.graph.nodes[IDS[1]], PEER),
+    ]
+    assert rules.drain() == []
     assert rules.verifications == 8
     with pytest.raises(ValueError, match="neither a channel_announcement"):
         rules.take(b"\x01\x03", PEER, NOW)
@@ -105,6 +110,13 @@ def test_a_decoded_message_is_taken_alike_and_one_that_is_known_is_not_encoded()
         said = [rules.take_message(message, PEER, NOW) for _ in range(2)]
         assert said == [Verdict.UNVERIFIED, Verdict.DUPLICATE]
     assert (rules.verifications, rules.verdicts[Verdict.DUPLICATE]) == (6, 3)
+    # By the signature alone: the other words are not looked at.
+    known = ChannelUpdate.decode(update()).replace(fee_base_msat=5)
+    named = NodeAnnouncement.decode(node(0)).replace(timestamp=5)
+    announced = ChannelAnnouncement.decode(channel()).replace(node_id_1=IDS[3], node_id_2=IDS[4])
+    assert [rules.take_message(one, PEER, NOW) for one in (known, named, announced)] == [Verdict.DUPLICATE] * 3
+    assert rules.take_message(NodeAnnouncement.decode(node(5)), PEER, NOW) is Verdict.ORPHAN
+    assert rules.verifications == 6
 
 
 # channel_announcement
@@ -284,6 +296,14 @@ def test_g18_an_address_that_is_cut_short_is_malformed(address: bytes) -> None:
 def test_g18_addresses_past_the_end_are_malformed() -> None:
     refused(fresh(channel()), node(0)[:-2] + b"\x00\x01", Verdict.MALFORMED)
     refused(fresh(channel()), node(0)[:-1], Verdict.MALFORMED)
+
+
+def test_g21_the_newest_is_kept_however_often_it_changes() -> None:
+    rules = fresh(channel(), update())
+    for second in range(1, 101):
+        assert rules.take(node(0, NOW + second), PEER, NOW + second / 2) is Verdict.UNVERIFIED
+        assert rules.take(update(timestamp=NOW + second), PEER, NOW + second / 2) is Verdict.UNVERIFIED
+    assert (rules.graph.nodes[IDS[0]].timestamp, rules.graph.channels[SCID].timestamp(0)) == (NOW + 100, NOW + 100)
 
 
 # channel_update
