@@ -82,9 +82,14 @@ def test_plain_gossip_makes_a_graph() -> None:
     said = [rules.take(one, PEER, NOW) for one in (channel(), update(), update(direction=1), node(0), node(1))]
     assert said == [Verdict.UNVERIFIED] * 5
     found = rules.graph.channels[SCID]
-    changes = rules.drain()
-    assert [type(one) for one in changes] == [ChannelAdded] + [ChannelChanged] * 2 + [NodeChanged] * 2
-    assert changes[0] == ChannelAdded(found, PEER)
+    assert rules.drain() == [
+        ChannelAdded(found, PEER),
+        ChannelChanged(found, 0, PEER),
+        ChannelChanged(found, 1, PEER),
+        NodeChanged(rules.graph.nodes[IDS[0]], PEER),
+        NodeChanged(rules.graph.nodes[IDS[1]], PEER),
+    ]
+    assert rules.drain() == []
     assert rules.verifications == 8
     with pytest.raises(ValueError, match="neither a channel_announcement"):
         rules.take(b"\x01\x03", PEER, NOW)
@@ -201,7 +206,7 @@ def test_g10_a_hundred_copies_are_one_channel() -> None:
 # node_announcement
 
 
-@pytest.mark.parametrize("size", [0, 7])
+@pytest.mark.parametrize("size", [0, 7, 300])
 def test_g14_a_node_announcement_with_features_and_a_tail(size: int) -> None:
     rules = fresh(channel())
     whole = node(0, features=bytes(size), extension=b"tail")
@@ -262,10 +267,18 @@ def test_g17_addresses_in_any_order_and_an_unknown_type_ends_the_reading(address
 
 
 def test_g17_two_dns_names_are_kept_and_never_passed_on() -> None:
+    long = node(0, NOW - 1, addresses=DNS + DNS, features=bytes(300))
+    assert public(long).graph.nodes[IDS[0]].relayable() is None
     rules = public(node(0, addresses=DNS + DNS), node(1, addresses=DNS + IPV4))
     found = rules.graph.nodes[IDS[0]]
     assert (found.announcement_bytes, found.relayable()) == (node(0, addresses=DNS + DNS), None)
     assert rules.graph.nodes[IDS[1]].relayable() is not None
+
+
+@pytest.mark.parametrize("other", [IPV4, IPV6, TOR2, TOR3])
+def test_g17_names_are_counted_behind_any_other_address(other: bytes) -> None:
+    rules = public(node(0, addresses=other + other + DNS + DNS), node(1, addresses=other + DNS + other))
+    assert [rules.graph.nodes[one].relayable() is None for one in IDS[:2]] == [True, False]
 
 
 @pytest.mark.parametrize("address", [IPV4, IPV6, TOR2, TOR3, DNS])
@@ -276,6 +289,14 @@ def test_g18_an_address_that_is_cut_short_is_malformed(address: bytes) -> None:
 def test_g18_addresses_past_the_end_are_malformed() -> None:
     refused(fresh(channel()), node(0)[:-2] + b"\x00\x01", Verdict.MALFORMED)
     refused(fresh(channel()), node(0)[:-1], Verdict.MALFORMED)
+
+
+def test_g21_the_newest_is_kept_however_often_it_changes() -> None:
+    rules = fresh(channel(), update())
+    for second in range(1, 101):
+        assert rules.take(node(0, NOW + second), PEER, NOW + second / 2) is Verdict.UNVERIFIED
+        assert rules.take(update(timestamp=NOW + second), PEER, NOW + second / 2) is Verdict.UNVERIFIED
+    assert (rules.graph.nodes[IDS[0]].timestamp, rules.graph.channels[SCID].timestamp(0)) == (NOW + 100, NOW + 100)
 
 
 # channel_update
@@ -414,6 +435,8 @@ def test_g42_only_what_a_chain_has_confirmed_goes_out_unless_the_user_says_other
     found, one = rules.graph.channels[SCID], rules.graph.nodes[IDS[0]]
     assert (found.relayable(), found.relayable_update(0), one.relayable()) == (False, None, None)
     assert found.relayable(unchecked=True)
+    assert not rules.relayable(found)
+    assert fresh(policy=GossipPolicy(relay_unchecked=True)).relayable(found)
     assert (found.relayable_update(0, unchecked=True), one.relayable(unchecked=True)) == (update(), node(0))
     assert found.relayable_update(1, unchecked=True) is None
 

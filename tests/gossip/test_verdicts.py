@@ -15,6 +15,14 @@ def test_what_follows_from_a_verdict() -> None:
     assert (str(Verdict.TOO_OLD), Verdict("too_old"), Verdict.UNVERIFIED.kept) == ("too_old", Verdict.TOO_OLD, "capped")
 
 
+def test_g51_nothing_that_is_only_late_or_early_is_held_against_anybody() -> None:
+    innocent = "duplicate stale too_old future ts_zero equivocation wrong_chain tombstoned early pending orphan limited"
+    innocent += " unverified missing spent lookup_failed conflict private_update dont_forward blacklisted equal_keys"
+    assert not any(Verdict(one).warns or Verdict(one).fault for one in innocent.split())
+    assert not Verdict.WRONG_SCRIPT.fault
+    assert not Verdict.TOO_EARLY.fault
+
+
 def test_each_is_counted_by_itself() -> None:
     verdicts = Verdicts()
     for number, one in enumerate(Verdict, 1):

@@ -434,8 +434,8 @@ _ADDRESS_LENGTHS: Final = {1: 6, 2: 18, 3: 12, 4: 37, 5: 3}
 class NetworkGraph:
     """What is known of a chain's channels and their nodes.
 
-    `channels` by short_channel_id and `nodes` by node id are views of what is there now. Filled by `P2PGossipSync`
-    through the rules, by a store with `load`, or by whoever has channels from elsewhere with `add`.
+    `channels` by short_channel_id and `nodes` by node id are views of what is there now. Filled by `GossipRules` from
+    what peers say, by a store with `load`, or by whoever has channels from elsewhere with `add`.
     """
 
     __slots__ = (

@@ -150,6 +150,11 @@ class GossipRules:
         """Whether so many of a peer's announcements wait for the chain that it is not to be read from."""
         return self.lookups.count_of(node_id) >= self.policy.pending_of_peer
 
+    def relayable(self, channel: Channel) -> bool:
+        """Whether a channel may go to others, by the policy. Of updates and nodes they say it themselves, with
+        ``unchecked=policy.relay_unchecked``."""
+        return channel.relayable(unchecked=self.policy.relay_unchecked)
+
     def drain(self) -> list[Change]:
         """What has changed since the last call, in order."""
         return self.changes.drain()
