@@ -178,6 +178,22 @@ def test_g13_g16_our_node_announcement_lands_in_the_graph_and_goes_out() -> None
     assert manager.our_node_id not in server.sync.graph.nodes
 
 
+def test_g40_our_node_announcement_goes_to_all_and_to_who_comes_later() -> None:
+    server = Server(number=1)
+    manager = server.node.manager
+    index = IDS.index(manager.our_node_id)
+    other = (index + 1) % len(IDS)
+    first = channel(A, min(index, other), max(index, other))
+    server.sync.announce_own(decode(first))
+    early = Listener(server, 12).say(NONE)
+    assert early.gossip() == [first]
+    said = manager.broadcast_node_announcement(b"\1\2\3", b"ours")
+    early.run()
+    assert early.gossip() == [said.encode()], "once"
+    assert server.sync.graph.nodes[manager.our_node_id].announcement == said
+    assert Listener(server, 13).gossip() == [first, said.encode()]
+
+
 def test_g32_times_of_ours_grow_over_restarts() -> None:
     server = Server(*pair_of(A), node(0, NOW + 500))
     assert server.sync.last_announced(IDS[0]) == NOW + 500
