@@ -149,6 +149,7 @@ def test_a_channel_says_what_is_wrong_with_it() -> None:
     graph = NetworkGraph(REGTEST)
     silent = graph.load(channel())
     assert silent.directions == (None, None)
+    assert graph.nodes[IDS[0]].capacity_sat == 0
     assert "capacity unknown, 0 of 2 updates, signatures, not usable" in repr(silent)
     spent = graph.load(channel(2), (update(2, channel_flags=2),), spent_height=7)
     assert ", spent in block 7, not usable>" in repr(spent)

@@ -110,6 +110,13 @@ def test_a_decoded_message_is_taken_alike_and_one_that_is_known_is_not_encoded()
         said = [rules.take_message(message, PEER, NOW) for _ in range(2)]
         assert said == [Verdict.UNVERIFIED, Verdict.DUPLICATE]
     assert (rules.verifications, rules.verdicts[Verdict.DUPLICATE]) == (6, 3)
+    # By the signature alone: the other words are not looked at.
+    known = ChannelUpdate.decode(update()).replace(fee_base_msat=5)
+    named = NodeAnnouncement.decode(node(0)).replace(timestamp=5)
+    announced = ChannelAnnouncement.decode(channel()).replace(node_id_1=IDS[3], node_id_2=IDS[4])
+    assert [rules.take_message(one, PEER, NOW) for one in (known, named, announced)] == [Verdict.DUPLICATE] * 3
+    assert rules.take_message(NodeAnnouncement.decode(node(5)), PEER, NOW) is Verdict.ORPHAN
+    assert rules.verifications == 6
 
 
 # channel_announcement

@@ -487,6 +487,19 @@ def test_g7_two_proven_channels_of_one_output_cost_all_four_nodes_if_the_user_wa
     assert rules.take(channel(scid(5), 0, 4), OTHER, NOW + 2 * 86_400 + 1) is not Verdict.BLACKLISTED
 
 
+def test_g7_one_proof_is_not_two() -> None:
+    chain = Chain()
+    chain.has(SCID)
+    believed = loaded(chain, SCID, blacklist=True)
+    assert believed.take(channel(first=2, second=3), PEER, NOW) is Verdict.ACCEPTED
+    # A reorganisation gives the place to another output: each of the two was true in its time.
+    forked = asking(chain, GossipPolicy(blacklist=True))
+    forked.take(channel(), PEER, NOW)
+    chain.outputs[SCID] = Found(funding_script(FUNDING[2].public_key, FUNDING[3].public_key), 5, 100)
+    assert forked.take(channel(first=2, second=3, funding=(2, 3)), PEER, NOW) is Verdict.ACCEPTED
+    assert len(believed.memory.blacklist) == len(forked.memory.blacklist) == 0
+
+
 def test_d12_the_blacklist_is_bounded() -> None:
     chain = Chain()
     chain.has(SCID)
