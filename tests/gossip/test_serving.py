@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.support.gossip import IDS, NOW, PEERS, channel, node, scid, update
 from tests.support.gossip_peers import (
@@ -13,6 +15,7 @@ from tests.support.gossip_peers import (
     Server,
     decode,
     fresh,
+    graph_bytes,
     pair_of,
     query_ids,
     query_range,
@@ -173,6 +176,22 @@ def test_g13_g16_our_node_announcement_lands_in_the_graph_and_goes_out() -> None
     peer.run()
     assert peer.gossip() == [first.encode()], "a node without a channel is none: the manager tells who is there"
     assert manager.our_node_id not in server.sync.graph.nodes
+
+
+def test_g40_our_node_announcement_goes_to_all_and_to_who_comes_later() -> None:
+    server = Server(number=1)
+    manager = server.node.manager
+    index = IDS.index(manager.our_node_id)
+    other = (index + 1) % len(IDS)
+    first = channel(A, min(index, other), max(index, other))
+    server.sync.announce_own(decode(first))
+    early = Listener(server, 12).say(NONE)
+    assert early.gossip() == [first]
+    said = manager.broadcast_node_announcement(b"\1\2\3", b"ours")
+    early.run()
+    assert early.gossip() == [said.encode()], "once"
+    assert server.sync.graph.nodes[manager.our_node_id].announcement == said
+    assert Listener(server, 13).gossip() == [first, said.encode()]
 
 
 def test_g32_times_of_ours_grow_over_restarts() -> None:
@@ -382,3 +401,73 @@ def test_g45_what_changes_during_a_history_is_told_once_and_after_its_channel() 
             assert isinstance(one, NodeAnnouncement)
     assert known == {*ids, A, ShortChannelId.of(5000, 0, 0)}
     assert len(told) == len({*told})
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_g36_g45_whoever_has_a_filter_knows_all_in_the_end_and_each_channel_first(data: st.DataObject) -> None:
+    """News, histories, filters and pauses in any order: a reader that ignores what it cannot place has the graph."""
+    server = Server(policy=serving(burst=10_000, dumps=1))
+    peers = [Listener(server, number) for number in (2, 3)]
+    ids = [scid(number, 100 + number) for number in range(1, 6)]
+    models = [Model(), Model()]
+    asked = set[int]()
+    seconds = 0
+    for _ in range(data.draw(st.integers(1, 30))):
+        number = data.draw(st.integers(0, 1))
+        peer = peers[number]
+        step = data.draw(st.sampled_from(["news", "news", "news", "time", "filter", "pause", "read"]))
+        if step == "news":
+            one, seconds = data.draw(st.sampled_from(ids)), seconds + 1
+            side = data.draw(st.integers(0, 1))
+            server.learn(channel(one), fresh(one, side, seconds), node(side, NOW + seconds))
+        elif step == "time":
+            server.pass_time(data.draw(st.sampled_from([1, 30, 70, 650])), *peers, step=10)
+        elif step == "filter":
+            wanted = data.draw(st.sampled_from([ALL, ALL, NONE, since(NOW + seconds)]))
+            asked.discard(number)
+            if wanted == ALL:
+                asked.add(number)
+            peer.say(wanted)
+        else:
+            peer.wire.at_far.capacity = 0 if step == "pause" else None
+            peer.run()
+    for peer in peers:
+        peer.wire.at_far.capacity = None
+        peer.run()
+    server.pass_time(1400, *peers, step=10)
+    for number, (peer, model) in enumerate(zip(peers, models, strict=True)):
+        for one in map(decode, peer.gossip()):
+            model.read(one)
+        if number in asked:
+            assert model.updates == {
+                (one, side): update
+                for one, (_, *both) in graph_bytes(server.sync.graph)[0].items()
+                for side, update in enumerate(both)
+                if update is not None
+            }
+            assert model.nodes == {one: said for one, said in graph_bytes(server.sync.graph)[1].items() if said}
+
+
+class Model:
+    """Reads as a node without memory for what came too soon."""
+
+    def __init__(self) -> None:
+        self.channels: dict[int, ChannelAnnouncement] = {}
+        self.updates: dict[tuple[int, int], bytes] = {}
+        self.nodes: dict[bytes, bytes] = {}
+
+    def read(self, message: Message) -> None:
+        if isinstance(message, ChannelAnnouncement):
+            self.channels[message.short_channel_id] = message
+        elif isinstance(message, ChannelUpdate):
+            assert message.short_channel_id in self.channels, "an update of a channel that it has not heard of"
+            key = message.short_channel_id, message.channel_flags & 1
+            known = self.updates.get(key)
+            if known is None or ChannelUpdate.decode(known).timestamp < message.timestamp:
+                self.updates[key] = message.encode()
+        elif isinstance(message, NodeAnnouncement):
+            assert any(message.node_id in (one.node_id_1, one.node_id_2) for one in self.channels.values())
+            known = self.nodes.get(message.node_id)
+            if known is None or NodeAnnouncement.decode(known).timestamp < message.timestamp:
+                self.nodes[message.node_id] = message.encode()

@@ -70,7 +70,7 @@ class Server:
         self.chance = 0.5
         """When in a minute who comes next gets what is new."""
         self.sync = make_sync(self.clock, chance=lambda: self.chance, **options)
-        self.node = MemoryNode(make_manager(number, route=self.sync))
+        self.node = MemoryNode(make_manager(number, route=self.sync, unix_time=lambda: self.clock.unix))
         self.learn(*known)
 
     def learn(self, *messages: bytes, source: bytes = PEER) -> None:

@@ -17,7 +17,7 @@ from triolight.features import Features
 from triolight.gossip.answers import refusal_of
 from triolight.gossip.changes import Change, Changes, ChannelChanged, Judged
 from triolight.gossip.fields import Announcement
-from triolight.gossip.graph import UPDATE_LENGTH, NetworkGraph, update_checksum
+from triolight.gossip.graph import NetworkGraph, timestamp_of
 from triolight.gossip.policy import GossipPolicy
 from triolight.gossip.relay import Key, channel_key, update_key
 from triolight.gossip.rules import GossipRules
@@ -28,7 +28,6 @@ from triolight.handlers import (
     DisconnectPeerWithWarning,
     HandleError,
     HandlerResult,
-    IgnoreDuplicateGossip,
     RoutingMessageHandler,
     SendWarningMessage,
 )
@@ -214,43 +213,43 @@ class P2PGossipSync(RoutingMessageHandler):
     def _take(self, message: Announcement, source: bytes | None) -> Verdict:
         rules = self.rules
         asked = source is not None and self.asker is not None and self.asker.is_asked(source)
-        verified = rules.verifications
-        before, content = _NO_CHANGE, b""
+        verified, known = rules.verifications, None
         if isinstance(message, ChannelUpdate):
             channel = self.graph.channels.get(message.short_channel_id)
-            if channel is not None:
-                before = channel.timestamp(0), channel.timestamp(1)
-                content = channel.update_bytes(message.channel_flags & 1) or b""
+            known = None if channel is None else channel.update_bytes(message.channel_flags & 1)
         verdict = rules.take_message(message, source, self._unix_time(), asked=asked)
         if rules.verifications != verified and source is not None:
             self.charge(source, (rules.verifications - verified) * UNITS_OF_SIGNATURE, ours=asked)
-        self._tell(message, before, content)
+        if len(rules.changes):
+            self._tell(message, known)
         self._serving.ring.heard(_key_of(message), _signature_of(message), source)
         if source is not None and self.asker is not None:
             self.asker.judged(source, verdict)
-        self._tick_if_due()
+        if verdict is not Verdict.DUPLICATE:  # of which others come soon, and cost nothing
+            self._tick_if_due()
         return verdict
 
-    def _tell(
-        self, message: Announcement | None = None, before: tuple[int, int] = _NO_CHANGE, content: bytes = b""
-    ) -> None:
-        """Passes on what has changed. Of an update that has just come, what there was before it."""
+    def _tell(self, message: Announcement | None = None, known: bytes | None = None) -> None:
+        """Passes on what has changed. Of an update that has just come, `known` is the one before it."""
+        unix = self._unix_time()
         for change in self.rules.drain():
             if self.on_change is not None:
                 self.on_change(change)
             else:
                 self.changes.put(change)
+            before, same = _NO_CHANGE, False
             if isinstance(change, ChannelChanged) and isinstance(message, ChannelUpdate):
-                channel, direction = change.channel, change.direction
-                if channel.short_channel_id == message.short_channel_id and direction == message.channel_flags & 1:
-                    same = len(content) >= UPDATE_LENGTH and update_checksum(content) == channel.checksum(direction)
-                    self._serving.changed(change, self._unix_time(), before, same)
-                    continue
-            if isinstance(change, Judged) and change.source is not None:
+                channel, side = change.channel, change.direction
+                if channel.short_channel_id == message.short_channel_id and side == message.channel_flags & 1:
+                    times = 0 if known is None else timestamp_of(known), channel.timestamp(1 - side)
+                    before = (times[1], times[0]) if side else times
+                    # What follows the timestamp is all that an update says.
+                    same = known is not None and known[110:] == (channel.update_bytes(side) or b"")[110:]
+            elif isinstance(change, Judged) and change.source is not None:
                 action = self._judged(change.source, change.verdict)
                 if action is not None and change.source in self._conduct:
                     self.push(HandleError(change.source, action))
-            self._serving.changed(change, self._unix_time())
+            self._serving.changed(change, unix, before, same)
 
     # The chain.
 
@@ -323,8 +322,6 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def _judged(self, node_id: bytes, verdict: Verdict) -> HandlerResult:
         """What follows for the peer."""
-        if verdict is Verdict.DUPLICATE:
-            return IgnoreDuplicateGossip()
         if not verdict.warns:
             return None
         words = f"invalid gossip: {verdict.value}"
@@ -394,10 +391,6 @@ def _signature_of(message: Announcement) -> bytes:
 
 
 def _key_of(message: Announcement) -> Key:
-    match message:
-        case ChannelAnnouncement():
-            return channel_key(message.short_channel_id)
-        case ChannelUpdate():
-            return update_key(message.short_channel_id, message.channel_flags & 1)
-        case NodeAnnouncement():
-            return message.node_id
+    if isinstance(message, ChannelUpdate):
+        return update_key(message.short_channel_id, message.channel_flags & 1)
+    return message.node_id if isinstance(message, NodeAnnouncement) else channel_key(message.short_channel_id)
