@@ -129,6 +129,7 @@ async def sync(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
         logger_for(verbose),
         networks=(plan.chain,),
     )
+    latest: SyncReport | None = None
     async with (
         open_graph_store(plan.graph, graph) as store,
         open_peer_nursery(manager) as peers,
