@@ -415,6 +415,7 @@ class Asks:
         self.sync: P2PGossipSync | None = None
         self.ids: list[int] = []
         self.batches: list[list[int]] = []
+        self.verdicts: list[Verdict] = []
         self.ready = trio.Event()
         self.done = trio.Event()
 
@@ -429,6 +430,9 @@ class Asks:
         else:
             self.done.set()
         return True
+
+    def judged(self, node_id: bytes, verdict: Verdict) -> None:
+        self.verdicts.append(verdict)
 
 
 async def test_three_nodes_a_knows_b_learns_by_filter_and_c_by_queries(
@@ -492,6 +496,7 @@ async def test_three_nodes_a_knows_b_learns_by_filter_and_c_by_queries(
         assert graph_bytes(by_queries.graph) == graph_bytes(by_filter.graph) == graph_bytes(known.graph)
         assert len(known.graph.channels) == 60
         assert asker.ids == sorted(known.graph.channels)
+        assert {Verdict.UNVERIFIED} <= {*asker.verdicts}
         # From here on it is news, for those who have a filter.
         await to_a.send(ALL.replace(first_timestamp=NOW + 500))
         for sync, event in zip((by_filter, by_queries), news, strict=True):

@@ -658,7 +658,7 @@ class Bench:
         self.now = 1000.0
         self.graph = NetworkGraph(CHAIN) if graph is None else graph
         # Hardly anything waits there for its channel: it is the fetch's to keep it.
-        self.rules = WithoutSpent(self.graph, policy=GossipPolicy(orphans=1, orphans_of_peer=1))
+        self.rules: GossipRules = WithoutSpent(self.graph, policy=GossipPolicy(orphans=1, orphans_of_peer=1))
         self.policy = SyncPolicy(first_block=FIRST_BLOCK) if policy is None else policy
         self.fetching = Fetching(self.graph, self.policy, now=self.now, unix=NOW, offer=self.offer)
         self.ids = dict(zip(personas, gossip.PEERS, strict=False))
