@@ -198,8 +198,7 @@ class UpdateHtlcs:
     that belongs before them if there are several (one for each funding transaction while a splice is pending). The
     largest that is legal, 1.8 MB, is written whole. Dropped if the node is not connected.
 
-    ValueError if a message belongs to another channel or elsewhere among these, or there are more commitment_signed
-    than BOLT 2 allows (20).
+    ValueError for a message of another channel or kind, and for more commitment_signed than BOLT 2 allows (20).
     """
 
     caused: ClassVar[bool] = False
@@ -302,18 +301,13 @@ def _check_node_id(node_id: object) -> None:
 # Handlers.
 
 
-Charge: TypeAlias = Callable[[bytes, int, bool], None]
-"""Units of work of a peer; whether it was ours to ask for it."""
-
-
 class BaseMessageHandler:
     """What every handler has. Its defaults accept every peer, offer nothing and say nothing."""
-
-    _charge: Charge | None = None
 
     def __init__(self) -> None:
         self._events: list[MessageSendEvent] = []
         self._on_work: Callable[[], None] | None = None
+        self._charge: Callable[[bytes, int, bool], None] | None = None
 
     def _pending(self) -> list[MessageSendEvent]:
         # A subclass may have forgotten super().__init__(); its first event shall not be an AttributeError.
@@ -321,24 +315,22 @@ class BaseMessageHandler:
             BaseMessageHandler.__init__(self)
         return self._events
 
-    def attach(self, on_work: Callable[[], None], charge: Charge | None = None) -> None:
+    def attach(self, on_work: Callable[[], None], charge: Callable[[bytes, int, bool], None] | None = None) -> None:
         """The manager's: `on_work` is called when an event was pushed, `charge` is the manager's."""
         self._pending()
         self._on_work = on_work
         self._charge = charge
 
     def charge(self, node_id: bytes, units: int, *, ours: bool = False) -> None:
-        """A message of this peer has cost more than a message does: so many units of work, each about what a small
-        message costs. The pump's turn is over so much the sooner, and the peer is read the more slowly for it, unless
-        it was `ours` to ask for it. Without a manager nothing happens."""
+        """A peer has caused so many units of work, each as much as a small message. The pump's turn is over the sooner,
+        and the peer is read more slowly, unless it was `ours` to ask for it. Without a manager nothing happens."""
+        self._pending()
         if self._charge is not None:
             self._charge(node_id, units, ours)
 
     def push(self, event: MessageSendEvent) -> None:
-        """Queues an event; the manager takes it at once if it is driven by `open_peer_nursery`.
-
-        TypeError for what is no event.
-        """
+        """Queues an event; the manager takes it at once if it is driven by `open_peer_nursery`. TypeError for what is
+        none."""
         if type(event) not in EVENTS and not isinstance(event, EVENTS):
             raise TypeError(f"{type(self).__name__}.push takes events, not {type(event).__name__}")
         self._pending().append(event)
@@ -358,8 +350,7 @@ class BaseMessageHandler:
         return events
 
     def peer_connected(self, node_id: bytes, init: Init, inbound: bool) -> ErrorAction | bool | None:
-        """A peer's Init fits ours. False or an action refuses the peer: it is disconnected, with the action's words.
-        None or True: accepted.
+        """A peer's Init fits ours. None or True: accepted. False or an action: disconnected, with the action's words.
 
         A peer is connected when every handler has accepted it; those that had accepted one that another refuses get
         `peer_disconnected`.
@@ -647,27 +638,22 @@ class RoutingMessageHandler(BaseMessageHandler):
 
     def next_gossip(self, node_id: bytes, room: int) -> Sequence[bytes]:
         """What this peer is to hear next: encoded messages, type bytes included, of at most `room` bytes together; or
-        none, and the peer is not asked for again until `wake` names it.
+        none, and the peer is not asked for again until `wake` names it. Anything else is a bug, as an exception is.
 
-        Asked when nothing waits to be written to the peer and its socket has room: so gossip waits for whoever reads
-        slowly, and nothing is buffered for it. It is the first that is dropped when the connection ends. Anything else
-        than that is a bug, as an exception is. Only asked of a handler that overrides it.
-        """
+        Asked when nothing waits to be written to the peer and its socket has room, so nothing is buffered for who reads
+        slowly; dropped first when the connection ends. Only asked of a handler that overrides it."""
         return ()
 
     def processing_queue_high(self, node_id: bytes) -> bool:
-        """Whether so much of what this peer has said still waits that it alone is not to be read from. Asked after each
-        of its gossip messages, and of one that is held back again when `wake` names it."""
+        """Whether so much of a peer's waits that it is not read from: asked after its gossip, and when it is woken."""
         return False
 
     def last_announced(self, node_id: bytes) -> int:
-        """The timestamp of the last node_announcement that is known of our node, 0 without one: the next one is later,
-        whatever the clock says and however often we have started since."""
+        """The timestamp of our last node_announcement, 0 if none is known. The next one is later."""
         return 0
 
     def announce(self, message: NodeAnnouncement) -> bool:
-        """Our own new node_announcement. True: this handler gives it to whoever shall have it. As it stands the manager
-        queues it to every peer that is connected."""
+        """Our new node_announcement. True: this handler sees to it; else the manager queues it to every peer."""
         return False
 
     def wake(self, node_ids: Iterable[bytes]) -> None:
