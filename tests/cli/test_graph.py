@@ -107,6 +107,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_read(tmp_path: Path) -> None:
         (RGS["13"], "Rapid Gossip Sync of version 3"),
         (b"SQLite format 3\0" + bytes(100), "damaged|no SQLite|SQLite says"),
     ],
+    ids=["words", "empty", "old store", "new snapshot", "sqlite"],
 )
 def test_exit_code_2_for_what_is_no_graph(data: bytes, why: str, tmp_path: Path) -> None:
     path = tmp_path / "file"

@@ -18,7 +18,17 @@ import trio.testing
 from tests.support.gossip import IDS, NOW, SCID, channel, node, update
 from tests.support.project import ROOT
 from triolight.chains import BITCOIN, REGTEST
-from triolight.gossip import ChannelAdded, ChannelChanged, ChannelRemoved, NetworkGraph, NodeChanged
+from triolight.gossip import (
+    ChannelAdded,
+    ChannelChanged,
+    ChannelProven,
+    ChannelRemoved,
+    ChannelSpent,
+    Judged,
+    NetworkGraph,
+    NodeChanged,
+    Verdict,
+)
 from triolight.gossip.formats.items import Checked
 from triolight.services import GraphStore, StoreError, open_graph_store
 from triolight.services import store as module
@@ -71,9 +81,16 @@ async def test_a_graph_outlives_its_block(tmp_path: Path) -> None:
     async with open_graph_store(path, graph(), unix_time=lambda: 77.0) as store:
         fill(store, SCID, 7 << 40)
         one = store.graph.channels[SCID]
-        one.capacity_sat, one.checked, one.spent_height = 5000, "output", 900
-        store.touch(one)
-        assert store.pending > 0
+        await store.written()
+        one.capacity_sat, one.checked = 5000, "output"
+        store.take(ChannelProven(one))
+        await store.written()
+        one.spent_height = 900
+        store.take(ChannelSpent(one), Judged(None, SCID, Verdict.ACCEPTED))
+        assert store.pending == 1
+        second = store.graph.channels[7 << 40]
+        second.capacity_sat = 70
+        store.touch(second)
         assert repr(store) == f"<GraphStore {path}, {store.pending} rows to be written>"
         before = content(store.graph)
     assert store.pending == 0
@@ -271,7 +288,7 @@ async def main():
         raw, number = channel(), len(graph.channels)
         at = 260 + 32
         while True:
-            for _ in range(200):
+            for _ in range(50):
                 number += 1
                 scid = number.to_bytes(8, "big")
                 known = graph.load(raw[:at] + scid + raw[at + 8 :], received=number)
@@ -279,15 +296,15 @@ async def main():
             # Told when it was taken; what is a second old must be there.
             print(number, time.monotonic(), flush=True)
             await store.room()
-            await trio.sleep(0.002)
+            await trio.sleep(0.005)
 
 trio.run(main)
 """
 
 
 def test_a_process_that_is_killed_loses_its_last_second_at_the_most(tmp_path: Path) -> None:
-    path = tmp_path / "graph.db"
     for kill in range(KILLS):
+        path = tmp_path / f"graph{kill // 5}.db"  # each is gone on with four times, so that none becomes large
         process = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from itertools import islice
 from os import PathLike
 from pathlib import Path
@@ -17,9 +18,17 @@ from typing import Any, Final, TypeVar
 
 import trio
 
-from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, NodeChanged
+from triolight.gossip.changes import (
+    Change,
+    ChannelAdded,
+    ChannelChanged,
+    ChannelProven,
+    ChannelRemoved,
+    ChannelSpent,
+    NodeChanged,
+)
 from triolight.gossip.graph import Channel, NetworkGraph
-from triolight.services.database import MAX_BLOCK, OUTPUT, SCHEMA, SIGNATURES, Batch, ChannelRow, GraphDatabase, Schema
+from triolight.services.database import MAX_BLOCK, OUTPUT, SIGNATURES, Batch, ChannelRow, GraphDatabase
 from triolight.services.database import StoreError as StoreError
 from triolight.wire import ShortChannelId
 
@@ -87,6 +96,8 @@ class GraphStore:
                     for direction in (0, 1):
                         self._updates[channel.short_channel_id, direction] = None
                     self._nodes.update(dict.fromkeys(channel.node_ids))
+                case ChannelProven(channel=channel) | ChannelSpent(channel=channel):
+                    self.touch(channel)
                 case NodeChanged(node=node):
                     self._nodes[node.node_id] = None
                 case _:
@@ -94,7 +105,7 @@ class GraphStore:
         self._tell()
 
     def touch(self, channel: Channel) -> None:
-        """What is known of a channel beside its messages has changed: its capacity, what was checked, its end."""
+        """Something beside its messages has changed of a channel: its capacity, say, without a change that says it."""
         self._channels[channel.short_channel_id] = None
         self._tell()
 
@@ -130,12 +141,10 @@ class GraphStore:
 
     # What the block does.
 
-    async def open(self, unix_time: Callable[[], float], schema: Schema) -> None:
+    async def open(self, unix_time: Callable[[], float]) -> None:
         """Opens or makes the file, and puts what it holds into the graph."""
         created = int(unix_time())
-        self._database = await self._in_thread(
-            GraphDatabase, self.path, self.graph.chain_hash, "triolight", created, schema
-        )
+        self._database = await self._in_thread(GraphDatabase, self.path, self.graph.chain_hash, "triolight", created)
         try:
             before = set(self.graph.channels)
             nodes = {one for one, node in self.graph.nodes.items() if node.announcement_bytes is not None}
@@ -289,16 +298,15 @@ def _taken(waiting: dict[_K, None], most: int) -> Iterable[_K]:
 class _OpenGraphStore:
     """The context manager of `open_graph_store`."""
 
-    def __init__(self, store: GraphStore, unix_time: Callable[[], float], schema: Schema) -> None:
+    def __init__(self, store: GraphStore, unix_time: Callable[[], float]) -> None:
         self._store: Final = store
         self._unix_time: Final = unix_time
-        self._schema: Final = schema
         self._opened = trio.open_nursery()
         self._failed: StoreError | None = None
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> GraphStore:
-        await self._store.open(self._unix_time, self._schema)
+        await self._store.open(self._unix_time)
         nursery = await self._opened.__aenter__()
         nursery.start_soon(self._write, name="graph store")
         return self._store
@@ -335,8 +343,7 @@ def open_graph_store(
     graph: NetworkGraph,
     *,
     unix_time: Callable[[], float] = time.time,
-    schema: Schema = SCHEMA,
-) -> _OpenGraphStore:
+) -> AbstractAsyncContextManager[GraphStore]:
     """``async with open_graph_store("graph.db", graph) as store``: loads the graph, then keeps it on disk.
 
     What is loaded was verified when it came, and is not verified again. Whoever changes the graph says so with
@@ -346,10 +353,9 @@ def open_graph_store(
       path: an SQLite file, made if it is missing; on no network file system, for its readers share memory with it.
       graph: what the file holds is put into it; of a channel that is in both, the graph's stays.
       unix_time: seconds since 1970, for the day on which the file was made.
-      schema: what the file is made of.
 
     Raises:
       StoreError: the file cannot be opened, is none of ours, is of another chain, of a newer schema, or is written by
         another process; or, out of the block, it cannot be written any more.
     """
-    return _OpenGraphStore(GraphStore(Path(path), graph), unix_time, schema)
+    return _OpenGraphStore(GraphStore(Path(path), graph), unix_time)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from triolight.gossip.formats.items import About as About
+from triolight.gossip.formats.items import Capacity as Capacity
+from triolight.gossip.formats.items import ChannelFacts as ChannelFacts
+from triolight.gossip.formats.items import Checked as Checked
+from triolight.gossip.formats.items import Closed as Closed
 from triolight.gossip.formats.items import Damaged as Damaged
 from triolight.gossip.formats.items import Item as Item
+from triolight.gossip.formats.items import NodeFacts as NodeFacts
+from triolight.gossip.formats.items import PolicyChange as PolicyChange
+from triolight.gossip.formats.items import PolicyFacts as PolicyFacts
 from triolight.gossip.formats.items import Signed as Signed
+from triolight.gossip.formats.items import Spent as Spent
 from triolight.gossip.formats.opening import GRAPH as GRAPH
 from triolight.gossip.formats.opening import SIGNED_FORMATS as SIGNED_FORMATS
 from triolight.gossip.formats.opening import open_items as open_items
