@@ -393,7 +393,8 @@ class Routing(Generic[S]):
             return
         if size > plain:
             pieces = pieces_of(message)
-            self._host.charge(source, pieces * COST_OF_PIECE, pieces // PIECES_PER_WORK)
+            if pieces:
+                self._host.charge(source, pieces * COST_OF_PIECE, pieces // PIECES_PER_WORK)
         if self._traces:
             level = Level.GOSSIP if gossip or query else Level.TRACE
             self._host.log(level, f"received {message.name}", source, size=size)
