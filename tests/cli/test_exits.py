@@ -128,6 +128,16 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
         Exit.TERMINATED: "test_graph_files.test_interrupting_an_import_keeps_what_came",
     },
+    "graph sync": {
+        Exit.OK: "test_graph_sync.test_a_graph_is_fetched_and_shown",
+        Exit.USAGE: "test_graph_sync.test_exit_code_2_for_a_file_of_something_else_and_without_nodes",
+        Exit.CONNECT: "test_graph_sync.test_exit_code_3_where_nobody_is",
+        Exit.TIMEOUT: "test_graph_sync.test_exit_code_6_where_not_all_of_it_came",
+        Exit.HUNG_UP: "test_graph_sync.test_a_follower_keeps_what_it_has",
+        Exit.INTERRUPTED: "test_graph_sync.test_a_follower_keeps_what_it_has",
+        Exit.BROKEN_PIPE: "test_graph_sync.test_exit_code_141_for_a_reader_that_has_left",
+        Exit.TERMINATED: "test_graph_sync.test_a_follower_keeps_what_it_has",
+    },
     "graph export": {
         Exit.OK: "test_graph_files.test_what_is_exported_is_read_again",
         Exit.USAGE: "test_graph_files.test_exit_code_2_for_a_file_that_cannot_be_made",

@@ -25,7 +25,7 @@ from triolight.cli.output import data, progress, redraw, say
 from triolight.features import Features
 from triolight.gossip import display_alias
 from triolight.gossip.formats import GRAPH, Item, Snapshot, Summary, open_items, summarize
-from triolight.gossip.formats.items import Damaged, NodeFacts, PolicyFacts
+from triolight.gossip.formats.items import About, Damaged, NodeFacts, PolicyFacts
 from triolight.gossip.formats.snapshot import FileChannel
 from triolight.services import StoreError
 from triolight.services.database import read_items
@@ -97,6 +97,17 @@ def not_ours(path: Path, error: ValueError | StoreError) -> click.BadParameter:
     """A file that cannot be read as a graph."""
     words = str(error)
     return click.BadParameter(words if words.startswith(str(path)) else f"{path}: {words}", param_hint="GRAPH")
+
+
+def chain_of(graph: Path) -> bytes | None:
+    """Of a graph that is there."""
+    if not graph.exists() or not graph.stat().st_size:
+        return None
+    try:
+        first = next(read_items(graph))
+    except StoreError as error:
+        raise not_ours(graph, error) from None
+    return first.chain_hash if isinstance(first, About) else None
 
 
 def load(path: Path, chain: bytes | None) -> tuple[str, Snapshot]:

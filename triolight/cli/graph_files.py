@@ -17,7 +17,7 @@ import click
 
 from triolight.chains import BITCOIN
 from triolight.cli.exits import Exit, cannot_use
-from triolight.cli.graph import Reading, load, not_ours, tell_left_out
+from triolight.cli.graph import Reading, chain_of, load, not_ours, tell_left_out
 from triolight.cli.group import command
 from triolight.cli.options import FILE, FILE_THAT_EXISTS, chain_option, json_option
 from triolight.cli.output import data, progress
@@ -33,7 +33,6 @@ from triolight.gossip.formats.places import ends_of, problem, type_of
 from triolight.gossip.formats.rgs import write_rgs
 from triolight.gossip.formats.tables import write_channels_csv, write_graphml, write_nodes_csv
 from triolight.services import ImportReport, StoreError, import_gossip, open_graph_store
-from triolight.services.database import read_items
 
 FORMATS: Final = (*SIGNED_FORMATS, "describegraph", "rgs", "csv", "graphml")
 
@@ -51,7 +50,7 @@ def import_(graph: Path, file: Path, chain: bytes | None, as_json: bool) -> None
     """
     if not file.is_file():
         raise click.BadParameter(f"{file}: it is read twice, so it must be a file", param_hint="FILE")
-    known = _chain_of(graph)
+    known = chain_of(graph)
     with Reading(file, parts=2, looks=1) as reading:
         name, items = reading.items()
         if name not in (*SIGNED_FORMATS, GRAPH):
@@ -107,17 +106,6 @@ def _tell(file: Path, graph: NetworkGraph, report: ImportReport, complete: bool,
         rejected=rejected,
         seconds=round(seconds, 3),
     )
-
-
-def _chain_of(graph: Path) -> bytes | None:
-    """Of a graph that is there."""
-    if not graph.exists() or not graph.stat().st_size:
-        return None
-    try:
-        first = next(read_items(graph))
-    except StoreError as error:
-        raise not_ours(graph, error) from None
-    return first.chain_hash if isinstance(first, About) else None
 
 
 def _first_chain(file: Path, items: Iterator[Item]) -> bytes:

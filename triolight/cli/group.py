@@ -47,6 +47,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "graph import": ("graph_files", "Take what is signed in FILE into GRAPH, which is made if it is missing."),
     "graph show": ("graph", "Show one channel or node of GRAPH, which is any file that `stats` takes."),
     "graph stats": ("graph", "Show GRAPH in numbers: channels, updates, nodes, ages, addresses, degrees."),
+    "graph sync": (
+        "graph_sync",
+        "Fetch the whole graph of the network from nodes into GRAPH, every signature verified.",
+    ),
     "keygen": ("keys", "Write a new random node secret to FILE, and print its node id."),
     "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
     "node-id": ("keys", "Print the node id of a node secret."),

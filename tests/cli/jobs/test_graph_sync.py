@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def small_graph() -> NetworkGraph:
     return graph
 
 
-async def synced(path: Path, chain: bytes = REGTEST.chain_hash, seconds: float | None = None, port: int = 0) -> Exit:
+async def synced(path: Path, chain: bytes = REGTEST.chain_hash, seconds: float = math.inf, port: int = 0) -> Exit:
     """Against a node that serves; `port`: another one, where nobody listens."""
     told = Told(as_json=True)
     serving = P2PGossipSync(small_graph(), policy=GossipPolicy(relay_unchecked=True))

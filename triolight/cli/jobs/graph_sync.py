@@ -5,7 +5,6 @@ Whatever ends it, the last line says what the file holds then.
 
 from __future__ import annotations
 
-import math
 import secrets
 import sys
 import time
@@ -45,8 +44,8 @@ class Plan:
     addresses: tuple[NodeAddress, ...]
     chain: bytes
     follow: bool
-    seconds: float | None
-    """For all of it; None: as long as it takes, or until Ctrl-C."""
+    seconds: float
+    """For all of it; infinite: as long as it takes, or until Ctrl-C."""
 
 
 def graph_sync(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
@@ -78,7 +77,7 @@ class Told:
         redraw(f"\r[{'#' * round(BAR * share):<{BAR}}] {at.got:,} of {at.known:,} channels, {at.peers} peers ")
 
     def end(self) -> None:
-        """The last line, if there was a fetch."""
+        """The last line, if there was a fetch; of who follows, also the one when it is over."""
         if self._shows:
             redraw("\r\x1b[K")
         report = None if self.gossip is None else self.gossip.latest
@@ -135,13 +134,14 @@ async def sync(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
         open_peer_nursery(manager) as peers,
         open_gossip(peers, handler, store) as gossip,
     ):
-        with trio.move_on_after(math.inf if plan.seconds is None else plan.seconds):
+        with trio.move_on_after(plan.seconds):
             chosen = await _connect(peers, plan)
             if not chosen:
                 return Exit.CONNECT
             told.gossip = gossip
             await gossip.fetch(*chosen, on_progress=told.further)
             if plan.follow:
+                told.end()
                 for address in plan.addresses:
                     peers.keep(address)
                 await trio.sleep_forever()
