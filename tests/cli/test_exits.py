@@ -128,6 +128,14 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
         Exit.TERMINATED: "test_graph_files.test_interrupting_an_import_keeps_what_came",
     },
+    "graph serve": {
+        Exit.USAGE: "test_graph_serve.test_exit_code_2_where_there_is_nothing_to_tell_of",
+        Exit.CONNECT: "test_graph_serve.test_exit_code_3_for_a_port_that_is_taken",
+        Exit.HUNG_UP: "test_graph_serve.test_what_is_served_is_fetched",
+        Exit.INTERRUPTED: "test_graph_serve.test_what_is_served_is_fetched",
+        Exit.BROKEN_PIPE: "test_graph_serve.test_exit_code_141_for_a_reader_that_has_left",
+        Exit.TERMINATED: "test_graph_serve.test_what_is_served_is_fetched",
+    },
     "graph sync": {
         Exit.OK: "test_graph_sync.test_a_graph_is_fetched_and_shown",
         Exit.USAGE: "test_graph_sync.test_exit_code_2_for_a_file_of_something_else_and_without_nodes",

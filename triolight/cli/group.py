@@ -45,6 +45,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Write GRAPH, which is any file that `stats` takes, to FILE or to standard output, in another format.",
     ),
     "graph import": ("graph_files", "Take what is signed in FILE into GRAPH, which is made if it is missing."),
+    "graph serve": (
+        "graph_serve",
+        "Serve GRAPH: a node that answers whoever asks for gossip, and passes on what is new, until Ctrl-C.",
+    ),
     "graph show": ("graph", "Show one channel or node of GRAPH, which is any file that `stats` takes."),
     "graph stats": ("graph", "Show GRAPH in numbers: channels, updates, nodes, ages, addresses, degrees."),
     "graph sync": (

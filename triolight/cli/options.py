@@ -73,6 +73,14 @@ def _as_seconds(ctx: click.Context, param: click.Parameter, value: float) -> flo
 
 node_argument = click.argument("address", callback=_as_address, metavar="NODE_ID@HOST:PORT")
 nodes_argument = click.argument("nodes", nargs=-1, callback=_as_addresses, metavar="[NODE_ID@HOST:PORT]...")
+connect_option = click.option(
+    "--connect",
+    "nodes",
+    multiple=True,
+    callback=_as_addresses,
+    metavar="NODE_ID@HOST:PORT",
+    help="Learn from this node.",
+)
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen: 0.0.0.0 or :: for everywhere."
 )
