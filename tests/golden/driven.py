@@ -672,6 +672,41 @@ def throttle(tape: Tapes) -> None:
         far.say(Ping(num_pong_bytes=65_532))  # it wants no answer
 
 
+def charges(tape: Tapes) -> None:
+    """What a handler says that a message has cost: of who has sent it, of the turn alone, and of nobody who is here."""
+
+    class Verifies(Offers):
+        def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> None:
+            self.charge(node_id, 5)
+
+        def handle_gossip_timestamp_filter(self, node_id: bytes, message: GossipTimestampFilter) -> None:
+            self.charge(node_id, 20, ours=True)
+            self.charge(identity(9), 5)
+
+    allowance = Allowance(per_second=1000, burst=5000)
+    with Hand(make_manager(1, route=Verifies()), tape("charges"), allowance=allowance, turn_work=30) as hand:
+        far = Far(hand, 2).connect()
+        update = ChannelUpdate(
+            signature=bytes(64),
+            chain_hash=CHAIN,
+            short_channel_id=ShortChannelId.of(1, 2, 3),
+            timestamp=1,
+            message_flags=1,
+            channel_flags=0,
+            cltv_expiry_delta=1,
+            htlc_minimum_msat=1,
+            fee_base_msat=1,
+            fee_proportional_millionths=1,
+            htlc_maximum_msat=1,
+        )
+        far.say(GossipTimestampFilter(chain_hash=CHAIN, first_timestamp=0, timestamp_range=1))
+        far.say(update, update, update, Ping(num_pong_bytes=1))
+        hand.now += 100.0
+        hand.manager.end_throttle(far.at)
+        hand.turn()
+        far.say(Ping(num_pong_bytes=1))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Room
 
@@ -1128,6 +1163,7 @@ LIVES: Final = (
     batch_broken,
     batch_for_nobody,
     caused,
+    charges,
     crash,
     demoted,
     ends_by_handlers,

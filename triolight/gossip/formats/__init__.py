@@ -22,3 +22,24 @@ from triolight.gossip.formats.snapshot import FileChannel as FileChannel
 from triolight.gossip.formats.snapshot import Snapshot as Snapshot
 from triolight.gossip.formats.summary import Summary as Summary
 from triolight.gossip.formats.summary import summarize as summarize
+
+__all__ = [
+    "About",
+    "Capacity",
+    "ChannelFacts",
+    "Checked",
+    "Closed",
+    "Damaged",
+    "FileChannel",
+    "Item",
+    "NodeFacts",
+    "PolicyChange",
+    "PolicyFacts",
+    "Signed",
+    "Snapshot",
+    "Spent",
+    "Summary",
+    "open_items",
+    "recognize",
+    "summarize",
+]
