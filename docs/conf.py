@@ -61,6 +61,9 @@ nitpick_ignore_regex = [
 nitpick_ignore = [
     # Tapes alone stand there.
     ("py:class", "triolight.manager.seams.Seams"),
+    # What is needed of a P2PGossipSync, and of a GraphStore.
+    ("py:class", "triolight.services.gossip.Sync"),
+    ("py:class", "triolight.services.gossip.Store"),
     # Where Hypothesis describes it changes with its versions.
     ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]

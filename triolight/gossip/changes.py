@@ -120,6 +120,7 @@ Change: TypeAlias = (
     | PrivateUpdate
     | Judged
 )
+"""What can happen to a graph."""
 
 
 class Changes:

@@ -610,7 +610,7 @@ async def open_gossip(
     """``async with open_gossip(peers, sync) as gossip``: keeps the graph of `sync` current from the peers of `peers`.
 
     `sync` is the routing handler of the same manager. A few peers stream what is new, in turns, and each hour one is
-    asked whether something was missed. `gossip.fetch()` brings the whole graph at once. With a `store`, all that
+    asked whether something was missed. ``gossip.fetch()`` brings the whole graph at once. With a `store`, all that
     changes goes to its file, and peers wait for a slow disk. `unix_time`: what timestamps are held against.
 
     ValueError if another block asks for the same `sync` already.
