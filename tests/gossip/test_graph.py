@@ -163,7 +163,7 @@ def test_a_channel_says_what_is_wrong_with_it() -> None:
 def test_a_channel_takes_1700_bytes_all_in_at_the_most() -> None:
     """At the main network's proportions: 1.9 updates and 0.36 nodes a channel, each announced in 200 bytes."""
     chance = random.Random(1)
-    count = 5000
+    count = 2000
     ids = [b"\x02" + chance.randbytes(32) for _ in range(count * 16 // 45)]
     said = [made_up(chance, number, ids) for number in range(count)]
     graph = NetworkGraph(REGTEST)

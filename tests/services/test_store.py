@@ -34,7 +34,7 @@ from triolight.services import GraphStore, StoreError, open_graph_store
 from triolight.services import store as module
 from triolight.services.database import OUTPUT, SIGNATURES, Batch, GraphDatabase, read_items
 
-KILLS = int(os.environ.get("TRIOLIGHT_KILLS", "3"))
+KILLS = int(os.environ.get("TRIOLIGHT_KILLS", "1"))
 """Of a process that writes. CI wants 50."""
 
 
