@@ -236,6 +236,9 @@ class Node:
         late, self.late = self.late, []
         for descriptor in late:
             assert isinstance(descriptor, End)
+            if descriptor.closed:  # meanwhile: nothing is left to read, and nothing to be given up
+                self.manager.continue_reading(descriptor)
+                continue
             with _given_up(descriptor):
                 self.manager.continue_reading(descriptor)
         self.process()
