@@ -10,16 +10,15 @@ from tests.support import gossip
 from tests.support.personas import CHAIN, FIRST_BLOCK, NOW
 from triolight.gossip import NetworkGraph, decode_query_flags, decode_short_ids, encode_short_ids, encode_timestamps
 from triolight.gossip.asking import (
-    MOST_FLAGGED,
     NO_CLAIM,
     Asker,
     BatchAnswer,
     HistoryAnswer,
     RangeAnswer,
-    SyncPolicy,
     difference,
     filter_of,
 )
+from triolight.gossip.policy import MOST_FLAGGED, AskPolicy, SyncPolicy
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
@@ -33,12 +32,12 @@ from triolight.messages import (
 from triolight.wire import ShortChannelId
 
 DAY = 86_400
-POLICY = SyncPolicy()
+POLICY = AskPolicy()
 IDS = tuple(int(ShortChannelId.of(FIRST_BLOCK + block, 1, 0)) for block in range(4))
 STOP = FIRST_BLOCK + 100
 
 
-def asker(policy: SyncPolicy = POLICY) -> Asker:
+def asker(policy: AskPolicy = POLICY) -> Asker:
     return Asker(CHAIN, policy)
 
 
@@ -56,7 +55,7 @@ def reply(
     return message.replace(**changes)
 
 
-def ranging(policy: SyncPolicy = POLICY) -> Asker:
+def ranging(policy: AskPolicy = POLICY) -> Asker:
     one = asker(policy)
     one.ask_range(FIRST_BLOCK, STOP - FIRST_BLOCK, 0)
     return one
@@ -217,19 +216,19 @@ def test_a_list_that_cannot_be_read_is_none(encoded: bytes) -> None:
 
 
 def test_the_bounds_of_a_list() -> None:
-    one = ranging(SyncPolicy(replies=3))
+    one = ranging(AskPolicy(replies=3))
     for now in range(3):
         assert one.take_range(reply(ids=(), stop=FIRST_BLOCK + 1, complete=0), now) is None
     done = one.take_range(reply(ids=(), stop=FIRST_BLOCK + 1, complete=0), 4)
     assert done is not None
     assert done.why == "too much"
-    done = ranging(SyncPolicy(short_channel_ids=4)).take_range(reply(), 1)
+    done = ranging(AskPolicy(short_channel_ids=4)).take_range(reply(), 1)
     assert done is not None
     assert done.why == "complete"
-    done = ranging(SyncPolicy(short_channel_ids=3)).take_range(reply(), 1)
+    done = ranging(AskPolicy(short_channel_ids=3)).take_range(reply(), 1)
     assert done is not None
     assert done.why == "too much"
-    done = ranging(SyncPolicy(reply_bytes=64)).take_range(reply(), 1)
+    done = ranging(AskPolicy(reply_bytes=64)).take_range(reply(), 1)
     assert done is not None
     assert done.why == "too much"
 
@@ -277,7 +276,7 @@ def test_never_an_empty_list_and_never_one_too_long(number: int) -> None:
 
 
 def test_batches_double_when_they_are_quick_and_halve_when_they_are_not() -> None:
-    one = asker(SyncPolicy(batch=100, batch_most=150))
+    one = asker(AskPolicy(batch=100, batch_most=150))
     now = 0.0
     for size in (100, 150, 150):
         assert one.batch_size == size
@@ -398,10 +397,10 @@ def test_filters() -> None:
 
 def test_a_policy_has_numbers_above_zero_in_order() -> None:
     with pytest.raises(ValueError, match="pace is above 0"):
-        SyncPolicy(pace=0)
+        AskPolicy(pace=0)
     with pytest.raises(ValueError, match="first_block is above 0"):
         SyncPolicy(first_block=-1)
     with pytest.raises(ValueError, match="batches grow"):
-        SyncPolicy(batch=20)
+        AskPolicy(batch=20)
     with pytest.raises(ValueError, match="batches grow"):
-        SyncPolicy(batch_most=7278)
+        AskPolicy(batch_most=7278)

@@ -30,8 +30,8 @@ from tests.support.personas import (
     same_graph,
 )
 from triolight.gossip import NetworkGraph
-from triolight.gossip.asking import SyncPolicy
 from triolight.gossip.fetching import Fetching, Progress
+from triolight.gossip.policy import AskPolicy, SyncPolicy
 from triolight.messages import Message
 
 TRUTH = WORLD.graph()
@@ -128,7 +128,7 @@ def test_whatever_is_cut_nothing_is_lost_and_nothing_is_asked_twice(seed: int) -
     rng = random.Random(seed)
     makes = [rng.choice(SERVING), *[Flaky] * rng.randrange(1, 4), *rng.sample(ROGUES, rng.randrange(2))]
     rng.shuffle(makes)
-    policy = SyncPolicy(first_block=FIRST_BLOCK, batch=rng.choice((5, 20, 100)), batch_least=5)
+    policy = SyncPolicy(first_block=FIRST_BLOCK, asking=AskPolicy(batch=rng.choice((5, 20, 100)), batch_least=5))
     bench = Bench(*(make(seed=seed * 10 + number) for number, make in enumerate(makes)), policy=policy)
     fetching = bench.run()
     assert known(bench) == known_in(TRUTH)
@@ -158,8 +158,10 @@ def test_only_what_is_newer_is_asked_for() -> None:
     bench.run()
     assert same_graph(bench.graph, TRUTH)
     (source,) = bench.fetching.sources
-    assert source.channels == 0
-    assert source.updates == sum(one is not None for s, p in WORLD.channels.items() for one in p[1:] if s >> 40 > 101)
+    assert source.told.channels == 0
+    assert source.told.updates == sum(
+        one is not None for s, p in WORLD.channels.items() for one in p[1:] if s >> 40 > 101
+    )
 
 
 def test_a_list_for_some_blocks_alone() -> None:
@@ -187,7 +189,7 @@ def test_what_waits_for_a_chain_is_not_asked_for_again() -> None:
     fetching = bench.run()
     assert fetching.complete
     assert fetching.progress.got == 60
-    assert sum(one.channels for one in fetching.sources) <= 120
+    assert sum(one.told.channels for one in fetching.sources) <= 120
 
 
 def test_bounds_of_one_fetch() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from triolight.gossip.asking import SyncPolicy
 from triolight.gossip.following import Check, Following, Stream
+from triolight.gossip.policy import SyncPolicy
 
 POLICY = SyncPolicy()
 
@@ -34,8 +34,8 @@ def test_who_may_be_ldk_is_asked_before_it_hears_a_filter() -> None:
     one = following(False)
     assert one.tick(0) == []
     # Somebody may be about to ask it for everything.
-    assert one.look_again == POLICY.quiet
-    assert one.tick(POLICY.quiet) == [Check(b"\0", everything=False)]
+    assert one.look_again == POLICY.asking.quiet
+    assert one.tick(POLICY.asking.quiet) == [Check(b"\0", everything=False)]
     assert one.tick(60) == []
     assert one.look_again > 60
     one.checked(b"\0")
@@ -45,8 +45,8 @@ def test_who_may_be_ldk_is_asked_before_it_hears_a_filter() -> None:
 def test_many_who_wait_wake_nobody() -> None:
     one = following(True, True, True, *[False] * 5)
     one.tick(0)
-    one.tick(POLICY.quiet)
-    assert one.look_again == POLICY.stall
+    one.tick(POLICY.asking.quiet)
+    assert one.look_again == POLICY.following.stall
 
 
 def test_the_stream_that_brings_least_goes_to_another() -> None:
@@ -67,12 +67,12 @@ def test_the_stream_that_brings_least_goes_to_another() -> None:
 def test_streams_that_bring_nothing_go_to_others_as_far_as_there_are_any() -> None:
     one = following(True, True, True, True, True)
     one.tick(0)
-    changed = streams(one.tick(POLICY.stall))
+    changed = streams(one.tick(POLICY.following.stall))
     assert sum(seconds is None for seconds in changed.values()) == 2
     assert {3, 4} <= one_streams(one)
     alone = following(True)
     alone.tick(0)
-    assert alone.tick(POLICY.stall) == []
+    assert alone.tick(POLICY.following.stall) == []
 
 
 def one_streams(one: Following) -> set[int]:
@@ -102,6 +102,6 @@ def test_each_hour_another_is_asked_and_each_day_for_all() -> None:
 def test_with_nobody_here_the_check_waits() -> None:
     one = Following(POLICY, 0, lambda: True)
     assert one.tick(3600) == []
-    assert 3600 < one.look_again <= 3600 + POLICY.stall
+    assert 3600 < one.look_again <= 3600 + POLICY.following.stall
     one.join(b"\0", 3601, early=True)
     assert [type(each) for each in one.tick(3700)] == [Stream, Check]

@@ -15,6 +15,7 @@ from triolight.gossip import (
     NodeChanged,
     Verdict,
 )
+from triolight.gossip.policy import MemoryPolicy
 
 DAY = 86_400
 FORTNIGHT = 14 * DAY
@@ -121,7 +122,7 @@ def test_g49_a_tombstone_lasts_a_week() -> None:
 
 def test_d7_tombstones_are_bounded() -> None:
     ids = [scid(number) for number in range(4)]
-    rules = graph_of(*map(channel, ids), policy=GossipPolicy(tombstones=3))
+    rules = graph_of(*map(channel, ids), policy=GossipPolicy(memory=MemoryPolicy(tombstones=3)))
     pruned(rules, NOW + FORTNIGHT + 1)
     assert (len(rules.memory.tombstones), rules.memory.tombstones.dropped) == (3, 1)
     said = [rules.take(channel(one), PEER, NOW + FORTNIGHT + 2) for one in ids]
@@ -164,7 +165,7 @@ def test_d8_nodes_that_are_kept_aside_are_bounded() -> None:
         channel(scid(2), 2, 3),
         *map(node, range(4)),
         chain=chain,
-        policy=GossipPolicy(nodes_aside=3, tombstones=1),
+        policy=GossipPolicy(memory=MemoryPolicy(nodes_aside=3, tombstones=1)),
     )
     rules.block_connected(200, NOW, spent=[SCID, scid(2)])
     rules.block_connected(272, NOW)

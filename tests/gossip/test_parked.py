@@ -9,12 +9,13 @@ from triolight.chains import REGTEST
 from triolight.gossip import ChannelAdded, ChannelChanged, GossipPolicy, GossipRules, Judged, NetworkGraph, Verdict
 from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked, park
 from triolight.gossip.policy import GossipPolicy as Policy
+from triolight.gossip.policy import WaitingPolicy
 
 PEER, OTHER = PEERS[:2]
 
 
 def fresh(**numbers: int) -> GossipRules:
-    return GossipRules(NetworkGraph(REGTEST), None, GossipPolicy(**numbers))  # type: ignore[arg-type]
+    return GossipRules(NetworkGraph(REGTEST), None, GossipPolicy(waiting=WaitingPolicy(**numbers)))
 
 
 def test_the_two_newest_of_each_direction_are_parked() -> None:

@@ -33,6 +33,7 @@ from triolight.gossip import (
     Verdict,
     sign_announcement,
 )
+from triolight.gossip.policy import MemoryPolicy
 from triolight.keys import SecretKey
 from triolight.messages import BOLT, ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
 
@@ -520,7 +521,7 @@ def test_d2_signatures_of_what_was_not_asked_for_are_counted_by_the_second() -> 
 
 
 def test_d15_signatures_that_hold_are_not_checked_again_for_what_is_not_kept() -> None:
-    rules = fresh(channel(), policy=GossipPolicy(seen=2))
+    rules = fresh(channel(), policy=GossipPolicy(memory=MemoryPolicy(seen=2)))
     others = [channel(first=first, second=5) for first in (2, 3, 4)]
     for one in others:
         refused_with_conflict(rules, one, 4)

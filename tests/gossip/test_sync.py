@@ -48,6 +48,7 @@ from triolight.gossip import (
     Verdict,
     decode_short_ids,
 )
+from triolight.gossip.policy import WaitingPolicy
 from triolight.messages import (
     ChannelUpdate,
     Message,
@@ -202,7 +203,7 @@ def test_verify_a_turn_ends_after_what_it_may_cost() -> None:
 
 def test_u4_a_peer_with_64_lookups_is_not_read_from_and_others_are() -> None:
     chain = Chain(at_once=False)
-    server = Server(policy=GossipPolicy(pending_of_peer=4), utxo_lookup=chain)
+    server = Server(policy=GossipPolicy(waiting=WaitingPolicy(pending_of_peer=4)), utxo_lookup=chain)
     peers = [Listener(server, number) for number in (2, 3)]
     for number, peer in enumerate(peers):
         peer.tell(*(decode(channel(scid(10 * number + one))) for one in range(4 + 4 * (number == 0))))

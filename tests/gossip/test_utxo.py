@@ -35,6 +35,7 @@ from triolight.gossip import (
     UtxoResult,
     Verdict,
 )
+from triolight.gossip.policy import MemoryPolicy, WaitingPolicy
 from triolight.gossip.utxo import LONG_BLOCK_SECONDS, funding_script
 
 PEER, OTHER = PEERS[:2]
@@ -288,7 +289,7 @@ def test_u4_ten_seconds_without_an_answer_are_a_failure() -> None:
 
 def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
     chain = Chain(at_once=False)
-    rules = asking(chain, GossipPolicy(pending_of_peer=3))
+    rules = asking(chain, GossipPolicy(waiting=WaitingPolicy(pending_of_peer=3)))
     for number in range(3):
         assert not rules.processing_queue_high(PEER)
         rules.take(channel(scid(number)), PEER, NOW)
@@ -300,7 +301,7 @@ def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
 
 def test_u4_no_more_than_a_thousand_wait() -> None:
     chain = Chain(at_once=False)
-    rules = asking(chain, GossipPolicy(pending=3, early=2))
+    rules = asking(chain, GossipPolicy(waiting=WaitingPolicy(pending=3, early=2)))
     said = [rules.take(channel(scid(number)), PEER, NOW) for number in range(4)]
     assert said == [Verdict.PENDING] * 3 + [Verdict.LIMITED]
     assert rules.verifications == 12
@@ -312,7 +313,7 @@ def test_u4_no_more_than_a_thousand_wait() -> None:
 
 
 def test_u4_a_peer_has_a_hundred_early_ones() -> None:
-    rules = asking(Chain(), GossipPolicy(early_of_peer=2))
+    rules = asking(Chain(), GossipPolicy(waiting=WaitingPolicy(early_of_peer=2)))
     rules.block_connected(99, NOW)
     said = [rules.take(channel(scid(number)), PEER, NOW) for number in range(3)]
     assert said == [Verdict.EARLY] * 2 + [Verdict.LIMITED]
@@ -321,7 +322,7 @@ def test_u4_a_peer_has_a_hundred_early_ones() -> None:
 
 def test_u4_what_a_chain_denied_is_remembered_for_so_many() -> None:
     chain = Chain()
-    rules = asking(chain, GossipPolicy(negative=2))
+    rules = asking(chain, GossipPolicy(memory=MemoryPolicy(negative=2)))
     for number in range(3):
         rules.take(channel(scid(number)), PEER, NOW)
     assert (len(rules.memory.negative), rules.memory.negative.dropped) == (2, 1)
@@ -366,11 +367,12 @@ def test_u9_channels_above_a_fork_wait_for_their_block_again() -> None:
 # Channels that are in the graph without a chain's word, or with an old one.
 
 
-def loaded(chain: Chain, *ids: int, **numbers: int) -> GossipRules:
+def loaded(chain: Chain, *ids: int, policy: GossipPolicy | None = None) -> GossipRules:
+
     graph = NetworkGraph(REGTEST)
     for one in ids:
         graph.load(channel(one), received=NOW)
-    return GossipRules(graph, chain, GossipPolicy(**numbers))  # type: ignore[arg-type]
+    return GossipRules(graph, chain, policy or GossipPolicy())
 
 
 def test_what_was_believed_without_a_chain_is_asked_about_later() -> None:
@@ -414,7 +416,7 @@ def test_u9_without_blocks_a_spend_is_heard_of_by_asking_again(tip: int | None) 
 def test_rechecks_leave_room_and_go_on_where_they_stopped() -> None:
     chain = Chain(at_once=False)
     ids = [scid(number) for number in range(5)]
-    rules = loaded(chain, *ids, pending=3)
+    rules = loaded(chain, *ids, policy=GossipPolicy(waiting=WaitingPolicy(pending=3)))
     assert [rules.recheck(NOW), len(chain.asked)] == [False, 3]
     for at in range(3):
         answer(rules, chain, Found(SCRIPT, 7, 100), at=at)
@@ -490,7 +492,7 @@ def test_g7_two_proven_channels_of_one_output_cost_all_four_nodes_if_the_user_wa
 def test_g7_one_proof_is_not_two() -> None:
     chain = Chain()
     chain.has(SCID)
-    believed = loaded(chain, SCID, blacklist=True)
+    believed = loaded(chain, SCID, policy=GossipPolicy(blacklist=True))
     assert believed.take(channel(first=2, second=3), PEER, NOW) is Verdict.ACCEPTED
     # A reorganisation gives the place to another output: each of the two was true in its time.
     forked = asking(chain, GossipPolicy(blacklist=True))
@@ -503,7 +505,7 @@ def test_g7_one_proof_is_not_two() -> None:
 def test_d12_the_blacklist_is_bounded() -> None:
     chain = Chain()
     chain.has(SCID)
-    rules = asking(chain, GossipPolicy(blacklist=True, blacklisted=3))
+    rules = asking(chain, GossipPolicy(blacklist=True, memory=MemoryPolicy(blacklisted=3)))
     rules.take(channel(), PEER, NOW)
     rules.take(channel(first=2, second=3), OTHER, NOW)
     assert (len(rules.memory.blacklist), rules.memory.blacklist.dropped) == (3, 1)

@@ -35,27 +35,20 @@ from triolight.gossip import (
     UtxoResult,
     Verdict,
 )
+from triolight.gossip.policy import MemoryPolicy, WaitingPolicy
 from triolight.gossip.utxo import funding_script
 
 PLACES = tuple(scid(number, block) for block in (95, 100, 105) for number in range(4))
 OTHERS_SCRIPT = funding_script(FUNDING[2].public_key, FUNDING[3].public_key)
 SMALL = GossipPolicy(
-    orphans=6,
-    orphans_of_peer=4,
-    pending=5,
-    pending_of_peer=3,
-    lookups=2,
-    early=4,
-    early_of_peer=3,
-    negative=3,
-    tombstones=3,
-    nodes_aside=2,
-    blacklisted=3,
-    seen=4,
     changes=10_000,
     prune_slice=4,
     spent_blocks=3,
     blacklist=True,
+    waiting=WaitingPolicy(
+        orphans=6, orphans_of_peer=4, pending=5, pending_of_peer=3, lookups=2, early=4, early_of_peer=3
+    ),
+    memory=MemoryPolicy(negative=3, tombstones=3, nodes_aside=2, blacklisted=3, seen=4),
 )
 WAITS = (Verdict.PENDING, Verdict.EARLY)
 
@@ -144,10 +137,10 @@ class Life:
 
     def check_bounds(self) -> None:
         rules, lookups = self.rules, self.rules.lookups
-        assert lookups.asked <= SMALL.lookups
-        assert lookups.early <= SMALL.early
-        assert len(lookups) <= SMALL.pending
-        assert len(rules.orphans) <= SMALL.orphans
+        assert lookups.asked <= SMALL.waiting.lookups
+        assert lookups.early <= SMALL.waiting.early
+        assert len(lookups) <= SMALL.waiting.pending
+        assert len(rules.orphans) <= SMALL.waiting.orphans
         memory = rules.memory
         for held in (memory.tombstones, memory.closed, memory.negative, memory.nodes, memory.blacklist, memory.seen):
             assert len(held) <= held.most
@@ -163,7 +156,7 @@ def test_whatever_a_chain_does_the_graph_hangs_together(seed: int) -> None:
         life.step()
         life.check()
     # And when nobody says anything any more, nothing waits: not even who stood behind another one.
-    for _ in range(3 * SMALL.pending):
+    for _ in range(3 * SMALL.waiting.pending):
         life.now += 86_400
         life.rules.tick(life.now)
     life.check()

@@ -42,6 +42,7 @@ from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
 from triolight.gossip import Found, GossipPolicy, NetworkGraph, P2PGossipSync, Spent
+from triolight.gossip.policy import AskPolicy
 from triolight.gossip.utxo import funding_script
 from triolight.messages import ChannelAnnouncement, ChannelUpdate
 from triolight.services import (
@@ -94,7 +95,7 @@ async def test_the_whole_graph_of_one_peer(make: type[Persona], autojump_clock: 
 
 async def test_several_peers_share_the_work_and_progress_is_told(autojump_clock: trio.testing.MockClock) -> None:
     seen: list[Progress] = []
-    policy = SyncPolicy(first_block=FIRST_BLOCK, batch=50)
+    policy = SyncPolicy(first_block=FIRST_BLOCK, asking=AskPolicy(batch=50))
     async with asking(Lnd(), CoreLightning(), Eclair(), policy=policy) as (_, gossip, sync):
         report = await gossip.fetch(on_progress=seen.append)
         assert same_graph(sync.graph, TRUTH)
@@ -226,7 +227,7 @@ async def test_what_the_body_raises_leaves_bare(autojump_clock: trio.testing.Moc
 
 
 async def test_what_is_refused_is_counted_by_peer(autojump_clock: trio.testing.MockClock) -> None:
-    policy = SyncPolicy(first_block=FIRST_BLOCK, batch=50)
+    policy = SyncPolicy(first_block=FIRST_BLOCK, asking=AskPolicy(batch=50))
     async with asking(Forger(told=100), Lnd(), policy=policy) as (_, gossip, sync):
         report = await gossip.fetch()
         assert same_graph(sync.graph, TRUTH)

@@ -26,8 +26,8 @@ from triolight.gossip import (
     encode_short_ids,
     encode_timestamps,
 )
-from triolight.gossip.asking import SyncPolicy
 from triolight.gossip.fetching import Fetching, Progress, Source
+from triolight.gossip.policy import SyncPolicy, WaitingPolicy
 from triolight.keys import verify
 from triolight.messages import (
     BOLT,
@@ -658,7 +658,9 @@ class Bench:
         self.now = 1000.0
         self.graph = NetworkGraph(CHAIN) if graph is None else graph
         # Hardly anything waits there for its channel: it is the fetch's to keep it.
-        self.rules: GossipRules = WithoutSpent(self.graph, policy=GossipPolicy(orphans=1, orphans_of_peer=1))
+        self.rules: GossipRules = WithoutSpent(
+            self.graph, policy=GossipPolicy(waiting=WaitingPolicy(orphans=1, orphans_of_peer=1))
+        )
         self.policy = SyncPolicy(first_block=FIRST_BLOCK) if policy is None else policy
         self.fetching = Fetching(self.graph, self.policy, now=self.now, unix=NOW, offer=self.offer)
         self.ids = dict(zip(personas, gossip.PEERS, strict=False))
@@ -742,5 +744,5 @@ class Bench:
         if fetching.done:
             assert after.got + after.absent == after.known
         for source in fetching.sources:
-            assert source.parked_bytes <= self.policy.parked_bytes
-            assert len(source.claims) <= self.policy.short_channel_ids
+            assert source.parked.size <= self.policy.parked_bytes
+            assert len(source.claims) <= self.policy.asking.short_channel_ids

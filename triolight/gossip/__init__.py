@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from triolight.gossip.own import refresh_at as refresh_at
     from triolight.gossip.own import unsigned_announcement as unsigned_announcement
     from triolight.gossip.policy import GossipPolicy as GossipPolicy
+    from triolight.gossip.policy import MemoryPolicy as MemoryPolicy
     from triolight.gossip.policy import ServePolicy as ServePolicy
+    from triolight.gossip.policy import WaitingPolicy as WaitingPolicy
     from triolight.gossip.rules import GossipRules as GossipRules
     from triolight.gossip.sync import Asker as Asker
     from triolight.gossip.sync import P2PGossipSync as P2PGossipSync
@@ -81,6 +83,7 @@ __all__ = [
     "GossipRules",
     "Half",
     "Judged",
+    "MemoryPolicy",
     "Missing",
     "NetworkGraph",
     "Node",
@@ -94,6 +97,7 @@ __all__ = [
     "UtxoResult",
     "Verdict",
     "Verdicts",
+    "WaitingPolicy",
     "addresses_of",
     "build_announcement",
     "channel_update_checksum",
@@ -167,10 +171,7 @@ _HOMES = {
             "refresh_at",
             "unsigned_announcement",
         ),
-        "policy": (
-            "GossipPolicy",
-            "ServePolicy",
-        ),
+        "policy": ("GossipPolicy", "MemoryPolicy", "ServePolicy", "WaitingPolicy"),
         "rules": ("GossipRules",),
         "sync": (
             "Asker",

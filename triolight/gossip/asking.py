@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from triolight.errors import DecodeError
@@ -20,6 +20,7 @@ from triolight.gossip.fields import (
     encode_short_ids,
 )
 from triolight.gossip.graph import Channel
+from triolight.gossip.policy import MOST_FLAGGED, AskPolicy
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
@@ -41,7 +42,6 @@ __all__ = [
     "Gossip",
     "HistoryAnswer",
     "RangeAnswer",
-    "SyncPolicy",
     "difference",
     "filter_of",
 ]
@@ -54,84 +54,11 @@ NODES: Final = (8, 16)
 EVERYTHING: Final = 31
 """BOLT 7's query flags: the channel, the update of each end, each end itself."""
 BOTH_TLVS: Final = 3
-MOST_FLAGGED: Final = 7277
-"""Short ids that one query holds beside their flags."""
 
 Gossip: TypeAlias = ChannelAnnouncement | ChannelUpdate | NodeAnnouncement
 Claim: TypeAlias = tuple[tuple[int, int] | None, tuple[int, int] | None]
 """What a peer says that it has of a channel: the timestamps of both updates, and their checksums; None: not said."""
 NO_CLAIM: Final[Claim] = (None, None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SyncPolicy:
-    """How peers are asked. Seconds, blocks and numbers of things. ValueError for one that is not positive."""
-
-    pace: float = 0.25
-    """Between two queries to a peer: Eclair drops without a word what comes faster than five a second."""
-    batch: int = 100
-    batch_least: int = 50
-    batch_most: int = 2000
-    """Channels in a query: the first one, and what it may become, for doubling when an answer was quick."""
-    quick: float = 5
-    silence: float = 30
-    """Without a message of the answer, after which a query has failed."""
-    answer: float = 120
-    """For all of an answer to a batch."""
-    range_deadline: float = 60
-    """For all of an answer to a query for channels in blocks."""
-    quiet: float = 5
-    """After which an answer that looks complete is so, and how long what comes late is waited for."""
-    replies: int = 500
-    short_channel_ids: int = 300_000
-    reply_bytes: int = 8 * 1024 * 1024
-    """Of one answer to a query for channels in blocks; from a peer that says more, nothing more is wanted."""
-    parked_bytes: int = 1024 * 1024
-    """Of updates and nodes that came before their channels in one answer: Electrum shuffles."""
-    ranges: int = 3
-    """Peers that list their channels at a time."""
-    failures: int = 2
-    """Queries that a peer may leave unanswered."""
-    vain: int = 1000
-    """Channels that a peer has listed and, asked for them, does not have: from so many on, if they are most of what it
-    was asked for, it is asked no more."""
-    hedge: float = 10
-    """How old a query is when a peer that has nothing to do is asked the same."""
-    returns: int = 3
-    """How often in one fetch a peer may come back after it has gone."""
-    return_seconds: float = 10
-    """How long a fetch that has no peer left waits for one to come back."""
-    fetch_seconds: float = 1800
-    """For one fetch; what has come by then stays."""
-    history: int = 15 * DAY
-    history_seconds: float = 600
-    """What a peer that answers no query is asked to tell by itself, and how long that may take."""
-    backlog: int = 3600
-    """How far back a stream begins."""
-    streams: int = 3
-    streams_empty: int = 5
-    """Peers that stream their gossip to us, and how many while the graph is empty."""
-    rotate: float = 1200
-    """After which the stream that brought least is given to another peer."""
-    stall: float = 600
-    """After which streams that bring nothing new are given to other peers."""
-    resync: float = 3600
-    resync_blocks: int = 144
-    resync_all: float = DAY
-    """How often a peer is asked for the channels of the newest blocks, and for all of them."""
-    first_block: int | None = None
-    """Where a query for all channels begins. None: on the main network at 497000, below which Electrum refuses and no
-    channel is; else at 0."""
-    changes: int = 10_000
-    """Changes that wait for one reader."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{field.name} is above 0, not {value}")
-        if not self.batch_least <= self.batch <= self.batch_most <= MOST_FLAGGED:
-            raise ValueError(f"batches grow from batch_least over batch to batch_most, {MOST_FLAGGED} at the most")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +149,7 @@ class _Range:
     def covers_all(self) -> bool:
         return self._covered[:1] == [(self.first, self.stop)]
 
-    def take(self, reply: ReplyChannelRange, now: float, policy: SyncPolicy) -> str | None:
+    def take(self, reply: ReplyChannelRange, now: float, policy: AskPolicy) -> str | None:
         """Why it is over; None while it is not. DecodeError for a list that cannot be read."""
         self.replies += 1
         timestamps, checksums = reply.tlvs.timestamps_tlv, reply.tlvs.checksums_tlv
@@ -297,7 +224,7 @@ class Asker:
     Each method that takes a message, and `tick`, gives the answer that is complete with it, or None.
     """
 
-    def __init__(self, chain_hash: bytes, policy: SyncPolicy) -> None:
+    def __init__(self, chain_hash: bytes, policy: AskPolicy) -> None:
         self._chain_hash: Final = chain_hash
         self._policy: Final = policy
         self._doing: _Range | _Batch | _History | None = None

@@ -23,10 +23,10 @@ from triolight.gossip.asking import (
     Gossip,
     HistoryAnswer,
     RangeAnswer,
-    SyncPolicy,
     difference,
 )
 from triolight.gossip.graph import NetworkGraph
+from triolight.gossip.policy import SyncPolicy
 from triolight.gossip.wants import Wants
 from triolight.messages import (
     ChannelAnnouncement,
@@ -82,6 +82,39 @@ class _Straggling:
     until: float
 
 
+class Parked:
+    """What a source told before the channels that it is about, in the order in which it came."""
+
+    __slots__ = ("messages", "size", "until")
+
+    def __init__(self) -> None:
+        self.messages: Final[list[bytes]] = []
+        self.size = 0
+        """Bytes, all of them together."""
+        self.until = math.inf
+        """When they are looked at again."""
+
+    def put(self, data: bytes, most: int) -> None:
+        """Keeps one more, if there is room."""
+        if self.size + len(data) <= most:
+            self.size += len(data)
+            self.messages.append(data)
+
+    def clear(self) -> None:
+        self.messages.clear()
+        self.size = 0
+        self.until = math.inf
+
+
+@dataclass(slots=True)
+class Told:
+    """How many messages of each kind came from a source."""
+
+    channels: int = 0
+    updates: int = 0
+    nodes: int = 0
+
+
 @dataclass(eq=False, slots=True)
 class Source:
     """A connection that a fetch asks."""
@@ -100,10 +133,7 @@ class Source:
     batch: Wants | None = None
     """What its outstanding query is for."""
     straggling: deque[_Straggling] = field(default_factory=deque[_Straggling])
-    parked: list[bytes] = field(default_factory=list[bytes])
-    """Updates and nodes that came before their channels."""
-    parked_bytes: int = 0
-    parked_until: float = math.inf
+    parked: Parked = field(default_factory=Parked)
     failures: int = 0
     failed: list[int] = field(default_factory=list[int])
     """What it was asked for then."""
@@ -115,10 +145,7 @@ class Source:
     """Whether all that it lists is there, once the fetch is done."""
     end: End | None = None
     """Set once it is asked no more."""
-    channels: int = 0
-    updates: int = 0
-    nodes: int = 0
-    """Messages that came from it."""
+    told: Told = field(default_factory=Told)
 
     @property
     def is_out(self) -> bool:
@@ -197,7 +224,7 @@ class Fetching:
             if before[-1].end != "closed" or self._returns[node_id] > self._policy.returns:
                 return None
         if asker is None:
-            asker = Asker(self._graph.chain_hash, self._policy)
+            asker = Asker(self._graph.chain_hash, self._policy.asking)
         asker.free_at = max(asker.free_at, now)
         source = Source(node_id, 1 << len(self.sources), asker)
         self.sources.append(source)
@@ -239,32 +266,27 @@ class Fetching:
         graph = self._graph
         match message:
             case ChannelAnnouncement():
-                source.channels += 1
+                source.told.channels += 1
                 size, early = 432 + len(message.features), False
             case ChannelUpdate():
-                source.updates += 1
+                source.told.updates += 1
                 size, early = 138, message.short_channel_id not in graph.channels
             case _:
-                source.nodes += 1
+                source.told.nodes += 1
                 size, early = 142 + len(message.addresses), message.node_id not in graph.nodes
         source.asker.take_gossip(message, size, now)
         if early and (source.batch is not None or source.straggling):
-            data = message.encode()
-            if source.parked_bytes + len(data) <= self._policy.parked_bytes:
-                source.parked_bytes += len(data)
-                source.parked.append(data)
+            source.parked.put(message.encode(), self._policy.parked_bytes)
 
     def _unpark(self, source: Source, now: float) -> None:
         """The channels are there, or will not come."""
-        for data in source.parked:
+        for data in source.parked.messages:
             self._offer(source.node_id, data)
         if source.straggling:
             # What belongs to a straggler gets one more chance, and no more than that.
-            source.parked_until = min(source.parked_until, now + self._policy.quiet)
+            source.parked.until = min(source.parked.until, now + self._policy.asking.quiet)
             return
         source.parked.clear()
-        source.parked_bytes = 0
-        source.parked_until = math.inf
 
     # Time.
 
@@ -279,7 +301,7 @@ class Fetching:
         for source in self.sources:
             if source.is_out:
                 continue
-            soonest = min(soonest, source.asker.look_again, source.asker.owes_until, source.parked_until)
+            soonest = min(soonest, source.asker.look_again, source.asker.owes_until, source.parked.until)
             if source.straggling:
                 soonest = min(soonest, source.straggling[0].until)
             if source.asker.idle and not source.asker.owes_end and self._has_work(source):
@@ -311,8 +333,8 @@ class Fetching:
                 self._read(source)
             if now >= source.asker.owes_until:
                 self._out(source, "silent")
-            if now >= source.parked_until:
-                source.parked_until = math.inf
+            if now >= source.parked.until:
+                source.parked.until = math.inf
                 self._unpark(source, now)
             while source.straggling and now >= source.straggling[0].until:
                 late = source.straggling.popleft()
@@ -494,7 +516,7 @@ class Fetching:
             missing = [one for one in listed if self._lacks(wants, one)]
             # A node that has never announced itself is nothing to be waited for.
             if missing and (wants is self._channels or len(missing) < len(listed)):
-                late = _Straggling(wants, tuple(missing), now + self._policy.quiet)
+                late = _Straggling(wants, tuple(missing), now + self._policy.asking.quiet)
                 source.straggling.append(late)
                 here = set(missing)
                 listed = tuple(one for one in listed if one not in here)
@@ -583,7 +605,7 @@ class Fetching:
                 not one.asker.idle
                 or one.straggling
                 or one.wants_history
-                or one.parked
+                or one.parked.messages
                 or one.listing != "done"
                 or self._has_work(one)
             )

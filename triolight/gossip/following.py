@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from triolight.gossip.asking import SyncPolicy
+from triolight.gossip.policy import SyncPolicy
 
 __all__ = ["Check", "Following", "Stream"]
 
@@ -61,10 +61,10 @@ class Following:
         self.policy: Final = policy
         self._is_empty: Final = is_empty
         self._peers: dict[bytes, _Followed] = {}
-        self._rotate_at = now + policy.rotate
+        self._rotate_at = now + policy.following.rotate
         self._novel_at = self._looked = now
-        self._check_at = now + policy.resync
-        self._all_at = now + policy.resync_all
+        self._check_at = now + policy.following.resync
+        self._all_at = now + policy.following.resync_all
         self._asked: list[bytes] = []
         """Who was checked, the latest last."""
 
@@ -98,24 +98,24 @@ class Following:
     @property
     def look_again(self) -> float:
         """When `tick` has something to do, if nobody comes or goes."""
-        soonest = min(self._rotate_at, self._novel_at + self.policy.stall, self._check_at, self._all_at)
-        settles = (one.joined_at + self.policy.quiet for one in self._peers.values() if not one.early)
+        soonest = min(self._rotate_at, self._novel_at + self.policy.following.stall, self._check_at, self._all_at)
+        settles = (one.joined_at + self.policy.asking.quiet for one in self._peers.values() if not one.early)
         return min(soonest, min((one for one in settles if one > self._looked), default=math.inf))
 
     def tick(self, now: float) -> list[Stream | Check]:
         """What is to be done."""
         self._looked = now
         given: list[Stream | Check] = []
-        if now >= self._novel_at + self.policy.stall:
+        if now >= self._novel_at + self.policy.following.stall:
             self._novel_at = now
             given += self._stop(list(self.streams), now)
         if now >= self._rotate_at:
-            self._rotate_at = now + self.policy.rotate
+            self._rotate_at = now + self.policy.following.rotate
             streaming = sorted(self.streams, key=lambda one: self._peers[one].novel)
             given += self._stop(streaming[:1], now)
             for peer in self._peers.values():
                 peer.novel = 0
-        wanted = self.policy.streams_empty if self._is_empty() else self.policy.streams
+        wanted = self.policy.following.streams_empty if self._is_empty() else self.policy.following.streams
         candidates = sorted(
             (one for one, peer in self._peers.items() if not peer.streams), key=lambda one: self._peers[one].since
         )
@@ -127,25 +127,25 @@ class Following:
                 given.append(Stream(node_id, None))
         if self._peers and now >= min(self._check_at, self._all_at):
             everything = now >= self._all_at
-            self._check_at = now + self.policy.resync
+            self._check_at = now + self.policy.following.resync
             if everything:
-                self._all_at = now + self.policy.resync_all
+                self._all_at = now + self.policy.following.resync_all
             given.append(Check(self._next_to_check(), everything))
         elif now >= min(self._check_at, self._all_at):
             # Nobody is here. Whoever comes first is asked soon.
-            self._check_at = now + self.policy.pace * 100
+            self._check_at = now + self.policy.asking.pace * 100
             self._all_at = max(self._all_at, self._check_at)
         return given
 
     def _start(self, node_id: bytes, now: float) -> list[Stream | Check]:
         peer = self._peers[node_id]
         if not (peer.early or peer.checked):
-            if peer.asked_check or now < peer.joined_at + self.policy.quiet:
+            if peer.asked_check or now < peer.joined_at + self.policy.asking.quiet:
                 return []  # perhaps it is about to be asked for everything
             peer.asked_check = True
             return [Check(node_id, everything=False)]
         peer.streams, peer.told, peer.since, peer.novel = True, True, now, 0
-        return [Stream(node_id, self.policy.backlog)]
+        return [Stream(node_id, self.policy.following.backlog)]
 
     def _stop(self, node_ids: list[bytes], now: float) -> list[Stream | Check]:
         """As many of these streams as there are others to take their places."""

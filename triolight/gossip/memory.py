@@ -76,17 +76,17 @@ class Memory:
     __slots__ = ("blacklist", "closed", "negative", "nodes", "seen", "tombstones")
 
     def __init__(self, policy: GossipPolicy) -> None:
-        self.tombstones: Final = Expiring[int, Channel](policy.tombstones, policy.tombstone_age)
+        self.tombstones: Final = Expiring[int, Channel](policy.memory.tombstones, policy.memory.tombstone_age)
         """Channels that were pruned for their age, with what they said last: fresh updates bring them back."""
-        self.nodes: Final = Expiring[bytes, bytes](policy.nodes_aside, policy.node_age)
+        self.nodes: Final = Expiring[bytes, bytes](policy.memory.nodes_aside, policy.memory.node_age)
         """What nodes said whose last channel went."""
-        self.closed: Final = Expiring[int, int](policy.tombstones, policy.tombstone_age)
+        self.closed: Final = Expiring[int, int](policy.memory.tombstones, policy.memory.tombstone_age)
         """Channels that were spent, and in which block."""
-        self.negative: Final = Expiring[int | bytes, Verdict](policy.negative, policy.negative_age)
+        self.negative: Final = Expiring[int | bytes, Verdict](policy.memory.negative, policy.memory.negative_age)
         """Outputs that a chain has denied: by short_channel_id what nobody can have, and by the announcement's own
         words what others may have, for a stranger's false keys must not keep the true ones out."""
-        self.blacklist: Final = Expiring[bytes, bool](policy.blacklisted, policy.blacklist_age)
-        self.seen: Final = Expiring[bytes, bool](policy.seen, float("inf"))
+        self.blacklist: Final = Expiring[bytes, bool](policy.memory.blacklisted, policy.memory.blacklist_age)
+        self.seen: Final = Expiring[bytes, bool](policy.memory.seen, float("inf"))
         """Hashes of announcements whose signatures hold, and that were not kept."""
 
     def sweep(self, now: float) -> None:

@@ -59,9 +59,9 @@ class Orphans:
     def has_room(self, source: bytes | None, size: int, now: float) -> bool:
         """Whether one more of so many bytes is kept of this peer."""
         self.sweep(now)
-        if size > LONGEST_PARKED or len(self._order) >= self.policy.orphans:
+        if size > LONGEST_PARKED or len(self._order) >= self.policy.waiting.orphans:
             return False
-        return self._counts.get(source, 0) < self.policy.orphans_of_peer
+        return self._counts.get(source, 0) < self.policy.waiting.orphans_of_peer
 
     def knows(self, short_channel_id: int, data: bytes, now: float) -> bool:
         """Whether this very update is there."""
@@ -75,7 +75,7 @@ class Orphans:
             return False
         self._total += 1
         self._counts[one.source] = self._counts.get(one.source, 0) + 1
-        self._order.append((now + self.policy.park_age, short_channel_id, one))
+        self._order.append((now + self.policy.waiting.park_age, short_channel_id, one))
         if gone is not None:
             self._uncount(gone)
         return True

@@ -148,7 +148,7 @@ class GossipRules:
 
     def processing_queue_high(self, node_id: bytes) -> bool:
         """Whether so many of a peer's announcements wait for the chain that it is not to be read from."""
-        return self.lookups.count_of(node_id) >= self.policy.pending_of_peer
+        return self.lookups.count_of(node_id) >= self.policy.waiting.pending_of_peer
 
     def relayable(self, channel: Channel) -> bool:
         """Whether a channel may go to others, by the policy. Of updates and nodes they say it themselves, with

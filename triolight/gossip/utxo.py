@@ -169,13 +169,13 @@ class Lookups:
     @property
     def has_room(self) -> bool:
         """Whether one more may wait for an answer."""
-        return len(self._waiting) < self.policy.pending
+        return len(self._waiting) < self.policy.waiting.pending
 
     def has_room_early(self, source: bytes | None) -> bool:
         """Whether one more of a peer's may wait for its block."""
-        if len(self._early) >= self.policy.early or source is None:
-            return len(self._early) < self.policy.early
-        return sum(one.source == source for one in self._early.values()) < self.policy.early_of_peer
+        if len(self._early) >= self.policy.waiting.early or source is None:
+            return len(self._early) < self.policy.waiting.early
+        return sum(one.source == source for one in self._early.values()) < self.policy.waiting.early_of_peer
 
     def queue(self, waiting: Waiting) -> None:
         """It waits for its turn."""
@@ -194,14 +194,14 @@ class Lookups:
     def next(self, now: float) -> tuple[int, Waiting] | None:
         """Whom to ask about next, with the token that its answer will have; None if there is none, or so many are
         open."""
-        if not self._queues or len(self._asked) >= self.policy.lookups:
+        if not self._queues or len(self._asked) >= self.policy.waiting.lookups:
             return None
         source, queue = self._queues.popitem(last=False)
         waiting = queue.popleft()
         if queue:
             self._queues[source] = queue
         self._token += 1
-        self._asked[self._token] = now + self.policy.lookup_age, waiting
+        self._asked[self._token] = now + self.policy.waiting.lookup_age, waiting
         return self._token, waiting
 
     def answered(self, token: int) -> Waiting | None:

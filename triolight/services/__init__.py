@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from triolight.gossip.asking import SyncPolicy as SyncPolicy
 from triolight.gossip.changes import ChannelAdded as ChannelAdded
 from triolight.gossip.changes import ChannelChanged as ChannelChanged
 from triolight.gossip.changes import ChannelRemoved as ChannelRemoved
 from triolight.gossip.changes import NodeChanged as NodeChanged
 from triolight.gossip.fetching import Progress as Progress
+from triolight.gossip.policy import AskPolicy as AskPolicy
+from triolight.gossip.policy import FollowPolicy as FollowPolicy
+from triolight.gossip.policy import SyncPolicy as SyncPolicy
 from triolight.services.gossip import Gossip as Gossip
 from triolight.services.gossip import GossipChanges as GossipChanges
 from triolight.services.gossip import PeerReport as PeerReport
@@ -20,9 +22,11 @@ from triolight.services.store import StoreError as StoreError
 from triolight.services.store import open_graph_store as open_graph_store
 
 __all__ = [
+    "AskPolicy",
     "ChannelAdded",
     "ChannelChanged",
     "ChannelRemoved",
+    "FollowPolicy",
     "Gossip",
     "GossipChanges",
     "GraphStore",

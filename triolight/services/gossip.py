@@ -19,11 +19,12 @@ import trio
 
 from triolight.chains import chain_name
 from triolight.errors import EventsLost, PeerClosed
-from triolight.gossip.asking import Asker, SyncPolicy, filter_of
+from triolight.gossip.asking import Asker, filter_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
 from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query, Source
 from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
+from triolight.gossip.policy import SyncPolicy
 from triolight.gossip.rules import GossipRules
 from triolight.gossip.verdicts import Verdict
 from triolight.messages import (
@@ -506,7 +507,7 @@ class Gossip:
         """What is known of how this connection answers, from one fetch to the next."""
         asker = self._askers.get(peer)
         if asker is None:
-            asker = Asker(self.graph.chain_hash, self.policy)
+            asker = Asker(self.graph.chain_hash, self.policy.asking)
             if peer.reason is None:
                 self._askers[peer] = asker
         return asker
@@ -566,7 +567,7 @@ class Gossip:
         blocks: tuple[int, int] | None = None
         if not everything and self.graph.channels:
             # What is newer than the day before the newest channel that we know.
-            first = max(0, (max(self.graph.channels) >> 40) - self.policy.resync_blocks)
+            first = max(0, (max(self.graph.channels) >> 40) - self.policy.following.resync_blocks)
             blocks = first, LAST_BLOCK - first
         await self._fetch((peer,), blocks)
 
@@ -586,9 +587,9 @@ def _reports(job: _Job) -> tuple[PeerReport, ...]:
         found.append(
             PeerReport(
                 node_id=node_id,
-                channels=sum(one.channels for one in sources),
-                updates=sum(one.updates for one in sources),
-                nodes=sum(one.nodes for one in sources),
+                channels=sum(one.told.channels for one in sources),
+                updates=sum(one.told.updates for one in sources),
+                nodes=sum(one.told.nodes for one in sources),
                 rejected=job.rejected.get(node_id, {}),
                 bytes=sum(job.read.get(one, 0) for one in sources),
                 end=sources[-1].end or "given up",
