@@ -201,6 +201,23 @@ async def test_a_cancelled_fetch_leaves_it_whole(autojump_clock: trio.testing.Mo
     assert sync.unasked == 0
 
 
+@pytest.mark.parametrize("seconds", [10, 200])
+async def test_what_a_cancelled_fetch_is_owed_may_come_before_the_next_one(
+    seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    persona = Lnd()
+    async with asking(persona) as (_, gossip, sync):
+        with trio.move_on_after(1.0) as scope:
+            await gossip.fetch()
+        assert scope.cancelled_caught
+        await trio.sleep(seconds)
+        report = await gossip.fetch()
+        assert report.complete
+        assert same_graph(sync.graph, TRUTH)
+    assert persona.complaints == []
+    assert sync.unasked == 0
+
+
 async def test_leaving_wakes_who_waits(autojump_clock: trio.testing.MockClock) -> None:
     raised: list[str] = []
 

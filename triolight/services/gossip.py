@@ -380,8 +380,12 @@ class Gossip:
         return (job is not None and node_id in job.wanted) or node_id in self._following.streams
 
     def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
-        """A reply. False if nobody has asked for it."""
-        job, now = self._job, trio.current_time()
+        """A reply. False if nobody has asked for it. What a fetch that is over had asked for still comes."""
+        now, peer = trio.current_time(), self._connected.get(node_id)
+        asker = None if peer is None else self._askers.get(peer)
+        if asker is not None and asker.expects(message, now):
+            return True
+        job = self._job
         return job is not None and any(
             one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
         )
@@ -485,6 +489,9 @@ class Gossip:
             case _:
                 source = None if job is None else job.sources.get(peer)
                 if job is None or source is None:
+                    asker = self._askers.get(peer)
+                    if asker is not None and isinstance(message, ReplyShortChannelIdsEnd):
+                        asker.take_end(message, now)  # owed to a fetch that is over: it may be asked again
                     return
                 job.fetching.take(source, message, now)
                 if not isinstance(message, ReplyChannelRange | ReplyShortChannelIdsEnd):
