@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.support import join
-from tests.support.gossip import update
+from tests.support.gossip import PEER, channel, update
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
@@ -41,7 +41,7 @@ from tests.support.personas import (
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
-from triolight.gossip import Found, GossipPolicy, NetworkGraph, P2PGossipSync, Spent
+from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent
 from triolight.gossip.utxo import funding_script
 from triolight.messages import ChannelAnnouncement, ChannelUpdate
 from triolight.services import (
@@ -54,6 +54,7 @@ from triolight.services import (
     open_gossip,
     open_graph_store,
 )
+from triolight.wire import ShortChannelId
 
 TRUTH = WORLD.graph()
 POLICY = SyncPolicy(first_block=FIRST_BLOCK)
@@ -343,6 +344,74 @@ async def test_what_a_chain_answers_late_is_in_the_report(autojump_clock: trio.t
     assert all(one.checked == "output" for one in sync.graph.channels.values())
     assert chain.asked == len(WORLD.channels)
     assert persona.complaints == []
+
+
+class SlowChain:
+    """It has the world's outputs and no other, and answers some time later."""
+
+    def __init__(self, nursery: trio.Nursery, seconds: float) -> None:
+        self._nursery = nursery
+        self._seconds = seconds
+        self.sync = P2PGossipSync(NetworkGraph(REGTEST), self, clock=trio.current_time, unix_time=unix_time)
+
+    def get_utxo(self, chain_hash: bytes, short_channel_id: int, token: int) -> None:
+        self._nursery.start_soon(self._answer, token, short_channel_id)
+
+    async def _answer(self, token: int, scid: int) -> None:
+        await trio.sleep(self._seconds)
+        if scid not in WORLD.channels:
+            self.sync.resolve(token, Missing())
+            return
+        channel = ChannelAnnouncement.decode(WORLD.channels[scid][0])
+        self.sync.resolve(token, Found(funding_script(channel.bitcoin_key_1, channel.bitcoin_key_2), 1000, 500))
+
+
+async def test_who_pushes_without_end_keeps_no_fetch_waiting_for_the_chain(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Pusher(Ldk):
+        def connected(self, now: float) -> None:
+            super().connected(now)
+            for number in range(1000):
+                self.later(channel(ShortChannelId.of(100, number, 0)), now + number / 4)
+
+    async with trio.open_nursery() as nursery:
+        chain = SlowChain(nursery, 0.5)
+        sync = chain.sync
+        async with (
+            open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+            playing(peers, CoreLightning(), Pusher()),
+            open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+        ):
+            report = await gossip.fetch(peers.peers[node_id_of(51)])
+            assert report.complete
+            assert report.channels == len(WORLD.channels)
+            assert report.seconds < 100
+            assert len(sync.rules.lookups) > 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_for_its_block_hides_nothing_that_waits_for_the_chain(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        chain = SlowChain(nursery, 5)
+        sync = chain.sync
+        tip = max(WORLD.channels) >> 40
+        sync.block_connected(tip + 10)
+        for number in range(100):
+            sync.handle_channel_announcement(
+                PEER, ChannelAnnouncement.decode(channel(ShortChannelId.of(tip + 12, number, 0)))
+            )
+        assert sync.rules.lookups.early == 100
+        async with (
+            open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+            playing(peers, CoreLightning()),
+            open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+        ):
+            report = await gossip.fetch()
+            assert report.channels == len(WORLD.channels)
+            assert len(sync.rules.lookups) == 0
 
 
 async def test_what_was_fetched_is_on_the_disk(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

@@ -25,6 +25,7 @@ from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query, Sou
 from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.rules import GossipRules
+from triolight.gossip.utxo import Waiting
 from triolight.gossip.verdicts import Verdict
 from triolight.messages import (
     BOLT,
@@ -193,8 +194,10 @@ class _Job:
         self.read: Final[dict[Source, int]] = {}
         self.rejected: Final[dict[bytes, dict[str, int]]] = {}
         self.finished: Final = trio.Event()
-        self.believed = trio.Event()
-        """Nothing waits for a chain's answer any more."""
+        self.unanswered: list[Waiting] = []
+        """What waited for a chain's answer when nothing was left to be asked of peers."""
+        self.believed: Final = trio.Event()
+        """None of it waits any more."""
         self._on_progress: Final = on_progress
         self._told: Progress | None = None
 
@@ -336,9 +339,8 @@ class Gossip:
                 if self._closed:
                     raise RuntimeError("the block of open_gossip was left")
                 # A chain that does not answer is none after the rules' deadline.
-                while self._waits_for_a_chain and not self._closed:
-                    job.believed = trio.Event()
-                    await job.believed.wait()
+                self._look_whether_believed(job)
+                await job.believed.wait()
             finally:
                 self._job = None
                 job.end(trio.current_time())
@@ -408,13 +410,14 @@ class Gossip:
                 reader.put(change)
         elif isinstance(change, Judged) and change.source is not None:
             self.judged(change.source, change.verdict)
-        if self._job is not None and not self._waits_for_a_chain:
-            self._job.believed.set()
 
-    @property
-    def _waits_for_a_chain(self) -> bool:
-        lookups = self._sync.rules.lookups
-        return len(lookups) > lookups.early
+    def _look_whether_believed(self, job: _Job) -> None:
+        """An answer does not always change the graph, so whoever keeps the time looks."""
+        lookups, left = self._sync.rules.lookups, job.unanswered
+        while left and not lookups.awaits(left[-1]):
+            left.pop()
+        if not left:
+            job.believed.set()
 
     def _is_settled(self, short_channel_id: int) -> bool:
         """Whether a channel that is not in the graph was told all the same, and is not worth another peer's telling."""
@@ -533,6 +536,8 @@ class Gossip:
         while True:
             await trio.sleep(min(self._sync.due_in, TICK_SECONDS))
             self._sync.tick()
+            if self._job is not None and self._job.finished.is_set():
+                self._look_whether_believed(self._job)
 
     def _turn_over(self) -> None:
         """Whatever is due is done."""
@@ -546,6 +551,8 @@ class Gossip:
                 self._nursery.start_soon(self._send, by_source[source], query)
             job.tell()
             if job.fetching.done:
+                # What others push from now on, perhaps without end, keeps nobody waiting.
+                job.unanswered = self._sync.rules.lookups.waiting
                 job.finished.set()
             else:
                 soonest = min(soonest, job.fetching.look_again)
