@@ -39,11 +39,11 @@ from tests.support.personas import (
     same_graph,
 )
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
-from triolight import EventsLost, NullLogger, PeerNursery, open_peers
+from triolight import EventsLost, Features, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
 from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent
 from triolight.gossip.utxo import funding_script
-from triolight.messages import ChannelAnnouncement, ChannelUpdate
+from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs
 from triolight.services import (
     ChannelAdded,
     ChannelChanged,
@@ -54,6 +54,7 @@ from triolight.services import (
     open_gossip,
     open_graph_store,
 )
+from triolight.testing import scripted_peer
 from triolight.wire import ShortChannelId
 
 TRUTH = WORLD.graph()
@@ -286,6 +287,42 @@ async def test_streams_and_checks_while_it_is_open(autojump_clock: trio.testing.
         assert newest in sync.graph.channels
     assert core_lightning.complaints == lnd.complaints == ldk.complaints == []
     assert sync.unasked == 0
+
+
+async def test_who_comes_and_goes_keeps_no_fetch_waiting(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever is new is asked soon; who has gone before its turn is not, however often it was there."""
+    sync = PlainSync()
+    turns = 0
+    async with (
+        open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+        playing(peers, CoreLightning()),
+        open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def come_and_go(number: int) -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                async with scripted_peer(
+                    peers, secret=bytes((number,)) * 32, ephemeral=turns.to_bytes(32, "big"), patience=1e9, seed=number
+                ) as peer:
+                    networks = (REGTEST.chain_hash,)
+                    features = Features.named("gossip_queries").to_bytes()
+                    await peer.exchange_inits(Init(features=features, tlvs=InitTlvs(networks=networks)))
+                    await trio.sleep(6)
+                await trio.sleep(0.5)
+
+        for number in (61, 62, 63):
+            nursery.start_soon(come_and_go, number)
+        await trio.sleep(300)
+        assert turns > 100
+        began = trio.current_time()
+        report = await gossip.fetch(peers.peers[node_id_of(51)])
+        assert report.complete
+        # One check may be under way, and its peer may come back.
+        assert trio.current_time() - began < 30
+        nursery.cancel_scope.cancel()
 
 
 async def test_from_a_node_of_ours_to_another(autojump_clock: trio.testing.MockClock) -> None:

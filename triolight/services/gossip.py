@@ -270,6 +270,9 @@ class Gossip:
         self._closed = False
         self._connected: dict[bytes, Peer] = {}
         self._askers: dict[Peer, Asker] = {}
+        self._checks: dict[Peer, bool] = {}
+        """Who is to be asked whether something was missed, in turn, and whether for everything; nobody who has gone."""
+        self._check_waits = trio.Event()
 
     def __repr__(self) -> str:
         return f"<Gossip {self.graph!r}, {len(self._following.streams)} streams>"
@@ -459,6 +462,7 @@ class Gossip:
                     self._joined(peer)
                 nursery.start_soon(self._keep_time, name="gossip: time")
                 nursery.start_soon(self._tick_sync, name="gossip: ticks")
+                nursery.start_soon(self._keep_checking, name="gossip: checks")
                 task_status.started()
                 async for peer, message in inbox:
                     self._take(peer, message)
@@ -484,6 +488,7 @@ class Gossip:
                 self._joined(peer)
             case PeerDisconnected():
                 self._askers.pop(peer, None)
+                self._checks.pop(peer, None)
                 if self._connected.get(peer.node_id) is peer:
                     del self._connected[peer.node_id]
                     self._following.leave(peer.node_id)
@@ -573,7 +578,18 @@ class Gossip:
                 self._asker_of(peer).filtered = True
                 self._nursery.start_soon(self._send, peer, filter_of(self.graph.chain_hash, first))
             case Check(everything=everything):
-                self._nursery.start_soon(self._check, peer, everything)
+                self._checks[peer] = everything or self._checks.get(peer, False)
+                self._check_waits.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _keep_checking(self) -> None:
+        """One after the other: a fetch of the user's waits for one of these at the most."""
+        while True:
+            self._check_waits = trio.Event()
+            while self._checks:
+                peer = next(iter(self._checks))
+                await self._check(peer, self._checks.pop(peer))
+            await self._check_waits.wait()
 
     @trio.lowlevel.enable_ki_protection
     async def _check(self, peer: Peer, everything: bool) -> None:
