@@ -298,6 +298,25 @@ def test_d5_five_histories_at_a_time_the_sixth_waits_for_one_to_end() -> None:
     peers[1].wire.cut()
 
 
+def test_d5_who_reads_nothing_of_its_history_holds_up_the_others_for_ten_minutes() -> None:
+    ids = [ShortChannelId.of(1000, number, 0) for number in range(500)]
+    server = Server(graph=plant(ids), policy=serving(dumps=2))
+    slow = [Listener(server, number, capacity=0) for number in range(2, 5)]
+    for peer in slow:
+        peer.tell(ALL)
+        peer.run()
+    last = Listener(server, 5).say(ALL)
+    server.pass_time(599, last)
+    assert last.gossip() == []
+    # The third of the slow ones has waited longer, and has a place of two now.
+    server.pass_time(2, last)
+    assert len(last.gossip()) == 1502
+    for peer in slow:
+        peer.wire.at_far.capacity = None
+        peer.run()
+        assert len(peer.gossip()) == 1502
+
+
 def test_d3_answers_and_histories_keep_to_a_rate_together() -> None:
     ids = [ShortChannelId.of(1000 + number // 100, number % 100, 0) for number in range(2000)]
     server = Server(graph=plant(ids), policy=serving(answer_rate=100_000))
