@@ -242,6 +242,8 @@ class Serving:
                     return
                 if not any(before):
                     self._put_channel(channel, None)
+                if channel.relayable_update(direction, unchecked=self._unchecked) is None:
+                    return  # 65 kB that go nowhere would push out what others wait for
                 news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
                 # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
                 if news and (not before[direction] or self.limits.allow(key, unix)):
