@@ -41,7 +41,7 @@ from tests.support.personas import (
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, Features, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
-from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent
+from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict
 from triolight.gossip.utxo import funding_script
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs
 from triolight.services import (
@@ -401,6 +401,31 @@ class SlowChain:
             return
         channel = ChannelAnnouncement.decode(WORLD.channels[scid][0])
         self.sync.resolve(token, Found(funding_script(channel.bitcoin_key_1, channel.bitcoin_key_2), 1000, 500))
+
+
+async def test_who_waits_for_a_slow_chain_of_ours_is_not_blamed_for_silence(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Three peers with hundreds of announcements are not read for a minute: a chain takes eight seconds for eight."""
+
+    class Teller(Ldk):
+        def connected(self, now: float) -> None:
+            super().connected(now)
+            for number in range(200):
+                self.later(channel(ShortChannelId.of(100, number, 0)), now)
+
+    async with trio.open_nursery() as nursery:
+        sync = SlowChain(nursery, 8).sync
+        async with (
+            open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+            playing(peers, Teller(), Teller(), Teller()),
+            open_gossip(peers, sync, policy=POLICY, unix_time=unix_time),
+        ):
+            await trio.sleep(900)
+            assert len(peers.peers) == 3
+            assert sync.rules.verdicts[Verdict.MISSING] > 150
+            assert not any(map(sync.processing_queue_high, peers.peers))
+        nursery.cancel_scope.cancel()
 
 
 async def test_who_pushes_without_end_keeps_no_fetch_waiting_for_the_chain(
