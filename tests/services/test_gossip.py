@@ -16,6 +16,7 @@ from tests.support.gossip import PEER, channel, update
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
+    NOW,
     SERVING,
     WORLD,
     CoreLightning,
@@ -323,6 +324,41 @@ async def test_who_comes_and_goes_keeps_no_fetch_waiting(autojump_clock: trio.te
         # One check may be under way, and its peer may come back.
         assert trio.current_time() - began < 30
         nursery.cancel_scope.cancel()
+
+
+async def test_a_fetch_goes_before_a_check_of_one_that_takes_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    class Slow(CoreLightning):
+        """It has nothing of what it lists, and says so just in time."""
+
+        features = ("gossip_queries",)
+        asked = 0
+
+        def listed(self) -> list[int]:
+            return [ShortChannelId.of(FIRST_BLOCK, number, 0) for number in range(900)]
+
+        def stamps(self, scid: int) -> tuple[int, int]:
+            return NOW, NOW
+
+        def checksums(self, scid: int) -> tuple[int, int]:
+            return 1, 1
+
+        def give_answer(self, answer: list[bytes], end: bytes, now: float) -> float:
+            self.asked += 1
+            self.later(end, now + 29)
+            return now + 29
+
+    slow = Slow()
+    async with asking(slow, Lnd()) as (peers, gossip, _):
+        await trio.sleep(30)
+        assert slow.asked == 1
+        began = trio.current_time()
+        report = await gossip.fetch(peers.peers[node_id_of(52)])
+        assert report.complete
+        assert trio.current_time() - began < 10
+        # It is asked again, behind that.
+        await trio.sleep(120)
+        assert slow.asked > 1
+    assert slow.complaints == []
 
 
 async def test_from_a_node_of_ours_to_another(autojump_clock: trio.testing.MockClock) -> None:

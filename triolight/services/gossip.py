@@ -273,6 +273,8 @@ class Gossip:
         self._checks: dict[Peer, bool] = {}
         """Who is to be asked whether something was missed, in turn, and whether for everything; nobody who has gone."""
         self._check_waits = trio.Event()
+        self._check_scope = trio.CancelScope()
+        """Of the one whose turn it is."""
 
     def __repr__(self) -> str:
         return f"<Gossip {self.graph!r}, {len(self._following.streams)} streams>"
@@ -298,6 +300,7 @@ class Gossip:
                 raise ValueError(
                     f"{peer.node_id.hex()} is no peer of {chain_name(self.graph.chain_hash)}, but of {theirs}"
                 )
+        self._check_scope.cancel(reason="a fetch goes first")
         report = await self._fetch(chosen, None, on_progress)
         if self._store is not None:
             await self._store.written()
@@ -583,12 +586,16 @@ class Gossip:
 
     @trio.lowlevel.enable_ki_protection
     async def _keep_checking(self) -> None:
-        """One after the other: a fetch of the user's waits for one of these at the most."""
+        """One after the other. A fetch of the user's waits for none of these: it is begun again behind it."""
         while True:
             self._check_waits = trio.Event()
             while self._checks:
                 peer = next(iter(self._checks))
-                await self._check(peer, self._checks.pop(peer))
+                everything = self._checks.pop(peer)
+                with trio.CancelScope() as self._check_scope:
+                    await self._check(peer, everything)
+                if self._check_scope.cancelled_caught and peer.reason is None:
+                    self._checks.setdefault(peer, everything)
             await self._check_waits.wait()
 
     @trio.lowlevel.enable_ki_protection
