@@ -348,6 +348,12 @@ class PeerManager:
         entry = self._roster.by_descriptor.get(descriptor)
         return entry is not None and entry.connection.over_budget
 
+    def held_by_handler(self, descriptor: SocketDescriptor) -> bool:
+        """Whether a peer is not read from because the routing handler has too much of it. False for an unknown
+        descriptor."""
+        entry = self._roster.by_descriptor.get(descriptor)
+        return entry is not None and bool(entry.held & Hold.BY_HANDLER)
+
     def queued_bytes(self, descriptor: SocketDescriptor) -> int:
         """Bytes that wait to be written to a peer; 0 for an unknown descriptor."""
         entry = self._roster.by_descriptor.get(descriptor)

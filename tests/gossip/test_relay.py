@@ -103,6 +103,17 @@ def test_g44_who_is_slow_goes_on_at_the_oldest_and_it_is_counted() -> None:
     assert sorted(one for one in told if one[:2] == b"\1\0") == [planted_channel(ONE), planted_channel(TWO)]
 
 
+def test_g44_what_takes_the_place_of_something_shorter_keeps_to_the_bound_too() -> None:
+    graph, ring = made(ONE, TWO, THREE, most=3000)
+    for one in (ONE, TWO, THREE):
+        newer(graph, ring, one, 0, NOW + 1)
+    assert len(ring) == 3
+    longer = planted_update(TWO, 0, NOW + 2) + bytes(1500)
+    ring.replace(update_key(TWO, 0), longer)
+    assert ring.size <= 3000
+    assert (len(ring), ring.first) == (2, 1)
+
+
 def test_g44_a_place_that_falls_off_in_the_middle() -> None:
     size = len(planted_update(ONE)) + ENTRY_BYTES
     graph, ring = made(ONE, TWO, THREE, most=4 * size)

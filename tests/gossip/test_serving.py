@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.gossip import IDS, NOW, PEERS, channel, node, scid, update
+from tests.support.gossip import IDS, NODES, NOW, PEERS, Chain, channel, node, scid, update
 from tests.support.gossip_peers import (
     ALL,
     NONE,
@@ -23,7 +23,7 @@ from tests.support.gossip_peers import (
 )
 from tests.support.planted import plant
 from triolight.chains import BITCOIN, REGTEST
-from triolight.gossip import GossipPolicy, ServePolicy, decode_short_ids
+from triolight.gossip import GossipPolicy, ServePolicy, Verdict, decode_short_ids, sign_announcement
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
@@ -94,6 +94,30 @@ def test_g38_news_come_together_and_each_in_its_newest_form() -> None:
     assert peer.gossip() == [], "half a minute after it came"
     server.pass_time(2, peer)
     assert peer.gossip() == [channel(B), fresh(A, 0, 3), update(B), update(B, 1), node(0)]
+
+
+def test_g44_what_may_not_go_out_pushes_nothing_out() -> None:
+    chain = Chain()
+    chain.has(A, B, C)
+    server = Server(
+        *pair_of(A), *pair_of(B), utxo_lookup=chain, policy=GossipPolicy(serve=ServePolicy(ring_bytes=200_000))
+    )
+    peer = Listener(server).say(ALL)
+    peer.gossip()
+    server.learn(*pair_of(C))
+    for side in (0, 1):
+        for second in (1, 2, 3):
+            server.learn(with_tail(fresh(B, side, second), 60_000, side))
+    assert server.sync.rules.verdicts[Verdict.ACCEPTED] == 15
+    server.pass_time(60, peer)
+    assert peer.gossip() == pair_of(C)
+    assert server.sync.missed == 0
+
+
+def with_tail(message: bytes, size: int, signer: int) -> bytes:
+    """The update with bytes that nobody knows, signed again."""
+    longer = ChannelUpdate.decode(message + bytes(size))
+    return sign_announcement(longer, NODES[signer]).encode()
 
 
 def test_g38_two_peers_hear_it_at_different_times() -> None:
@@ -296,6 +320,25 @@ def test_d5_five_histories_at_a_time_the_sixth_waits_for_one_to_end() -> None:
     peers[5].run()
     assert len(peers[5].gossip()) == len(peers[0].gossip()) == 1502
     peers[1].wire.cut()
+
+
+def test_d5_who_reads_nothing_of_its_history_holds_up_the_others_for_ten_minutes() -> None:
+    ids = [ShortChannelId.of(1000, number, 0) for number in range(500)]
+    server = Server(graph=plant(ids), policy=serving(dumps=2))
+    slow = [Listener(server, number, capacity=0) for number in range(2, 5)]
+    for peer in slow:
+        peer.tell(ALL)
+        peer.run()
+    last = Listener(server, 5).say(ALL)
+    server.pass_time(599, last)
+    assert last.gossip() == []
+    # The third of the slow ones has waited longer, and has a place of two now.
+    server.pass_time(2, last)
+    assert len(last.gossip()) == 1502
+    for peer in slow:
+        peer.wire.at_far.capacity = None
+        peer.run()
+        assert len(peer.gossip()) == 1502
 
 
 def test_d3_answers_and_histories_keep_to_a_rate_together() -> None:

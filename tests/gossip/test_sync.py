@@ -126,6 +126,32 @@ def test_g5_an_invalid_message_is_worth_a_warning_and_the_fifth_ends_the_connect
     assert again.wire.at_near in again.node.connected, "of a connection"
 
 
+def test_g8_who_tells_the_truth_after_a_lie_that_came_first_is_not_at_fault() -> None:
+    """Without a chain whoever knows a real place first can sign for it; the others go on telling what is there."""
+    server = Server()
+    liar, honest = Listener(server, 3), Listener(server, 4)
+    ids = [scid(number) for number in range(6)]
+    liar.say(*[decode(channel(one, 2, 3)) for one in ids])
+    for one in ids:
+        honest.say(*map(decode, pair_of(one)))
+    assert honest.heard() == []
+    assert honest.wire.at_near in honest.node.connected
+    assert counted(server) == {Verdict.UNVERIFIED: 6, Verdict.CONFLICT: 18}
+    assert all(one.updates == (None, None) for one in server.sync.graph.channels.values())
+
+
+def test_g8_nor_is_who_told_it_before_the_lie() -> None:
+    server = Server()
+    liar, honest = Listener(server, 3), Listener(server, 4)
+    ids = [scid(number) for number in range(6)]
+    honest.say(*[decode(update(one)) for one in ids])
+    liar.say(*[decode(channel(one, 2, 3)) for one in ids])
+    assert server.sync.rules.verdicts[Verdict.BAD_SIGNATURE] == 6
+    honest.run()
+    assert honest.heard() == []
+    assert honest.wire.at_near in honest.node.connected
+
+
 def test_g5_what_no_decoder_takes_is_worth_a_warning() -> None:
     server = Server()
     peer = Listener(server).say(UnknownMessage(258, bytes(20)))

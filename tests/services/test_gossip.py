@@ -12,10 +12,11 @@ import trio
 import trio.testing
 
 from tests.support import join
-from tests.support.gossip import update
+from tests.support.gossip import PEER, channel, update
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
+    NOW,
     SERVING,
     WORLD,
     CoreLightning,
@@ -39,12 +40,12 @@ from tests.support.personas import (
     same_graph,
 )
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
-from triolight import EventsLost, NullLogger, PeerNursery, open_peers
+from triolight import EventsLost, Features, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
-from triolight.gossip import Found, GossipPolicy, NetworkGraph, P2PGossipSync, Spent
+from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict
 from triolight.gossip.policy import AskPolicy
 from triolight.gossip.utxo import funding_script
-from triolight.messages import ChannelAnnouncement, ChannelUpdate
+from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs
 from triolight.services import (
     ChannelAdded,
     ChannelChanged,
@@ -55,6 +56,8 @@ from triolight.services import (
     open_gossip,
     open_graph_store,
 )
+from triolight.testing import scripted_peer
+from triolight.wire import ShortChannelId
 
 TRUTH = WORLD.graph()
 POLICY = SyncPolicy(first_block=FIRST_BLOCK)
@@ -202,6 +205,23 @@ async def test_a_cancelled_fetch_leaves_it_whole(autojump_clock: trio.testing.Mo
     assert sync.unasked == 0
 
 
+@pytest.mark.parametrize("seconds", [10, 200])
+async def test_what_a_cancelled_fetch_is_owed_may_come_before_the_next_one(
+    seconds: float, autojump_clock: trio.testing.MockClock
+) -> None:
+    persona = Lnd()
+    async with asking(persona) as (_, gossip, sync):
+        with trio.move_on_after(1.0) as scope:
+            await gossip.fetch()
+        assert scope.cancelled_caught
+        await trio.sleep(seconds)
+        report = await gossip.fetch()
+        assert report.complete
+        assert same_graph(sync.graph, TRUTH)
+    assert persona.complaints == []
+    assert sync.unasked == 0
+
+
 async def test_leaving_wakes_who_waits(autojump_clock: trio.testing.MockClock) -> None:
     raised: list[str] = []
 
@@ -271,6 +291,77 @@ async def test_streams_and_checks_while_it_is_open(autojump_clock: trio.testing.
     assert sync.unasked == 0
 
 
+async def test_who_comes_and_goes_keeps_no_fetch_waiting(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever is new is asked soon; who has gone before its turn is not, however often it was there."""
+    sync = PlainSync()
+    turns = 0
+    async with (
+        open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+        playing(peers, CoreLightning()),
+        open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def come_and_go(number: int) -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                async with scripted_peer(
+                    peers, secret=bytes((number,)) * 32, ephemeral=turns.to_bytes(32, "big"), patience=1e9, seed=number
+                ) as peer:
+                    networks = (REGTEST.chain_hash,)
+                    features = Features.named("gossip_queries").to_bytes()
+                    await peer.exchange_inits(Init(features=features, tlvs=InitTlvs(networks=networks)))
+                    await trio.sleep(6)
+                await trio.sleep(0.5)
+
+        for number in (61, 62, 63):
+            nursery.start_soon(come_and_go, number)
+        await trio.sleep(300)
+        assert turns > 100
+        began = trio.current_time()
+        report = await gossip.fetch(peers.peers[node_id_of(51)])
+        assert report.complete
+        # One check may be under way, and its peer may come back.
+        assert trio.current_time() - began < 30
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_fetch_goes_before_a_check_of_one_that_takes_its_time(autojump_clock: trio.testing.MockClock) -> None:
+    class Slow(CoreLightning):
+        """It has nothing of what it lists, and says so just in time."""
+
+        features = ("gossip_queries",)
+        asked = 0
+
+        def listed(self) -> list[int]:
+            return [ShortChannelId.of(FIRST_BLOCK, number, 0) for number in range(900)]
+
+        def stamps(self, scid: int) -> tuple[int, int]:
+            return NOW, NOW
+
+        def checksums(self, scid: int) -> tuple[int, int]:
+            return 1, 1
+
+        def give_answer(self, answer: list[bytes], end: bytes, now: float) -> float:
+            self.asked += 1
+            self.later(end, now + 29)
+            return now + 29
+
+    slow = Slow()
+    async with asking(slow, Lnd()) as (peers, gossip, _):
+        await trio.sleep(30)
+        assert slow.asked == 1
+        began = trio.current_time()
+        report = await gossip.fetch(peers.peers[node_id_of(52)])
+        assert report.complete
+        assert trio.current_time() - began < 10
+        # It is asked again, behind that.
+        await trio.sleep(120)
+        assert slow.asked > 1
+    assert slow.complaints == []
+
+
 async def test_from_a_node_of_ours_to_another(autojump_clock: trio.testing.MockClock) -> None:
     """Both sides as users have them: one graph is served, the other one is filled, and what is new follows."""
     policy = GossipPolicy(relay_unchecked=True)
@@ -327,6 +418,99 @@ async def test_what_a_chain_answers_late_is_in_the_report(autojump_clock: trio.t
     assert all(one.checked == "output" for one in sync.graph.channels.values())
     assert chain.asked == len(WORLD.channels)
     assert persona.complaints == []
+
+
+class SlowChain:
+    """It has the world's outputs and no other, and answers some time later."""
+
+    def __init__(self, nursery: trio.Nursery, seconds: float) -> None:
+        self._nursery = nursery
+        self._seconds = seconds
+        self.sync = P2PGossipSync(NetworkGraph(REGTEST), self, clock=trio.current_time, unix_time=unix_time)
+
+    def get_utxo(self, chain_hash: bytes, short_channel_id: int, token: int) -> None:
+        self._nursery.start_soon(self._answer, token, short_channel_id)
+
+    async def _answer(self, token: int, scid: int) -> None:
+        await trio.sleep(self._seconds)
+        if scid not in WORLD.channels:
+            self.sync.resolve(token, Missing())
+            return
+        channel = ChannelAnnouncement.decode(WORLD.channels[scid][0])
+        self.sync.resolve(token, Found(funding_script(channel.bitcoin_key_1, channel.bitcoin_key_2), 1000, 500))
+
+
+async def test_who_waits_for_a_slow_chain_of_ours_is_not_blamed_for_silence(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Three peers with hundreds of announcements are not read for a minute: a chain takes eight seconds for eight."""
+
+    class Teller(Ldk):
+        def connected(self, now: float) -> None:
+            super().connected(now)
+            for number in range(200):
+                self.later(channel(ShortChannelId.of(100, number, 0)), now)
+
+    async with trio.open_nursery() as nursery:
+        sync = SlowChain(nursery, 8).sync
+        async with (
+            open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+            playing(peers, Teller(), Teller(), Teller()),
+            open_gossip(peers, sync, policy=POLICY, unix_time=unix_time),
+        ):
+            await trio.sleep(900)
+            assert len(peers.peers) == 3
+            assert sync.rules.verdicts[Verdict.MISSING] > 150
+            assert not any(map(sync.processing_queue_high, peers.peers))
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_pushes_without_end_keeps_no_fetch_waiting_for_the_chain(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Pusher(Ldk):
+        def connected(self, now: float) -> None:
+            super().connected(now)
+            for number in range(1000):
+                self.later(channel(ShortChannelId.of(100, number, 0)), now + number / 4)
+
+    async with trio.open_nursery() as nursery:
+        chain = SlowChain(nursery, 0.5)
+        sync = chain.sync
+        async with (
+            open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+            playing(peers, CoreLightning(), Pusher()),
+            open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+        ):
+            report = await gossip.fetch(peers.peers[node_id_of(51)])
+            assert report.complete
+            assert report.channels == len(WORLD.channels)
+            assert report.seconds < 100
+            assert len(sync.rules.lookups) > 0
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_waits_for_its_block_hides_nothing_that_waits_for_the_chain(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        chain = SlowChain(nursery, 5)
+        sync = chain.sync
+        tip = max(WORLD.channels) >> 40
+        sync.block_connected(tip + 10)
+        for number in range(100):
+            sync.handle_channel_announcement(
+                PEER, ChannelAnnouncement.decode(channel(ShortChannelId.of(tip + 12, number, 0)))
+            )
+        assert sync.rules.lookups.early == 100
+        async with (
+            open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+            playing(peers, CoreLightning()),
+            open_gossip(peers, sync, policy=POLICY, unix_time=unix_time) as gossip,
+        ):
+            report = await gossip.fetch()
+            assert report.channels == len(WORLD.channels)
+            assert len(sync.rules.lookups) == 0
 
 
 async def test_what_was_fetched_is_on_the_disk(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:

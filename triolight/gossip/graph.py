@@ -104,6 +104,7 @@ class Channel:
         "borrowed",
         "capacity_sat",
         "checked",
+        "contested",
         "first_hearer",
         "node_id_1",
         "node_id_2",
@@ -142,6 +143,8 @@ class Channel:
         """Whether one of its nodes is ours: nobody else's word was needed for it."""
         self.first_hearer: bytes | None = None
         """The peer to whose share of unasked, unverified channels it counts."""
+        self.contested = False
+        """Whether others have signed for another channel at its place, and no chain has said whose it is."""
         self.borrowed: int = 0
         """Which updates (bit 0, bit 1) are those of the channel that it was spliced from: good for payments until its
         own come, and for nothing else."""

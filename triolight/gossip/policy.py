@@ -41,7 +41,7 @@ class ServePolicy:
     ranges_at_once: int = 5
     """Ranges that a peer may ask for in a row; after these, one a second."""
     dumps: int = 5
-    """Histories that are told at a time; others wait."""
+    """Histories that are told at a time; others wait, for one that goes on after `dump_every` no longer."""
     dump_every: int = 600
     """Seconds from one history to the next of one peer."""
     update_every: int = 60

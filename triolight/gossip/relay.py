@@ -117,8 +117,7 @@ class Ring:
         self.size += len(message) + ENTRY_BYTES
         if isinstance(key, int) and key & 3:
             self._channels.setdefault(key >> 2, []).append(entry)
-        while self.size > self._most:
-            self._drop()
+        self._keep_size()
 
     def replace(self, key: Key, message: bytes, sender: bytes | None = None) -> None:
         """Who has not been given what is there of this key gets this instead; nobody gets it besides."""
@@ -127,6 +126,7 @@ class Ring:
             self.size += len(message) - len(known.message)
             known.message = message
             known.senders = () if sender is None else (sender,)
+            self._keep_size()
 
     def heard(self, key: Key, signature: bytes, sender: bytes | None) -> None:
         """A peer has sent what has this as its first signature: it is not for it."""
@@ -135,6 +135,10 @@ class Ring:
             return
         if known.message[2:66] == signature and sender not in known.senders:
             known.senders += (sender,)
+
+    def _keep_size(self) -> None:
+        while self.size > self._most:
+            self._drop()
 
     def _drop(self) -> None:
         entry = self._entries.popleft()

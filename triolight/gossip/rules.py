@@ -211,6 +211,7 @@ class GossipRules:
         if one.source is None:
             return self._own(channel, known, now)
         if known is not None and (known.own or self.utxo_lookup is None):
+            known.contested = True
             if not seen:
                 self.memory.seen.put(mark, True, now)
                 self.changes.put(Conflict(known, data, one.source))
@@ -497,7 +498,8 @@ class GossipRules:
         if len(data) > LONGEST_PARKED and not channel.proven:
             return Verdict.LIMITED
         if not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
-            return Verdict.BAD_SIGNATURE
+            # Nobody's fault where it may be of the channel that stays out because another one came first.
+            return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)
         channel.checksum(direction)
         return None

@@ -242,6 +242,8 @@ class Serving:
                     return
                 if not any(before):
                     self._put_channel(channel, None)
+                if channel.relayable_update(direction, unchecked=self._unchecked) is None:
+                    return  # 65 kB that go nowhere would push out what others wait for
                 news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
                 # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
                 if news and (not before[direction] or self.limits.allow(key, unix)):
@@ -340,10 +342,14 @@ class Serving:
         peer.dump, peer.history_at = None, math.inf
         peer.answers.pop("history", None)
         self._waiting.pop(peer.node_id, None)
-        if peer.node_id in self._histories:
-            self._histories.discard(peer.node_id)
-            for node_id in list(self._waiting)[:1]:
-                self._look(self._peers[node_id], self._clock())
+        self._make_way(peer.node_id)
+
+    def _make_way(self, node_id: bytes) -> None:
+        """If one is told to this peer, the next one may begin."""
+        if node_id in self._histories:
+            self._histories.discard(node_id)
+            for waiting in list(self._waiting)[:1]:
+                self._look(self._peers[waiting], self._clock())
 
     def _news(self, peer: Served) -> Iterator[bytes | None]:
         wanted = peer.wanted or TimestampFilter(0, 0)
@@ -378,6 +384,11 @@ class Serving:
             if peer is not None and peer.looks_at == at:
                 peer.looks_at = math.inf
                 self._look(peer, now)
+        if self._waiting:
+            # Who reads next to nothing hears the rest of its own as well, and holds up nobody else's.
+            late = now - self._policy.dump_every
+            for node_id in [one for one in self._histories if self._begun.get(one, late) <= late]:
+                self._make_way(node_id)
         if self._starved and not self._rate.wait(now):
             starved, self._starved = self._starved, {}
             self._wake(starved)

@@ -245,11 +245,16 @@ class P2PGossipSync(RoutingMessageHandler):
                     before = (times[1], times[0]) if side else times
                     # What follows the timestamp is all that an update says.
                     same = known is not None and known[110:] == (channel.update_bytes(side) or b"")[110:]
-            elif isinstance(change, Judged) and change.source is not None:
+            elif isinstance(change, Judged) and change.source is not None and not self._may_be_true(change):
                 action = self._judged(change.source, change.verdict)
                 if action is not None and change.source in self._conduct:
                     self.push(HandleError(change.source, action))
             self._serving.changed(change, unix, before, same)
+
+    def _may_be_true(self, judged: Judged) -> bool:
+        """Whether what had to wait is of a place that somebody else, perhaps, has lied about meanwhile."""
+        channel = self.graph.channels.get(judged.short_channel_id)
+        return judged.verdict is Verdict.BAD_SIGNATURE and channel is not None and not channel.proven
 
     # The chain.
 

@@ -149,6 +149,15 @@ class Lookups:
         return len(self._waiting)
 
     @property
+    def waiting(self) -> list[Waiting]:
+        """Those that wait for an answer, as they came."""
+        return list(self._waiting.values())
+
+    def awaits(self, waiting: Waiting) -> bool:
+        """Whether this very one still waits for an answer."""
+        return self._waiting.get(waiting.channel.short_channel_id) is waiting
+
+    @property
     def early(self) -> int:
         """How many wait for their block."""
         return len(self._early)

@@ -26,6 +26,7 @@ from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.policy import SyncPolicy
 from triolight.gossip.rules import GossipRules
+from triolight.gossip.utxo import Waiting
 from triolight.gossip.verdicts import Verdict
 from triolight.messages import (
     BOLT,
@@ -194,8 +195,10 @@ class _Job:
         self.read: Final[dict[Source, int]] = {}
         self.rejected: Final[dict[bytes, dict[str, int]]] = {}
         self.finished: Final = trio.Event()
-        self.believed = trio.Event()
-        """Nothing waits for a chain's answer any more."""
+        self.unanswered: list[Waiting] = []
+        """What waited for a chain's answer when nothing was left to be asked of peers."""
+        self.believed: Final = trio.Event()
+        """None of it waits any more."""
         self._on_progress: Final = on_progress
         self._told: Progress | None = None
 
@@ -268,6 +271,11 @@ class Gossip:
         self._closed = False
         self._connected: dict[bytes, Peer] = {}
         self._askers: dict[Peer, Asker] = {}
+        self._checks: dict[Peer, bool] = {}
+        """Who is to be asked whether something was missed, in turn, and whether for everything; nobody who has gone."""
+        self._check_waits = trio.Event()
+        self._check_scope = trio.CancelScope()
+        """Of the one whose turn it is."""
 
     def __repr__(self) -> str:
         return f"<Gossip {self.graph!r}, {len(self._following.streams)} streams>"
@@ -293,6 +301,7 @@ class Gossip:
                 raise ValueError(
                     f"{peer.node_id.hex()} is no peer of {chain_name(self.graph.chain_hash)}, but of {theirs}"
                 )
+        self._check_scope.cancel(reason="a fetch goes first")
         report = await self._fetch(chosen, None, on_progress)
         if self._store is not None:
             await self._store.written()
@@ -337,9 +346,8 @@ class Gossip:
                 if self._closed:
                     raise RuntimeError("the block of open_gossip was left")
                 # A chain that does not answer is none after the rules' deadline.
-                while self._waits_for_a_chain and not self._closed:
-                    job.believed = trio.Event()
-                    await job.believed.wait()
+                self._look_whether_believed(job)
+                await job.believed.wait()
             finally:
                 self._job = None
                 job.end(trio.current_time())
@@ -381,8 +389,12 @@ class Gossip:
         return (job is not None and node_id in job.wanted) or node_id in self._following.streams
 
     def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
-        """A reply. False if nobody has asked for it."""
-        job, now = self._job, trio.current_time()
+        """A reply. False if nobody has asked for it. What a fetch that is over had asked for still comes."""
+        now, peer = trio.current_time(), self._connected.get(node_id)
+        asker = None if peer is None else self._askers.get(peer)
+        if asker is not None and asker.expects(message, now):
+            return True
+        job = self._job
         return job is not None and any(
             one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
         )
@@ -405,13 +417,14 @@ class Gossip:
                 reader.put(change)
         elif isinstance(change, Judged) and change.source is not None:
             self.judged(change.source, change.verdict)
-        if self._job is not None and not self._waits_for_a_chain:
-            self._job.believed.set()
 
-    @property
-    def _waits_for_a_chain(self) -> bool:
-        lookups = self._sync.rules.lookups
-        return len(lookups) > lookups.early
+    def _look_whether_believed(self, job: _Job) -> None:
+        """An answer does not always change the graph, so whoever keeps the time looks."""
+        lookups, left = self._sync.rules.lookups, job.unanswered
+        while left and not lookups.awaits(left[-1]):
+            left.pop()
+        if not left:
+            job.believed.set()
 
     def _is_settled(self, short_channel_id: int) -> bool:
         """Whether a channel that is not in the graph was told all the same, and is not worth another peer's telling."""
@@ -453,6 +466,7 @@ class Gossip:
                     self._joined(peer)
                 nursery.start_soon(self._keep_time, name="gossip: time")
                 nursery.start_soon(self._tick_sync, name="gossip: ticks")
+                nursery.start_soon(self._keep_checking, name="gossip: checks")
                 task_status.started()
                 async for peer, message in inbox:
                     self._take(peer, message)
@@ -478,6 +492,7 @@ class Gossip:
                 self._joined(peer)
             case PeerDisconnected():
                 self._askers.pop(peer, None)
+                self._checks.pop(peer, None)
                 if self._connected.get(peer.node_id) is peer:
                     del self._connected[peer.node_id]
                     self._following.leave(peer.node_id)
@@ -486,6 +501,9 @@ class Gossip:
             case _:
                 source = None if job is None else job.sources.get(peer)
                 if job is None or source is None:
+                    asker = self._askers.get(peer)
+                    if asker is not None and isinstance(message, ReplyShortChannelIdsEnd):
+                        asker.take_end(message, now)  # owed to a fetch that is over: it may be asked again
                     return
                 job.fetching.take(source, message, now)
                 if not isinstance(message, ReplyChannelRange | ReplyShortChannelIdsEnd):
@@ -527,6 +545,8 @@ class Gossip:
         while True:
             await trio.sleep(min(self._sync.due_in, TICK_SECONDS))
             self._sync.tick()
+            if self._job is not None and self._job.finished.is_set():
+                self._look_whether_believed(self._job)
 
     def _turn_over(self) -> None:
         """Whatever is due is done."""
@@ -540,6 +560,8 @@ class Gossip:
                 self._nursery.start_soon(self._send, by_source[source], query)
             job.tell()
             if job.fetching.done:
+                # What others push from now on, perhaps without end, keeps nobody waiting.
+                job.unanswered = self._sync.rules.lookups.waiting
                 job.finished.set()
             else:
                 soonest = min(soonest, job.fetching.look_again)
@@ -560,7 +582,22 @@ class Gossip:
                 self._asker_of(peer).filtered = True
                 self._nursery.start_soon(self._send, peer, filter_of(self.graph.chain_hash, first))
             case Check(everything=everything):
-                self._nursery.start_soon(self._check, peer, everything)
+                self._checks[peer] = everything or self._checks.get(peer, False)
+                self._check_waits.set()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _keep_checking(self) -> None:
+        """One after the other. A fetch of the user's waits for none of these: it is begun again behind it."""
+        while True:
+            self._check_waits = trio.Event()
+            while self._checks:
+                peer = next(iter(self._checks))
+                everything = self._checks.pop(peer)
+                with trio.CancelScope() as self._check_scope:
+                    await self._check(peer, everything)
+                if self._check_scope.cancelled_caught and peer.reason is None:
+                    self._checks.setdefault(peer, everything)
+            await self._check_waits.wait()
 
     @trio.lowlevel.enable_ki_protection
     async def _check(self, peer: Peer, everything: bool) -> None:

@@ -317,6 +317,7 @@ class Pump:
             writing_since=writing_since,
             unsent=None if writing_since is None else descriptor.unsent(),
             over_budget=self._manager.over_budget(descriptor),
+            held_by_handler=self._manager.held_by_handler(descriptor),
             hung_up=not is_read and descriptor.hung_up,
         )
 

@@ -11,6 +11,7 @@ parked         the end of the connection that was kept instead, PARKED_SECONDS  
 throttled      that it has paid off what it cost: it is not read                     reading goes on; if it hangs up
                                                                                      meanwhile CONNECTION_LOST
 held           that our own subscriber reads: the peer is not blamed for silence     SUBSCRIBER_STALLED
+by handler     that our routing handler has room: the peer is not blamed either      reading goes on
 writing        that it takes what there is for it; a ping may be behind all that     WRITE_STALLED
 waiting        the time of a ping; its pong, or any sign of life                     PING_TIMEOUT
 after the end  that our own subscriber takes what an ended peer said                 the rest is dropped
@@ -210,6 +211,8 @@ class Facts(NamedTuple):
     """Whether it is not read because it has not read what it asked for."""
     hung_up: bool
     """Whether its end has reached the system, behind what was not read."""
+    held_by_handler: bool = False
+    """Whether it is not read because our routing handler has too much of it."""
 
 
 class Look(NamedTuple):
@@ -290,6 +293,10 @@ class Watch:
             look = self._throttled(now, facts, self._throttled_until)
         elif facts.held_since is not None:
             look = self._held(now, facts.held_since, facts)
+        elif facts.held_by_handler:
+            # Its pong waits behind what is not read; so does what else would show that it is alive.
+            self._excuse_silence(now)
+            look = Look(now + self._answer_seconds)
         elif facts.writing_since is not None or facts.over_budget:
             look = self._writing(now)
         else:
