@@ -71,6 +71,15 @@ def test_messages_in_order_in_pieces_and_batches() -> None:
     assert one.bytes_sent == other.bytes_received - 50
 
 
+def test_a_batch_that_is_full_to_the_byte_takes_no_more() -> None:
+    one, _ = connected()
+    one.queue(bytes(BATCH_BYTES - 34))  # its length, and two tags
+    one.queue(bytes(2))
+    assert len(one.output()) == BATCH_BYTES
+    one.took(BATCH_BYTES)
+    assert len(one.output()) == 2 + 34
+
+
 def test_budget_counts_what_the_peer_has_caused() -> None:
     one, other = connected()
     one.queue(bytes(65_000))
