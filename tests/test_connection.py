@@ -117,6 +117,20 @@ def test_dropping_the_queue_keeps_what_is_encrypted_and_an_init_that_has_not_lef
     assert fresh.output() == b""
 
 
+def test_gossip_is_dropped_alone_and_the_rest_keeps_its_order() -> None:
+    one, other = connected()
+    one.queue(b"00first")
+    one.queue_gossip(b"00dropped")
+    one.queue_pong(3)
+    one.queue_gossip(b"00dropped too")
+    one.queue(b"00last")
+    one.drop_gossip()
+    assert one.queued_bytes == len(b"00first") + len(Pong(ignored=bytes(3)).encode()) + len(b"00last")
+    carry(one, other)
+    assert [other.next_message() for _ in range(4)] == [b"00first", Pong(ignored=bytes(3)).encode(), b"00last", None]
+    assert (one.queued_bytes, one.caused_bytes) == (0, 0)
+
+
 @pytest.mark.parametrize("message", [b"", b"\x00"])
 def test_messages_without_a_type_and_broken_packets(message: bytes) -> None:
     one, other = connected()
