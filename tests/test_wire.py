@@ -255,8 +255,12 @@ Walked = tuple[list[tuple[int, int, int, int]], tuple[int, list[tuple[int, int]]
 def walked(data: bytes, at: int, end: int, known: set[int] | None) -> Walked:
     """Whom it has visited, and what it says then, or the words and the place of its error."""
     visited: list[tuple[int, int, int, int]] = []
+
+    def visit(type_: int, start: int, value: int, stop: int) -> None:
+        visited.append((type_, start, value, stop))
+
     try:
-        return visited, wire.walk_tlv_stream(data, at, end, lambda *one: visited.append(one), known)
+        return visited, wire.walk_tlv_stream(data, at, end, visit, known)
     except DecodeError as error:
         return visited, (str(error), error.offset)
 
