@@ -71,6 +71,15 @@ def test_messages_in_order_in_pieces_and_batches() -> None:
     assert one.bytes_sent == other.bytes_received - 50
 
 
+def test_a_batch_that_is_full_to_the_byte_takes_no_more() -> None:
+    one, _ = connected()
+    one.queue(bytes(BATCH_BYTES - 34))  # its length, and two tags
+    one.queue(bytes(2))
+    assert len(one.output()) == BATCH_BYTES
+    one.took(BATCH_BYTES)
+    assert len(one.output()) == 2 + 34
+
+
 def test_budget_counts_what_the_peer_has_caused() -> None:
     one, other = connected()
     one.queue(bytes(65_000))
@@ -106,6 +115,20 @@ def test_dropping_the_queue_keeps_what_is_encrypted_and_an_init_that_has_not_lef
     fresh.queue_pong(5)
     assert fresh.drop_queue() == 1
     assert fresh.output() == b""
+
+
+def test_gossip_is_dropped_alone_and_the_rest_keeps_its_order() -> None:
+    one, other = connected()
+    one.queue(b"00first")
+    one.queue_gossip(b"00dropped")
+    one.queue_pong(3)
+    one.queue_gossip(b"00dropped too")
+    one.queue(b"00last")
+    one.drop_gossip()
+    assert one.queued_bytes == len(b"00first") + len(Pong(ignored=bytes(3)).encode()) + len(b"00last")
+    carry(one, other)
+    assert [other.next_message() for _ in range(4)] == [b"00first", Pong(ignored=bytes(3)).encode(), b"00last", None]
+    assert (one.queued_bytes, one.caused_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("message", [b"", b"\x00"])

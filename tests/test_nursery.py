@@ -250,6 +250,20 @@ async def test_after_a_second_crash_the_pump_still_takes_events_and_sleeps(
     assert 0 < steps.steps < 1_000
 
 
+async def test_no_timer_is_lost_when_more_are_due_at_once_than_events_fit(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("triolight.nursery.EVENTS_CAPACITY", 1)
+    async with AsyncExitStack() as stack:
+        managers = [make_manager(number) for number in range(2, 12)]
+        others = [await stack.enter_async_context(open_peer_nursery(one, ping_interval=1e6)) for one in managers]
+        near = await stack.enter_async_context(open_peer_nursery(make_manager(1), ping_interval=30))
+        peers = [(await join(near, other))[0] for other in others]
+        for times in (1, 2, 3):
+            await trio.sleep(31)
+            assert [peer.statistics().sent["ping"].messages for peer in peers] == [times] * len(peers)
+
+
 async def test_leaving_while_others_come_and_dial(autojump_clock: trio.testing.MockClock) -> None:
     """Listeners made, dials begun and streams attached in the moment of leaving: refused, and closed."""
     outcomes: list[str] = []

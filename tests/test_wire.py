@@ -244,6 +244,82 @@ def test_records() -> None:
         wire.write_tlv_records([(2, b""), (2, b"")])
 
 
+SOME_TYPES = st.sampled_from([0xFC, 0xFD, 0xFE, 0xFF, 0x100, 0x1FC, 0x1FD, 0xFFFF, 0x10000, 1 << 32]) | st.integers(
+    0, 300
+)
+"""With those around which a type takes more bytes."""
+
+Walked = tuple[list[tuple[int, int, int, int]], tuple[int, list[tuple[int, int]]] | tuple[str, int | None]]
+
+
+def walked(data: bytes, at: int, end: int, known: set[int] | None) -> Walked:
+    """Whom it has visited, and what it says then, or the words and the place of its error."""
+    visited: list[tuple[int, int, int, int]] = []
+
+    def visit(type_: int, start: int, value: int, stop: int) -> None:
+        visited.append((type_, start, value, stop))
+
+    try:
+        return visited, wire.walk_tlv_stream(data, at, end, visit, known)
+    except DecodeError as error:
+        return visited, (str(error), error.offset)
+
+
+@given(
+    st.lists(st.tuples(SOME_TYPES, st.sampled_from([0, 1, 2, 0xFC, 0xFD])), max_size=12, unique_by=lambda one: one[0]),
+    st.none() | st.sets(SOME_TYPES),
+    st.booleans(),
+    st.data(),
+)
+def test_a_walk_says_what_is_known_and_where_the_others_stand(
+    made: list[tuple[int, int]], known: set[int] | None, odd: bool, data: st.DataObject
+) -> None:
+    stream = b"before"
+    places: list[tuple[int, int, int, int]] = []
+    for type_, length in sorted(made):
+        if odd and known is not None and type_ % 2 == 0:
+            known.add(type_)
+        start = len(stream)
+        stream += wire.write_bigsize(type_) + wire.write_bigsize(length)
+        places.append((type_, start, len(stream), len(stream) + length))
+        stream += bytes(length)
+    unknown = [] if known is None else [one for one in places if one[0] not in known]
+    even = next((one for one in unknown if one[0] % 2 == 0), None)
+    runs: list[tuple[int, int]] = []
+    for _, start, _, stop in unknown:
+        runs.append((runs.pop()[0], stop) if runs and runs[-1][1] == start else (start, stop))
+    visited, outcome = walked(stream + b"\xfd\xff\xff", 6, len(stream), known)
+    if even is None:
+        assert outcome == (len(unknown), runs)
+    else:
+        assert outcome[1] == even[1]
+    assert visited == [one for one in places if one not in unknown and (even is None or one < even)]
+    # What stands behind the end is not looked at.
+    end = data.draw(st.integers(6, len(stream)))
+    assert walked(stream, 6, end, known) == walked(stream[:end], 6, end, known)
+
+
+@pytest.mark.parametrize(
+    ("data", "fine"),
+    [
+        ("fc00", True),
+        ("fd00fc00", False),
+        ("fd00fd00", True),
+        ("fd010000", True),
+        ("fdffff00", True),
+        ("fe0000ffff00", False),
+        ("fe0001000000", True),
+        ("01fd00fc" + "00" * 0xFC, False),
+        ("01fd00fd" + "00" * 0xFD, True),
+    ],
+)
+def test_types_and_lengths_are_in_their_shortest_form(data: str, fine: bool) -> None:
+    stream = bytes.fromhex(data)
+    visited, outcome = walked(stream, 0, len(stream), None)
+    assert len(visited) == fine
+    assert ("shortest form" in str(outcome[0])) is not fine
+
+
 def test_types_that_are_no_types_of_the_wire() -> None:
     for hint in (int, int | str, list[int], Annotated[int, "nothing"]):
         with pytest.raises(TypeError, match="not a type"):

@@ -220,6 +220,43 @@ def test_a_shell_completes_commands_and_options() -> None:
         assert (done.stdout, done.stderr) == (f"plain,{found}\n", "")
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("triolight ", sorted({name.partition(" ")[0] for name in COMMANDS})),
+        ("triolight gr", ["graph"]),
+        ("triolight graph ", sorted(name.removeprefix("graph ") for name in COMMANDS if name.startswith("graph "))),
+        ("triolight graph s", ["serve", "show", "stats", "sync"]),
+        ("triolight --ver", ["--version"]),
+        ("triolight --", ["--version", "--help"]),
+    ],
+)
+def test_a_shell_completes_a_groups_own_names_in_order_and_says_what_each_does(words: str, found: list[str]) -> None:
+    asked = {"_TRIOLIGHT_COMPLETE": "zsh_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(COMMAND, env=os.environ | asked, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert (lines[::3], lines[1::3], done.stderr) == (["plain"] * len(found), found, "")
+    group = "graph " if "graph " in words else ""
+    for name, help_ in zip(found, lines[2::3], strict=True):
+        if group + name in COMMANDS:
+            assert help_.replace("\\:", ":") == COMMANDS[group + name][1]
+        else:
+            assert len(help_) > 10
+
+
+def test_the_help_of_a_group_lists_its_own_commands_in_order() -> None:
+    for group in ("", "graph "):
+        listed = run_command(*group.split(), "--help")
+        names = {name.removeprefix(group).partition(" ")[0] for name in COMMANDS if name.startswith(group)}
+        assert listed == sorted(names)
+
+
+def run_command(*words: str) -> list[str]:
+    """The commands in the help of a group."""
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=True)
+    return re.findall(r"^  ([a-z-]+)  ", done.stdout.partition("Commands:\n")[2], re.MULTILINE)
+
+
 def test_a_command_is_a_file_and_a_line() -> None:
     """Each command of a file stands in `COMMANDS`, with the first sentence of its help."""
     package = Path(importlib.import_module("triolight.cli").__path__[0])

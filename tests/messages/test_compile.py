@@ -159,3 +159,21 @@ def test_a_codec_that_contradicts_itself_is_a_bug_and_says_so() -> None:
         FICKLE.asked = 0
         with pytest.raises(AssertionError, match="the compiled decoder refused what its fields accept"):
             cls.decode(data)
+
+
+def test_what_is_unknown_keeps_its_order_around_what_is_known() -> None:
+    records = [TlvRecord(type_, bytes([type_])) for type_ in (5, 7, 9, 11, 13, 15, 17)]
+    known = wire.write_bigsize(1) + b"\x20" + bytes(32) + b"\x03\x01\x2a"
+    data = known + wire.write_tlv_records(records)
+    tlvs = InitTlvs.decode(data)
+    assert (tlvs.remote_addr, tlvs.unknown, tlvs.unknown_count) == (b"\x2a", tuple(records), 7)
+
+    @tlv_stream
+    class Between(TlvStream):
+        seven: Annotated[wire.byte | None, Tlv(7)] = None
+        thirteen: Annotated[wire.byte | None, Tlv(13)] = None
+
+    between = Between.decode(wire.write_tlv_records(records))
+    assert (between.seven, between.thirteen, between.unknown_count) == (7, 13, 5)
+    assert [one.type for one in between.unknown] == [5, 9, 11, 15, 17]
+    assert between.encode() == wire.write_tlv_records(records)

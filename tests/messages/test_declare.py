@@ -93,7 +93,7 @@ def test_a_constant_is_no_field() -> None:
 
 FIRST_USE = """
 from triolight import ChannelMessageHandler, MessageHandler, NullLogger, PeerManager, RoutingMessageHandler
-from triolight.messages import BOLT, ChannelUpdate, Init, InitTlvs, OpenChannel, Ping, Pong, tlv_stream
+from triolight.messages import AcceptTlvs, BOLT, ChannelUpdate, Init, InitTlvs, OpenChannel, Ping, Pong, tlv_stream
 from triolight.messages.structures import Structure
 
 def all_of(cls):
@@ -118,6 +118,10 @@ try:
     InitTlvs(netwoks=())
 except TypeError as error:
     print(str(error).partition(". Did you mean")[0])  # which newer Pythons add
+try:
+    AcceptTlvs(())  # of which none has been made yet
+except TypeError as error:
+    print(error)
 """
 
 
@@ -131,4 +135,5 @@ def test_our_own_messages_are_compiled_when_one_is_used_first() -> None:
         "Ping(num_pong_bytes=1)",
         "['InitTlvs', 'Ping']",
         "InitTlvs.__init__() got an unexpected keyword argument 'netwoks'",
+        "AcceptTlvs.__init__() takes 1 positional argument but 2 were given",
     ]

@@ -10,6 +10,8 @@ from triolight.errors import DecodeError
 from triolight.messages import BOLT, Ping, Pong, UnknownMessage, Warning
 from triolight.messages.bolt1 import InitTlvs
 from triolight.messages.bolt2 import ChannelReestablishTlvs, NextFunding
+from triolight.messages.structures import unknown_up_to
+from triolight.wire import TlvRecord, write_tlv_records
 
 
 def test_messages_are_values() -> None:
@@ -71,3 +73,14 @@ def test_a_structure_by_itself_is_all_of_its_bytes() -> None:
     assert NextFunding.decode(funding.encode()) == funding
     with pytest.raises(DecodeError, match=r"^next_funding at byte 33: 2 bytes too many"):
         NextFunding.decode(funding.encode() + b"ab")
+
+
+def test_the_first_unknown_records_up_to_a_size() -> None:
+    records = (TlvRecord(11, b""), TlvRecord(0xFD, bytes(3)), TlvRecord(0x1FF, bytes(300)), TlvRecord(0x10001, b"a"))
+    given = InitTlvs(unknown=records)
+    came = InitTlvs.decode(given.encode())
+    for size in range(len(given.encode()) + 2):
+        number = max(one for one in range(5) if len(write_tlv_records(records[:one])) <= size)
+        for stream in (given, came):
+            kept = unknown_up_to(stream, size)
+            assert (kept.parse(), kept.count) == (records[:number], number)

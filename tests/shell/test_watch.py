@@ -204,6 +204,16 @@ def test_of_each_timer_the_earliest_time_counts() -> None:
     assert timers.due(11.0) is one
 
 
+def test_what_changes_nothing_is_not_held_and_nobody_is_told_of_it() -> None:
+    timers, told = make_timers()
+    one = Named("one")
+    timers.set(one, math.inf)
+    assert (len(timers), heap_of(timers), told) == (0, [], [])
+    timers.set(one, 5.0)
+    timers.set(one, 5.0)
+    assert (len(timers), len(heap_of(timers)), told) == (1, 1, [5.0])
+
+
 def test_what_is_stopped_is_not_held_and_not_due_and_may_begin_anew() -> None:
     timers, _ = make_timers()
     one = Named("one")
@@ -226,10 +236,14 @@ def test_what_is_due_is_what_a_simple_model_says(steps: list[tuple[int, float, b
         else:
             timers.set(made[number], at)
             model[str(number)] = min(at, model.get(str(number), math.inf))
-    due: list[str] = []
+        assert len(timers) == len(model)
+    before = 0.0
     while (one := timers.due(now)) is not None:
-        due.append(one.name)
-    assert sorted(due) == sorted(name for name, at in model.items() if at <= now)
+        model_at = model.pop(one.name)
+        assert before <= model_at <= now
+        before = model_at
+        assert len(timers) == len(model)
+    assert not [name for name, at in model.items() if at <= now]
 
 
 def test_entries_that_do_not_count_are_swept_out() -> None:
@@ -244,3 +258,19 @@ def test_entries_that_do_not_count_are_swept_out() -> None:
     # Nor do numbers without anything gather for ever.
     assert len(heap_of(timers)) <= 2 * 1 + 1024 + 1
     assert timers.due(1e9) is kept
+
+
+def test_who_is_left_when_others_are_swept_out_is_due_in_order_and_few_are_swept() -> None:
+    timers, _ = make_timers()
+    for number in range(3_000):
+        timers.set(Named(str(number)), float(number * 7 % 3_000))
+    others = [Named("other") for _ in range(20_000)]
+    sweeps = 0
+    for other in others:
+        before = len(heap_of(timers))
+        timers.set(other, 1e9)
+        timers.stop(other)
+        sweeps += len(heap_of(timers)) <= before
+    assert 1 <= sweeps <= 20_000 // (3_000 + 1024)
+    due = [int(name_of(timers.due(3_000.0)) or -1) for _ in range(3_000)]
+    assert [number * 7 % 3_000 for number in due] == list(range(3_000))
