@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +14,7 @@ from tests.support import MESSAGES, Note, Order, identity
 from tests.support.gossip import update
 from tests.support.managers import connect, node
 from tests.support.messages import OURS, commitment, start
+from tests.support.project import ROOT
 from triolight import (
     ChannelMessageHandler,
     CustomMessageHandler,
@@ -300,3 +303,37 @@ def test_whether_a_peer_is_held_back_is_asked_after_its_gossip_alone() -> None:
     assert scene.back.done == []
     scene.hear(ChannelUpdate.decode(update()), Note(payload=b"x"))
     assert scene.back.done == [("hold", NODE)]
+
+
+TWICE = """
+from tests.support import identity
+from tests.support.managers import Recorder, connect, node
+from triolight.policy import Allowance
+
+class Seen(Recorder):
+    throttled = ()
+
+    def peer_throttled(self, descriptor, seconds):
+        self.throttled += (seconds,)
+
+def once():
+    near, far = node(1), node(2)
+    far.manager.release()
+    seen = Seen()
+    far.manager.drive(seen, lambda: None, lambda: 0.0, allowance=Allowance(1, 1.0))
+    link = connect(near, far)
+    for _ in range(3):
+        near.manager.send_encoded(link.at_a, [bytes.fromhex("0013 0000 0100 0300 0500")])
+        near.manager.process_events()
+        far.manager.read_event(link.at_b, link.at_a.take())
+        far.manager.process_events()
+    return seen.throttled
+
+print(once(), once())
+"""
+
+
+def test_the_first_message_of_a_type_costs_as_the_next_one_does() -> None:
+    """In a process that has compiled none: the same calls have to give the same, or no tape would replay."""
+    done = subprocess.run([sys.executable, "-c", TWICE], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.stdout, done.stderr) == ("() ()\n", "")

@@ -66,7 +66,7 @@ async def test_keepalive_ends_a_chatty_peer_that_never_answers(autojump_clock: t
     async with open_pair() as pair:
         # The far manager forgets how to answer.
         routing = routing_of(pair.far.manager)
-        forgets = (Ping.decode, lambda source, message: None, 65_535, False, False)
+        forgets = (Ping.decode, lambda source, message: None, False, False)
         routing.routes = Routes({**routing.routes.by_type, Ping.type: forgets})
 
         async def chat() -> None:

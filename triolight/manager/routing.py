@@ -200,9 +200,9 @@ def _queue_high_of(handler: RoutingMessageHandler) -> Callable[[bytes], bool]:
     return queue_high
 
 
-Route: TypeAlias = tuple[Callable[[bytes], Message], Callable[[S, Any], None], int, bool, bool]
-"""A type's decoder; what is done with its message; the bytes up to which one cannot hold many pieces; whether it is
-gossip, which may be unreadable without an end; whether it is a query, which costs more than itself."""
+Route: TypeAlias = tuple[Callable[[bytes], Message], Callable[[S, Any], None], bool, bool]
+"""A type's decoder; what is done with its message; whether it is gossip, which may be unreadable without an end;
+whether it is a query, which costs more than itself."""
 
 
 Control: TypeAlias = Mapping[type[Message], Callable[[S, Any], None]]
@@ -218,8 +218,7 @@ class Routes(Generic[S]):
     def abandoned(self, control: Control[S]) -> Routes[S]:
         """The same types, of which only those that the host handles itself are still heard."""
         routes: dict[int, Route[S]] = {
-            type_: (decode, _nothing, plain, gossip, query)
-            for type_, (decode, _, plain, gossip, query) in self.by_type.items()
+            type_: (decode, _nothing, gossip, query) for type_, (decode, _, gossip, query) in self.by_type.items()
         }
         for cls, handle in control.items():
             _set_route(routes, cls, handle)
@@ -253,9 +252,9 @@ def make_routes(
 def _set_route(routes: dict[int, Route[S]], cls: type[Message], handle: Callable[[S, Any], None]) -> None:
     zlib = cls in (QueryShortChannelIds, ReplyChannelRange)
 
-    def set_route(decode: Callable[[bytes], Any], plain: int) -> None:
+    def set_route(decode: Callable[[bytes], Any]) -> None:
         decode = _refusing_zlib(decode) if zlib else decode
-        routes[cls.type] = decode, handle, plain, cls.__gossip__, cls.__query__
+        routes[cls.type] = decode, handle, cls.__gossip__, cls.__query__
 
     give_decoder(cls, set_route)
 
@@ -385,16 +384,15 @@ class Routing(Generic[S]):
         if route is None:
             self._unknown(source, type_, data)
             return
-        decode, handle, plain, gossip, query = route
+        decode, handle, gossip, query = route
         try:
             message = decode(data)
         except DecodeError as error:
             self._undecodable(source, type_, size, gossip, error)
             return
-        if size > plain:
+        if size > message.__plain__:  # of a class that is compiled by now: the first one costs as the next does
             pieces = pieces_of(message)
-            if pieces:
-                self._host.charge(source, pieces * COST_OF_PIECE, pieces // PIECES_PER_WORK)
+            self._host.charge(source, pieces * COST_OF_PIECE, pieces // PIECES_PER_WORK)
         if self._traces:
             level = Level.GOSSIP if gossip or query else Level.TRACE
             self._host.log(level, f"received {message.name}", source, size=size)

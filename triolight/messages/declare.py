@@ -108,19 +108,19 @@ def message(
     return declare
 
 
-def give_decoder(cls: type[Message], use: Callable[[Callable[[bytes], Any], int], None]) -> None:
-    """Calls `use` with a message's compiled decoder, and with the bytes up to which it cannot hold many pieces. As long
-    as it is not compiled, that is one that does it first, and calls `use` again; until then any number is too many."""
+def give_decoder(cls: type[Message], use: Callable[[Callable[[bytes], Any]], None]) -> None:
+    """Calls `use` with a message's compiled decoder; as long as it is not compiled, with one that does it first, and
+    calls `use` again."""
     if not isinstance(vars(cls).get("__decode__"), _AtFirstUse):
-        use(cls.__decode__, cls.__plain__)
+        use(cls.__decode__)
         return
 
     def first(data: bytes) -> Any:
         decode = cls.__decode__
-        use(decode, cls.__plain__)
+        use(decode)
         return decode(data)
 
-    use(first, 0)
+    use(first)
 
 
 def _plain_bytes(fields: tuple[Field, ...]) -> int:

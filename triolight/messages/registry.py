@@ -40,7 +40,7 @@ class Registry:
         for cls in by_type.values():
             give_decoder(cls, partial(self._decode_with, cls.type))
 
-    def _decode_with(self, type_: int, decode: Callable[[bytes], Any], _plain: int) -> None:
+    def _decode_with(self, type_: int, decode: Callable[[bytes], Any]) -> None:
         self._decoders[type_] = decode
 
     def __or__(self, others: Iterable[type[Message]]) -> Registry:

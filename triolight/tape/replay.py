@@ -311,8 +311,8 @@ class _Manager(PeerManager):
 
         self._routing.routes = Routes(
             {
-                type_: (decode, after(handle), plain, gossip, query)
-                for type_, (decode, handle, plain, gossip, query) in self._routing.routes.by_type.items()
+                type_: (decode, after(handle), gossip, query)
+                for type_, (decode, handle, gossip, query) in self._routing.routes.by_type.items()
             }
         )
 
