@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from interop import page
+from interop.network import Network, open_network
 from interop.programs import HERE, JsonNode, missing, open_program
 
 COLLECTED = pytest.StashKey[page.Collected]()
@@ -124,3 +125,10 @@ async def open_kmp(*options: str) -> AsyncIterator[JsonNode]:
 @pytest.fixture(params=LDKS)
 def open_ldk(request: pytest.FixtureRequest) -> OpenLdk:
     return LDKS[request.param]
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    """One for all tests of a run: what a test changes in it, it tells no other."""
+    with open_network() as network:
+        yield network
