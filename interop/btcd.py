@@ -239,6 +239,7 @@ def start_btcd() -> Iterator[StartedBtcd]:
             f"--rpclisten=127.0.0.1:{rpc}",
             f"--rpccert={folder / 'rpc.cert'}",
             f"--rpckey={folder / 'rpc.key'}",
+            "--rpcmaxclients=100",  # ten are few for four LNDs and a test
             f"--rpcuser={USER}",
             f"--rpcpass={password}",
             f"--miningaddr={_mining_address(key)}",

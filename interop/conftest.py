@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
+import trio
 
 from interop import page
 from interop.network import Network, open_network
@@ -128,7 +129,14 @@ def open_ldk(request: pytest.FixtureRequest) -> OpenLdk:
 
 
 @pytest.fixture(scope="session")
-def network() -> Iterator[Network]:
-    """One for all tests of a run: what a test changes in it, it tells no other."""
+def running_network() -> Iterator[Network]:
     with open_network() as network:
         yield network
+
+
+@pytest.fixture
+async def network(running_network: Network) -> AsyncIterator[Network]:
+    """One for all tests of a run, so a test leaves it with the channels that it has found. A test that waits for what
+    never comes ends too."""
+    with trio.fail_after(120):
+        yield running_network

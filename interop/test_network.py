@@ -59,13 +59,6 @@ pytestmark = pytest.mark.node("LND")
 EACH = pytest.mark.parametrize("name", ["alice", "bob", "carol"])
 
 
-@pytest.fixture(autouse=True)
-async def a_bound() -> AsyncIterator[None]:
-    """A test that waits for what never comes ends too. It measures nothing."""
-    with trio.fail_after(120):
-        yield
-
-
 class Offers(RoutingMessageHandler):
     """Offers gossip_queries, and leaves the answers to the manager."""
 
