@@ -2,7 +2,10 @@ module triolight/interop/lnd
 
 go 1.24.9
 
-tool github.com/lightningnetwork/lnd/cmd/lnd
+tool (
+	github.com/btcsuite/btcd
+	github.com/lightningnetwork/lnd/cmd/lnd
+)
 
 require (
 	dario.cat/mergo v1.0.1 // indirect
