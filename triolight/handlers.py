@@ -302,8 +302,14 @@ def _check_node_id(node_id: object) -> None:
 # Handlers.
 
 
+Charge: TypeAlias = Callable[[bytes, int, bool], None]
+"""Units of work of a peer; whether it was ours to ask for it."""
+
+
 class BaseMessageHandler:
     """What every handler has. Its defaults accept every peer, offer nothing and say nothing."""
+
+    _charge: Charge | None = None
 
     def __init__(self) -> None:
         self._events: list[MessageSendEvent] = []
@@ -315,10 +321,18 @@ class BaseMessageHandler:
             BaseMessageHandler.__init__(self)
         return self._events
 
-    def attach(self, on_work: Callable[[], None]) -> None:
-        """The manager's: `on_work` is called when an event was pushed."""
+    def attach(self, on_work: Callable[[], None], charge: Charge | None = None) -> None:
+        """The manager's: `on_work` is called when an event was pushed, `charge` is the manager's."""
         self._pending()
         self._on_work = on_work
+        self._charge = charge
+
+    def charge(self, node_id: bytes, units: int, *, ours: bool = False) -> None:
+        """A message of this peer has cost more than a message does: so many units of work, each about what a small
+        message costs. The pump's turn is over so much the sooner, and the peer is read the more slowly for it, unless
+        it was `ours` to ask for it. Without a manager nothing happens."""
+        if self._charge is not None:
+            self._charge(node_id, units, ours)
 
     def push(self, event: MessageSendEvent) -> None:
         """Queues an event; the manager takes it at once if it is driven by `open_peer_nursery`.
@@ -640,6 +654,21 @@ class RoutingMessageHandler(BaseMessageHandler):
         than that is a bug, as an exception is. Only asked of a handler that overrides it.
         """
         return ()
+
+    def processing_queue_high(self, node_id: bytes) -> bool:
+        """Whether so much of what this peer has said still waits that it alone is not to be read from. Asked after each
+        of its gossip messages, and of one that is held back again when `wake` names it."""
+        return False
+
+    def last_announced(self, node_id: bytes) -> int:
+        """The timestamp of the last node_announcement that is known of our node, 0 without one: the next one is later,
+        whatever the clock says and however often we have started since."""
+        return 0
+
+    def announce(self, message: NodeAnnouncement) -> bool:
+        """Our own new node_announcement. True: this handler gives it to whoever shall have it. As it stands the manager
+        queues it to every peer that is connected."""
+        return False
 
     def wake(self, node_ids: Iterable[bytes]) -> None:
         """Has `next_gossip` asked for these peers, each in its turn, as long as it gives something."""

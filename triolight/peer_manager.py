@@ -43,7 +43,7 @@ from triolight.manager.ticks import Due, Ticks
 from triolight.manager.writing import Writing
 from triolight.messages import BOLT, Message, NodeAnnouncement, Ping, Registry, UnknownMessage
 from triolight.noise import EphemeralKeys, Handshake
-from triolight.policy import Allowance, DuplicateRule
+from triolight.policy import COST_OF_UNIT, Allowance, DuplicateRule
 from triolight.tally import Tally
 
 __all__ = [
@@ -127,7 +127,8 @@ class PeerManager:
         self._ticks: Final = Ticks()
         self._routing.use(message_handler)
         for handler in handlers.all:
-            handler.attach(self._agenda.push)
+            # Looked up when it is called: a tape may stand there.
+            handler.attach(self._agenda.push, lambda node_id, units, ours: self.charge(node_id, units, ours))
 
     def __repr__(self) -> str:
         return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._roster.connected)} peers>"
@@ -398,16 +399,28 @@ class PeerManager:
     def broadcast_node_announcement(
         self, rgb: bytes, alias: bytes, addresses: Iterable[Address | tuple[str, int]] = ()
     ) -> NodeAnnouncement:
-        """Signs our node_announcement and queues it to every connected peer.
+        """Signs our node_announcement and gives it to the routing handler, or queues it to every connected peer.
 
         `rgb` is 3 bytes; `alias` at most 32 bytes of UTF-8, padded with zeros. Features are what the handlers provide
-        for it. The timestamp is the time of day, and always later than the one before. Returns the message. A peer for
-        which SEND_LIMIT_BYTES wait does not get it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a
+        for it. The timestamp is the time of day, and always later than the one before, also than one that the routing
+        handler knows. Returns the message. A peer for which SEND_LIMIT_BYTES wait does not get it, unless the routing
+        handler sees to it. ValueError for what BOLT 7 forbids: an alias that is no UTF-8, a
         port 0, two host names; and for more than MAX_ANNOUNCED_ADDRESSES.
         """
-        signed = self._greeting.announcement(self._routing.handlers.node_features, rgb, alias, addresses)
-        self.broadcast_encoded(signed.encode())
+        route = self._given_handler.route_handler
+        last = route.last_announced(self.our_node_id)
+        signed = self._greeting.announcement(self._routing.handlers.node_features, rgb, alias, addresses, last)
+        if not route.announce(signed):
+            self.broadcast_encoded(signed.encode())
         return signed
+
+    def charge(self, node_id: bytes, units: int, ours: bool = False) -> None:
+        """What a handler charges a peer with; see `BaseMessageHandler.charge`. Not connected: the turn alone is."""
+        entry = self._roster.connected.get(node_id)
+        if entry is None or ours:
+            self._agenda.work += units
+        else:
+            self._acting.charge(entry, units * COST_OF_UNIT, units)
 
     def broadcast_encoded(self, encoded: bytes) -> None:
         """Queues one message, encoded already, to every connected peer that has room for it.

@@ -53,6 +53,10 @@ COST_OF_PIECE: Final = 32
 """An item of a list, or a record that nobody knows, of a message that has many: each is an object to make, half a
 microsecond. Twenty thousand of them fit into one message."""
 
+COST_OF_UNIT: Final = 400
+"""A unit of work that a handler charges a peer with. The signature of an announcement that nobody asked for is five of
+them, so a peer has 500 of those checked in a second."""
+
 DuplicateRule: TypeAlias = Literal["newest", "oldest"]
 """Which of two connections with one node stays. ``newest``: the newer, but of two that were dialled at the same time
 the one that the smaller node id dialled. ``oldest``: the older, as in LDK; a dead one locks its node out until its

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support import ListLogger, Note, identity
-from tests.support.managers import connect, node
+from tests.support.managers import Recorder, connect, node
 from tests.support.messages import OURS, add, commitment, fulfill, start
 from triolight import (
     ChannelMessageHandler,
@@ -26,6 +26,7 @@ from triolight import (
     SendMessages,
     SendWarningMessage,
     Side,
+    SocketDescriptor,
     UpdateHtlcs,
 )
 from triolight.manager.acting import HANDLER_LIMIT_BYTES
@@ -38,6 +39,7 @@ from triolight.messages import (
     UpdateFee,
     Warning,
 )
+from triolight.policy import COST_OF_UNIT, Allowance
 
 
 class Answers(CustomMessageHandler):
@@ -209,3 +211,62 @@ def test_events_for_nobody_are_counted() -> None:
     chan.push(SendMessages(identity(3), Note(payload=b"?")))
     a.manager.process_events()
     assert a.manager.events_dropped == 1
+
+
+class Charges(CustomMessageHandler):
+    """Charges 20 units for each message."""
+
+    def __init__(self, *, ours: bool = False) -> None:
+        super().__init__()
+        self.ours = ours
+        self.heard = 0
+
+    def handle_custom_message(self, node_id: bytes, message: Message) -> None:
+        self.heard += 1
+        self.charge(node_id, 20, ours=self.ours)
+
+
+class Throttled(Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.throttled: list[float] = []
+
+    def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:
+        self.throttled.append(seconds)
+
+
+def charged(custom: Charges, notes: int, **driving: Any) -> Throttled:
+    """A node with such a handler, driven like this, has been given so many messages in one chunk."""
+    a, b = node(1), node(2, custom=custom)
+    b.manager.release()
+    seen = Throttled()
+    b.manager.drive(seen, lambda: None, lambda: 0.0, **driving)
+    link = connect(a, b)
+    a.manager.send_message(identity(2), *[Note(payload=b"x")] * notes)
+    a.manager.process_events()
+    before = b.manager.work_done
+    b.manager.read_event(link.at_b, link.at_a.take())
+    assert b.manager.work_done - before == 21 * custom.heard
+    return seen
+
+
+def test_what_a_handler_charges_ends_the_turn_sooner() -> None:
+    custom = Charges()
+    charged(custom, 30, turn_work=100)
+    assert custom.heard == 5
+
+
+@pytest.mark.parametrize(("ours", "heard"), [(False, 2), (True, 30)])
+def test_what_a_handler_charges_is_the_peers_unless_we_asked_for_it(ours: bool, heard: int) -> None:
+    custom = Charges(ours=ours)
+    seen = charged(custom, 30, allowance=Allowance(20 * COST_OF_UNIT, 20 * COST_OF_UNIT))
+    assert custom.heard == heard
+    assert seen.throttled == ([1.25] if heard == 2 else [])
+
+
+def test_a_charge_for_nobody_counts_in_the_turn_and_without_a_manager_not_at_all() -> None:
+    custom = Charges()
+    custom.charge(identity(9), 7)
+    a = node(1, custom=custom)
+    custom.charge(identity(9), 7)
+    assert a.manager.work_done == 7

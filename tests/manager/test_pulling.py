@@ -12,6 +12,7 @@ import trio
 import trio.testing
 
 from tests.support import MESSAGES, Note, identity, join, make_manager
+from tests.support.gossip import update
 from tests.support.project import ROOT
 from triolight import (
     Peer,
@@ -25,7 +26,7 @@ from triolight import (
 )
 from triolight.connection import BATCH_BYTES
 from triolight.manager.pulling import ROOM_BYTES
-from triolight.messages import Init, Message, UnknownMessage, Warning
+from triolight.messages import ChannelUpdate, Init, Message, UnknownMessage, Warning
 from triolight.tape.tape import Kind
 from triolight.testing import MemoryNode, Wire
 
@@ -344,3 +345,45 @@ async def test_what_is_pushed_while_gossip_is_asked_for_goes_out_at_once(
         await join(near, far)
         with trio.fail_after(1):
             assert (await anext(inbox))[1] == Note(payload=b"pushed")
+
+
+class Lookups(RoutingMessageHandler):
+    """Has too much of a peer after three updates, until it is told that it has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: dict[bytes, int] = {}
+
+    def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> None:
+        self.waiting[node_id] = self.waiting.get(node_id, 0) + 1
+
+    def processing_queue_high(self, node_id: bytes) -> bool:
+        return self.waiting.get(node_id, 0) >= 3
+
+
+def an_update() -> ChannelUpdate:
+    return ChannelUpdate.decode(update())
+
+
+def test_a_peer_of_whom_a_handler_has_too_much_waits_and_nobody_else() -> None:
+    route = Lookups()
+    server, slow, other = (
+        MemoryNode(make_manager(number, route=route if number == 1 else None)) for number in (1, 2, 3)
+    )
+    wires = [Wire(one, server).connect() for one in (slow, other)]
+    slow.manager.send_message(server.node_id, *[an_update()] * 8)
+    wires[0].run()
+    assert route.waiting == {slow.node_id: 3}
+    other.manager.send_message(server.node_id, an_update())
+    wires[1].run()
+    assert route.waiting == {slow.node_id: 3, other.node_id: 1}
+    route.wake([slow.node_id])
+    wires[0].run()
+    assert route.waiting[slow.node_id] == 3, "it still has too much"
+    for count in (6, 8):
+        route.waiting[slow.node_id] -= 3
+        before = route.waiting[slow.node_id]
+        route.wake([slow.node_id, identity(9)])
+        wires[0].run()
+        assert route.waiting[slow.node_id] - before == (3 if count == 6 else 2)
+    assert wires[0].at_near in slow.connected

@@ -121,6 +121,10 @@ class Acting:
             source.held |= Hold.THROTTLED
             driving.observer.peer_throttled(source.descriptor, seconds)
 
+    def hold(self, source: Entry) -> None:
+        """The routing handler has too much of the peer."""
+        source.held |= Hold.BY_HANDLER
+
     def warn(self, source: Entry, words: str) -> None:
         """The peer hears what was wrong, and stays."""
         self._log(Level.DEBUG, "we send a warning", source, text=words)

@@ -23,11 +23,12 @@ from triolight.tally import Tally
 
 
 class Hold:
-    """Why reading is held back, one bit each of `Entry.held`: set by calls of the driver, the roster, the acting."""
+    """Why reading is held back, one bit each of `Entry.held`: set by driver, roster, acting and pulling."""
 
     BY_DRIVER: Final = 1
     PARKED: Final = 2
     THROTTLED: Final = 4
+    BY_HANDLER: Final = 8
 
 
 class Entry:

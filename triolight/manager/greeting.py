@@ -84,8 +84,10 @@ class Greeting:
         rgb: bytes,
         alias: bytes,
         addresses: Iterable[Address | tuple[str, int]],
+        last: int = 0,
     ) -> NodeAnnouncement:
-        """Our next node_announcement, signed, later than the one before. ValueError for what BOLT 7 forbids."""
+        """Our next node_announcement, signed, later than the one before, and than `last`. ValueError for what BOLT 7
+        forbids."""
         if len(alias) > 32:
             raise ValueError(f"an alias has at most 32 bytes, not {len(alias)}")
         try:
@@ -101,7 +103,7 @@ class Greeting:
         if any(isinstance(one, IPv4Address | IPv6Address | DnsAddress) and not one.port for one in described):
             raise ValueError("BOLT 7 allows no port 0")
         written = sorted((write_address(one) for one in described), key=lambda one: one[0])
-        self._last_announcement = max(int(self._unix_time()), self._last_announcement + 1)
+        self._last_announcement = max(int(self._unix_time()), self._last_announcement + 1, last + 1)
         unsigned = NodeAnnouncement(
             signature=bytes(64),
             features=offered.to_bytes(),

@@ -52,6 +52,7 @@ _ROWS: Final = {
     "provided_node_features": _FEATURES,
     "get_and_clear_pending_msg_events": _May((Iterable,), f"{_EVENTS_WORDS}, in a list or another iterable"),
     "next_gossip": _May((Iterable,), "encoded messages, type bytes included, in a list or another sequence"),
+    "processing_queue_high": _May((object,), "True or False"),
     "protects": _May((object,), "True or False"),
 }
 """The methods that are no message's; those that are may answer with `_ACTION`."""

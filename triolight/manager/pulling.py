@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from triolight.manager.entry import Agenda, Entry
+from triolight.manager.entry import Agenda, Entry, Hold
 from triolight.manager.roster import Roster
 from triolight.manager.routing import Handlers
 from triolight.manager.seams import Seat
@@ -35,14 +35,19 @@ class Pulling:
         """Units of work until the turn is over."""
 
     def wake(self, node_ids: Iterable[bytes]) -> None:
-        """A handler may have gossip for these. Who is not connected is not meant."""
-        if self._handlers.gossip is None:
-            return
+        """A handler may have gossip for these, or has no longer too much of theirs. Who is not connected is not
+        meant."""
+        gossip, queue_high = self._handlers.gossip, self._handlers.queue_high
         for node_id in node_ids:
             entry = self._roster.connected.get(node_id)
-            if entry is not None:
+            if entry is None:
+                continue
+            if gossip is not None:
                 entry.pulling = True
                 self._agenda.pulls[entry] = None
+            if entry.held & Hold.BY_HANDLER and not (queue_high is not None and queue_high(node_id)):
+                entry.held ^= Hold.BY_HANDLER
+                self._agenda.mark(entry)
 
     def drained(self, entry: Entry) -> None:
         """Its socket has taken everything that waited for it."""

@@ -95,6 +95,9 @@ class Host(Protocol[S_contra]):
     def charge(self, source: S_contra, cost: int, work: int = 0) -> None:
         """The source has caused a cost, in bytes, that its own bytes do not pay for, and so many units of work."""
 
+    def hold(self, source: S_contra) -> None:
+        """The source is not to be read from: the routing handler has too much of it."""
+
     def warn(self, source: S_contra, words: str) -> None:
         """The source shall hear of what it did."""
 
@@ -104,7 +107,7 @@ class Host(Protocol[S_contra]):
 class Handlers:
     """Who is asked: every handler once, in two orders; or nobody any more."""
 
-    __slots__ = ("all", "chan", "channels_first", "gossip", "life")
+    __slots__ = ("all", "chan", "channels_first", "gossip", "life", "queue_high")
 
     def __init__(self) -> None:
         self.chan = ChannelMessageHandler()
@@ -114,6 +117,8 @@ class Handlers:
         """In the order in which their events are taken: LDK takes what channels say first."""
         self.gossip: Callable[[bytes, int], Sequence[bytes]] | None = None
         """Asked for what a peer is to hear next; None: nobody has any."""
+        self.queue_high: Callable[[bytes], bool] | None = None
+        """Asked whether a peer is to be held back; None: nobody ever is."""
         self.life: Callable[[bytes], None] | None = None
         """Called for each message of any kind; None: the channel handler does not care."""
 
@@ -126,11 +131,13 @@ class Handlers:
         self.life = _life_of(self.chan) if cares else None
         route = handler.route_handler
         self.gossip = _gossip_of(route) if overrides(route, RoutingMessageHandler, "next_gossip") else None
+        holds = overrides(route, RoutingMessageHandler, "processing_queue_high")
+        self.queue_high = _queue_high_of(route) if holds else None
 
     def abandon(self) -> None:
         """Nobody is asked any more."""
         self.all = self.channels_first = ()
-        self.life = self.gossip = None
+        self.life = self.gossip = self.queue_high = None
 
     def init_features(self, node_id: bytes) -> Features:
         """What all of them together offer this node."""
@@ -184,6 +191,13 @@ def _gossip_of(handler: RoutingMessageHandler) -> Callable[[bytes, int], Sequenc
         return checked_gossip(handler.next_gossip(node_id, room), handler, room)
 
     return gossip
+
+
+def _queue_high_of(handler: RoutingMessageHandler) -> Callable[[bytes], bool]:
+    def queue_high(node_id: bytes) -> bool:
+        return bool(handler.processing_queue_high(node_id))
+
+    return queue_high
 
 
 Route: TypeAlias = tuple[Callable[[bytes], Message], Callable[[S, Any], None], int, bool, bool]
@@ -391,6 +405,10 @@ class Routing(Generic[S]):
             self._gather(source, source.batch, message, data)
             return
         handle(source, message)
+        if gossip:
+            queue_high = self.handlers.queue_high
+            if queue_high is not None and queue_high(source.node_id):
+                self._host.hold(source)
 
     def _unknown(self, source: S, type_: int, data: bytes) -> None:
         if type_ % 2 == 0:

@@ -181,6 +181,14 @@ def _tell_broadcast(scribe: Scribe, encoded: bytes) -> Fields:
     return {"message": encoded.hex()}
 
 
+def _tell_charge(scribe: Scribe, node_id: bytes, units: int, ours: bool = False) -> Fields:
+    return {"node_id": node_id_to_json(node_id), "units": units, "ours": ours}
+
+
+def _play_charge(player: Player, told: Fields) -> None:
+    player.manager.charge(node_id_from_json(told["node_id"]), told["units"], told["ours"])
+
+
 def _tell_send_ping(
     scribe: Scribe, descriptor: SocketDescriptor, num_pong_bytes: int = 0, ignored: bytes = b"", token: Any = None
 ) -> Fields:
@@ -241,6 +249,7 @@ CALLS: Final[Mapping[str, Call]] = {
         lambda player, told: player.manager.broadcast_encoded(bytes.fromhex(told["message"])),
         wanted=True,
     ),
+    "charge": Call(_tell_charge, _play_charge),
     "send_ping": Call(_tell_send_ping, _play_send_ping, wanted=True),
     "forget_ping": Call(
         _tell_forget_ping,

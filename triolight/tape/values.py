@@ -450,6 +450,7 @@ class Form:
 _EVENTS_FORM: Final = Form(_events_to_json, _events_from_json, [], _event_words, many=True)
 _GOSSIP_FORM: Final = Form(_gossip_to_json, _gossip_from_json, [], lambda told: [], many=True)
 _FEATURES_FORM: Final = Form(features_to_json, features_from_json, "", lambda told: [])
+_TRUTH_FORM: Final = Form(bool, bool, False, lambda told: [])
 _ACTION_FORM: Final = Form(
     action_to_json, action_from_json, None, lambda told: [words for words in (_action_words(told),) if words]
 )
@@ -461,4 +462,6 @@ def form_of(method: str) -> Form:
         return _EVENTS_FORM
     if method == GOSSIP:
         return _GOSSIP_FORM
+    if method == "processing_queue_high":
+        return _TRUTH_FORM
     return _FEATURES_FORM if method.startswith("provided_") else _ACTION_FORM

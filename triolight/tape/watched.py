@@ -204,9 +204,14 @@ Watch: TypeAlias = Callable[[str, str, Callable[..., Any]], Callable[..., Any]]
 """Place, method and what it does, to what is called instead."""
 
 
+_OUTSIDE: Final = frozenset({"announce", "attach", "charge", "last_announced", "push", "wake"})
+"""What is the handler's own to call, or is asked where no tape stands: our announcement comes onto it as messages."""
+
+
 def _methods_of(classes: Iterable[type[BaseMessageHandler]]) -> set[str]:
     """What the manager may ask of such a handler."""
-    return {name for cls in classes for name in dir(cls) if not name.startswith("_")} - {"attach", "push", "wake"}
+    names = {name for cls in classes for name in dir(cls) if not name.startswith("_")}
+    return names - _OUTSIDE
 
 
 def _looked_up(place: str, names: set[str], watch: Watch) -> Callable[..., Any]:

@@ -26,6 +26,10 @@ from triolight.messages import (
 from triolight.wire import ShortChannelId
 
 __all__ = [
+    "NOTHING",
+    "UNCOMPRESSED",
+    "ZLIB",
+    "Announcement",
     "addresses_of",
     "channel_update_checksum",
     "crc32c",
@@ -38,6 +42,7 @@ __all__ = [
     "encode_query_flags",
     "encode_short_ids",
     "encode_timestamps",
+    "refuse_zlib",
     "sign_announcement",
     "signature_hash",
     "signed_bytes",
@@ -213,9 +218,9 @@ def _crc32c_table() -> tuple[int, ...]:
 _CRC32C_TABLE: Final = _crc32c_table()
 
 
-def crc32c(data: bytes) -> int:
-    """CRC32C (RFC 3720), as BOLT 7's checksums want it."""
-    crc, table = 0xFFFFFFFF, _CRC32C_TABLE
+def crc32c(data: bytes, before: int = 0) -> int:
+    """CRC32C (RFC 3720), as BOLT 7's checksums want it. `before` is that of the bytes that stand in front of `data`."""
+    crc, table = before ^ 0xFFFFFFFF, _CRC32C_TABLE
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
     return crc ^ 0xFFFFFFFF

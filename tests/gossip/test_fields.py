@@ -55,7 +55,7 @@ from triolight.messages import (
 )
 from triolight.wire import ShortChannelId
 
-VECTORS: dict[str, Any] = json.loads((Path(__file__).parent / "vectors" / "bolt7_vectors.json").read_text())
+VECTORS: dict[str, Any] = json.loads((Path(__file__).parent.parent / "vectors" / "bolt7_vectors.json").read_text())
 REAL = [
     pytest.param(kind, vector, id=f"{kind}-{number}")
     for kind, vectors in VECTORS["real"].items()

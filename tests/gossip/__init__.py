@@ -1,0 +1,1 @@
+"""Gossip, and the graph that it makes: what the files of `triolight/gossip` promise."""

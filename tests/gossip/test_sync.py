@@ -1,0 +1,508 @@
+"""P2PGossipSync: what follows from what peers say, by the rules' numbers; three nodes that learn from each other."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import MESSAGES, identity, make_manager
+from tests.support.gossip import NODES, NOW, PEER, Chain, channel, node, scid, update
+from tests.support.gossip_peers import (
+    ALL,
+    UNCHECKED,
+    Clock,
+    Listener,
+    Server,
+    decode,
+    fresh,
+    graph_bytes,
+    make_sync,
+    pair_of,
+    query_ids,
+    query_range,
+    town,
+)
+from triolight import (
+    ChannelMessageHandler,
+    MessageHandler,
+    NodeAddress,
+    PeerManager,
+    PeerNursery,
+    Replay,
+    Tape,
+    open_peer_nursery,
+)
+from triolight.chains import BITCOIN, REGTEST
+from triolight.gossip import (
+    ChannelAdded,
+    Found,
+    GossipPolicy,
+    NetworkGraph,
+    P2PGossipSync,
+    PrivateUpdate,
+    Verdict,
+    decode_short_ids,
+)
+from triolight.messages import (
+    ChannelUpdate,
+    Message,
+    QueryFlags,
+    ReplyChannelRange,
+    ReplyShortChannelIdsEnd,
+    UnknownMessage,
+    Warning,
+)
+from triolight.messages.bolt7 import QueryShortChannelIdsTlvs
+from triolight.testing import Conditions, SimulatedNetwork
+
+A, B, C = (scid(number) for number in (1, 2, 3))
+
+
+def broken(message: bytes) -> bytes:
+    """Of the same, with a signature that does not hold."""
+    return message[:10] + bytes((message[10] ^ 1,)) + message[11:]
+
+
+def warnings(peer: Listener) -> list[str]:
+    return [one.data.decode() for one in peer.heard(Warning)]
+
+
+def counted(server: Server) -> dict[Verdict, int]:
+    return {verdict: count for verdict, count in server.sync.rules.verdicts.items() if count}
+
+
+# What it offers.
+
+
+def test_it_offers_queries_in_init_and_nowhere_asks_for_more() -> None:
+    server = Server()
+    peer = Listener(server)
+    features = peer.node.connected[peer.wire.at_near].features
+    assert features.offers("gossip_queries")
+    assert features.offers("gossip_queries_ex")
+    assert server.sync.provided_node_features().offers("gossip_queries")
+    assert repr(server.sync) == "<P2PGossipSync <NetworkGraph regtest, 0 channels, 0 nodes>, 1 peers>"
+
+
+# What peers push.
+
+
+def test_what_a_peer_says_is_verified_applied_and_told() -> None:
+    server = Server()
+    peer = Listener(server).say(*map(decode, town(A, B)))
+    assert sorted(server.sync.graph.channels) == [A, B]
+    assert peer.heard() == []
+    assert [type(one) for one in server.sync.changes.drain()][:1] == [ChannelAdded]
+    heard: list[Any] = []
+    server.sync.on_change = heard.append
+    peer.say(decode(fresh(A, 0, 5)))
+    assert (heard[0].channel.short_channel_id, heard[0].source) == (A, peer.node_id)
+    assert len(server.sync.changes) == 0
+
+
+@pytest.mark.parametrize(
+    "message", [broken(channel(A)), broken(update(A, 0, NOW + 1)), broken(node(0, NOW + 1)), channel(B, 1, 0)]
+)
+def test_g5_an_invalid_message_is_worth_a_warning_and_the_fifth_ends_the_connection(message: bytes) -> None:
+    server = Server(*([] if message[:2] == b"\1\0" else pair_of(A)))
+    peer = Listener(server)
+    for number in range(4):
+        peer.say(decode(message))
+        assert len(warnings(peer)) == (number == 0), "D25: one in ten seconds"
+    assert server.sync.warnings_kept_back == 3
+    server.pass_time(10, peer)
+    assert peer.wire.at_near in peer.node.connected
+    peer.say(decode(message))
+    assert peer.wire.at_near not in peer.node.connected
+    (words,) = warnings(peer)
+    assert "5 invalid messages are enough" in words
+    again = Listener(server, 3).say(decode(message))
+    assert again.wire.at_near in again.node.connected, "of a connection"
+
+
+def test_g5_what_no_decoder_takes_is_worth_a_warning() -> None:
+    server = Server()
+    peer = Listener(server).say(UnknownMessage(258, bytes(20)))
+    assert "unreadable gossip" in warnings(peer)[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "verdict"),
+    [
+        (update(A, 0, NOW - 1), Verdict.STALE),
+        (update(A, 0, NOW, fee_base_msat=3), Verdict.EQUIVOCATION),
+        (update(A), Verdict.DUPLICATE),
+        (update(B), Verdict.ORPHAN),
+        (update(A, 0, NOW + 86_402), Verdict.FUTURE),
+        (channel(B, chain_hash=BITCOIN.chain_hash), Verdict.WRONG_CHAIN),
+        (node(5), Verdict.ORPHAN),
+    ],
+)
+def test_1i_what_happens_to_honest_peers_is_not_worth_a_word(message: bytes, verdict: Verdict) -> None:
+    server = Server(*pair_of(A))
+    before = server.sync.rules.verdicts[verdict]
+    peer = Listener(server, 30).say(*[decode(message)] * 20)
+    assert server.sync.rules.verdicts[verdict] > before
+    assert peer.heard() == []
+    assert peer.wire.at_near in peer.node.connected
+
+
+def test_g24_an_update_of_the_peers_own_is_an_event_and_goes_no_further() -> None:
+    server = Server()
+    third = Listener(server, 30).say(ALL)
+    peer = Listener(server, 2)
+    index = [key.public_key for key in NODES].index(peer.node_id)
+    own = ChannelUpdate.decode(update(B, 0, NOW, signer=index))
+    peer.say(own)
+    assert server.sync.changes.drain() == [PrivateUpdate(peer.node_id, own)]
+    assert peer.heard() == []
+    server.pass_time(100, third)
+    assert third.gossip() == []
+    assert B not in server.sync.graph.channels
+
+
+# What it costs.
+
+
+def test_verify_counts_in_the_turn() -> None:
+    server = Server()
+    peer = Listener(server)
+    work = server.node.manager.work_done
+    peer.say(decode(channel(A)))
+    assert server.node.manager.work_done - work >= 20
+    work = server.node.manager.work_done
+    peer.say(decode(channel(A)))
+    assert server.node.manager.work_done - work < 5, "what is known costs no signature"
+
+
+def test_verify_a_turn_ends_after_what_it_may_cost() -> None:
+    """A chunk of forty announcements is not handled in one turn."""
+    clock = Clock()
+    sync = make_sync(clock)
+    ids = [scid(number) for number in range(40)]
+
+    async def main() -> None:
+        async with (
+            open_peer_nursery(make_manager(1, route=sync)) as one,
+            open_peer_nursery(make_manager(2)) as other,
+        ):
+            to_one, _ = await connected(SimulatedNetwork(1), other, one)
+            await to_one.send(*(decode(channel(each)) for each in ids))
+            await to_one.ping()
+            assert len(sync.graph.channels) == 40
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert sync.rules.verifications == 160
+
+
+def test_u4_a_peer_with_64_lookups_is_not_read_from_and_others_are() -> None:
+    chain = Chain(at_once=False)
+    server = Server(policy=GossipPolicy(pending_of_peer=4), utxo_lookup=chain)
+    peers = [Listener(server, number) for number in (2, 3)]
+    for number, peer in enumerate(peers):
+        peer.tell(*(decode(channel(scid(10 * number + one))) for one in range(4 + 4 * (number == 0))))
+        peer.run()
+    assert len(server.sync.rules.lookups) == 8, "four of each"
+    peers[1].wire.run()
+    done = 0
+    while done < len(chain.asked):
+        for place, token in chain.asked[done:]:
+            done += 1
+            chain.has(place)
+            server.sync.resolve(token, chain.outputs[place])
+        for peer in peers:
+            peer.run()
+    assert len(server.sync.graph.channels) == 12
+
+
+def test_u1_what_a_chain_confirms_later_goes_out_with_all_that_came_meanwhile() -> None:
+    chain = Chain(at_once=False)
+    server = Server(policy=GossipPolicy(), utxo_lookup=chain)
+    peer = Listener(server).say(ALL)
+    server.learn(*pair_of(A), node(0))
+    server.pass_time(9, peer)
+    assert peer.gossip() == []
+    chain.has(A)
+    server.sync.resolve(chain.asked[0][1], chain.outputs[A])
+    server.pass_time(60, peer)
+    assert peer.gossip() == [*pair_of(A), node(0)]
+
+
+def test_g6_a_wrong_script_that_is_found_later_is_told_later() -> None:
+    chain = Chain(at_once=False)
+    server = Server(policy=GossipPolicy(), utxo_lookup=chain)
+    peer = Listener(server).say(decode(channel(A)))
+    assert peer.heard() == []
+    server.sync.resolve(chain.asked[0][1], Found(b"\0\x20" + bytes(32), 1000, 100))
+    peer.run()
+    assert warnings(peer) == ["invalid gossip: wrong_script"]
+
+
+def test_g6_what_was_early_goes_out_when_its_block_is_deep_enough() -> None:
+    chain = Chain()
+    chain.has(A)
+    server = Server(policy=GossipPolicy(), utxo_lookup=chain)
+    server.sync.block_connected(100)
+    peer = Listener(server).say(ALL, *map(decode, pair_of(A)))
+    third = Listener(server, 3).say(ALL)
+    for height in range(101, 106):
+        assert A not in server.sync.graph.channels
+        server.sync.block_connected(height)
+    assert A in server.sync.graph.channels
+    server.pass_time(60, peer, third)
+    assert third.gossip() == pair_of(A)
+
+
+def test_g46_what_is_old_goes_within_the_hour_and_is_told_no_more() -> None:
+    server = Server(*pair_of(A), *pair_of(B, timestamp=NOW - 14 * 86_400 + 7000))
+    server.pass_time(3 * 3600, step=100)
+    assert sorted(server.sync.graph.channels) == [A]
+    (reply,) = Listener(server).say(query_range()).heard(ReplyChannelRange)
+    assert decode_short_ids(reply.encoded_short_ids) == (A,)
+
+
+# Queries.
+
+
+def test_g52_g57_flags_that_do_not_fit_bring_a_warning_and_the_end() -> None:
+    server = Server(*town(A))
+    tlv = QueryFlags(encoding_type=0, encoded_query_flags=b"\1\1\1")
+    peer = Listener(server).say(query_ids([A, B]).replace(tlvs=QueryShortChannelIdsTlvs(query_flags=tlv)))
+    said = peer.heard()
+    assert sorted(type(one).__name__ for one in said) == ["ReplyShortChannelIdsEnd", "Warning"]
+
+
+def test_g52_each_query_has_its_end() -> None:
+    server = Server(*town(A))
+    peer = Listener(server)
+    for query in (query_ids([]), query_ids([B]), query_ids([A]), query_ids([A], chain_hash=BITCOIN.chain_hash)):
+        ends = peer.say(query).heard(ReplyShortChannelIdsEnd)
+        assert [one.chain_hash for one in ends] == [query.chain_hash]
+        assert ends[0].full_information == (query.chain_hash == REGTEST.chain_hash)
+    for number in (0, 1, 0xFFFFFFFF):
+        assert [one.sync_complete for one in peer.say(query_range(0, number)).heard(ReplyChannelRange)] == [1]
+
+
+@pytest.mark.parametrize("encoded", [b"\1x", b"\2", b"\0abc"])
+def test_g71_a_list_that_nobody_can_read_is_worth_a_warning(encoded: bytes) -> None:
+    peer = Listener(Server(*town(A))).say(query_ids([], encoded_short_ids=encoded))
+    (said,) = peer.heard()
+    assert isinstance(said, Warning)
+    assert peer.wire.at_near in peer.node.connected
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        ReplyShortChannelIdsEnd(chain_hash=REGTEST.chain_hash, full_information=1),
+        ReplyChannelRange(
+            chain_hash=REGTEST.chain_hash,
+            first_blocknum=0,
+            number_of_blocks=1,
+            sync_complete=1,
+            encoded_short_ids=b"\0",
+        ),
+    ],
+)
+def test_g72_replies_that_nobody_asked_for_are_told_once_and_end_at_a_hundred(reply: Message) -> None:
+    server = Server()
+    peer = Listener(server).say(*[reply] * 99)
+    assert len(warnings(peer)) == 1
+    assert counted(server) == {Verdict.UNASKED_REPLY: 99}
+    assert peer.wire.at_near in peer.node.connected
+    peer.say(reply)
+    assert peer.wire.at_near not in peer.node.connected
+    assert "100 times" in warnings(peer)[0]
+
+
+# Our own.
+
+
+def test_g13_g32_our_node_announcement_is_in_the_graph_and_grows_over_restarts() -> None:
+    """A manager whose node has an announced channel announces itself, twice, and after a restart with a slow clock."""
+    graph = NetworkGraph(REGTEST)
+    known = P2PGossipSync(graph, policy=UNCHECKED, unix_time=lambda: NOW)
+    manager = PeerManager(
+        MessageHandler(ChannelMessageHandler(), known), bytes((1,)) * 32, b"\7" * 32, _Silent(), unix_time=lambda: NOW
+    )
+    index = [key.public_key for key in NODES].index(manager.our_node_id)
+    other = (index + 1) % len(NODES)
+    first, second = sorted((index, other))
+    known.announce_own(decode(channel(A, first, second)))
+    stamps: list[int] = []
+    for _ in range(2):
+        said = manager.broadcast_node_announcement(b"\1\2\3", b"ours")
+        assert graph.nodes[manager.our_node_id].announcement == said
+        stamps.append(said.timestamp)
+    again = P2PGossipSync(graph, policy=UNCHECKED, unix_time=lambda: NOW)
+    manager = PeerManager(
+        MessageHandler(ChannelMessageHandler(), again),
+        bytes((1,)) * 32,
+        b"\5" * 32,
+        _Silent(),
+        unix_time=lambda: NOW - 3600,
+    )
+    stamps.append(manager.broadcast_node_announcement(b"\1\2\3", b"ours").timestamp)
+    assert stamps == [NOW, NOW + 1, NOW + 2]
+
+
+def test_g16_our_node_waits_for_its_first_channel() -> None:
+    server = Server()
+    peer = Listener(server)
+    assert server.sync.announce_own(decode(node(0))) == (Verdict.ORPHAN,)
+    server.sync.announce_own(decode(channel(A)))
+    peer.run()
+    assert peer.gossip() == [channel(A), node(0)]
+
+
+class _Silent:
+    def log(self, record: object) -> None: ...
+
+
+# Tapes.
+
+
+async def connected(network: SimulatedNetwork, near: PeerNursery, far: PeerNursery) -> tuple[Any, Any]:
+    """`near` has dialled `far`."""
+    ours, theirs = network.stream_pair(network.host(), network.host())
+    found: list[Any] = []
+
+    async def accept() -> None:
+        found.append(await far.attach(theirs))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(accept)
+        to_far = await near.attach(ours, far.manager.our_node_id)
+    return to_far, found[0]
+
+
+async def test_the_same_tape_makes_the_same_graph(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    tape = Tape(tmp_path / "tape")
+    sync = make_sync()
+    manager = make_manager(1, route=sync)
+    async with open_peer_nursery(manager, tape=tape) as one, open_peer_nursery(make_manager(2)) as other:
+        to_one, _ = await connected(SimulatedNetwork(2, Conditions(latency=0.05)), other, one)
+        async with to_one.subscribe(ReplyShortChannelIdsEnd) as ends:
+            await to_one.send(*map(decode, town(*(scid(number) for number in range(30)))), ALL)
+            await to_one.send(query_range(), query_ids([A, B]), decode(broken(channel(scid(77)))))
+            await anext(ends)
+        await to_one.ping()
+    replayed = make_sync()
+    handlers = MessageHandler(ChannelMessageHandler(), replayed)
+    happenings = list(Replay(tape.path, messages=MESSAGES, handlers=handlers))
+    assert [one for one in happenings if one.what == "differs"] == []
+    assert graph_bytes(replayed.graph) == graph_bytes(sync.graph)
+    assert len(replayed.graph.channels) == 30
+    assert '"call":"charge"' in tape.path.read_text()
+
+
+# Three nodes.
+
+
+def _set(event: trio.Event, change: object) -> None:
+    event.set()
+
+
+class Asks:
+    """Asks one peer for its range, then for each channel in it."""
+
+    def __init__(self) -> None:
+        self.sync: P2PGossipSync | None = None
+        self.ids: list[int] = []
+        self.batches: list[list[int]] = []
+        self.ready = trio.Event()
+        self.done = trio.Event()
+
+    def is_asked(self, node_id: bytes) -> bool:
+        return not self.done.is_set()
+
+    def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
+        if isinstance(message, ReplyChannelRange):
+            self.ids += decode_short_ids(message.encoded_short_ids)
+            if message.sync_complete:
+                self.ready.set()
+        else:
+            self.done.set()
+        return True
+
+
+async def test_three_nodes_a_knows_b_learns_by_filter_and_c_by_queries(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Over a network with delays, on one clock; and a fee that changes at A is at both within a minute."""
+    network = SimulatedNetwork(7, Conditions(latency=0.05, jitter=0.02))
+    home = network.host("home")
+    chances = iter((0.1, 0.4, 0.7, 0.9))
+
+    def made() -> P2PGossipSync:
+        return P2PGossipSync(
+            NetworkGraph(REGTEST),
+            policy=UNCHECKED,
+            clock=trio.current_time,
+            unix_time=lambda: NOW + 1000 + trio.current_time(),
+            chance=partial(next, chances),
+        )
+
+    async def keep_time(sync: P2PGossipSync) -> None:
+        while True:
+            await trio.sleep(max(0.0, sync.due - trio.current_time()))
+            sync.tick()
+
+    syncs = [made() for _ in range(3)]
+    known, by_filter, by_queries = syncs
+    managers = [make_manager(number, route=sync) for number, sync in zip((1, 2, 3), syncs, strict=True)]
+    for one in town(*(scid(number, 100 + number % 7) for number in range(60))):
+        message = decode(one)
+        getattr(known, f"handle_{message.name}")(PEER, message)
+    asker = Asks()
+    by_queries.asker = asker
+    news = [trio.Event(), trio.Event()]
+    async with (
+        trio.open_nursery() as nursery,
+        open_peer_nursery(managers[0]) as a,
+        open_peer_nursery(managers[1], dial=network.host("b").dial) as b,
+        open_peer_nursery(managers[2], dial=network.host("c").dial) as c,
+    ):
+        for sync in syncs:
+            nursery.start_soon(keep_time, sync)
+        await a.listen_on(await home.listen(9735))
+        address = NodeAddress(identity(1), "home", 9735)
+        to_a = await b.connect(address)
+        done = trio.Event()
+
+        def look(change: object) -> None:
+            if graph_bytes(by_filter.graph) == graph_bytes(known.graph):
+                done.set()
+
+        by_filter.on_change = look
+        await to_a.send(ALL)
+        with trio.fail_after(60):
+            await done.wait()
+        to_a = await c.connect(address)
+        await to_a.send(query_range())
+        with trio.fail_after(60):
+            await asker.ready.wait()
+            await to_a.send(query_ids(asker.ids))
+            await asker.done.wait()
+        assert graph_bytes(by_queries.graph) == graph_bytes(by_filter.graph) == graph_bytes(known.graph)
+        assert len(known.graph.channels) == 60
+        assert asker.ids == sorted(known.graph.channels)
+        # From here on it is news, for those who have a filter.
+        await to_a.send(ALL.replace(first_timestamp=NOW + 500))
+        for sync, event in zip((by_filter, by_queries), news, strict=True):
+            sync.on_change = partial(_set, event)
+        message = decode(update(scid(1, 101), 0, NOW + 900, signer=1, fee_base_msat=7))
+        known.handle_channel_update(PEER, message)
+        began = trio.current_time()
+        with trio.fail_after(62):
+            for event in news:
+                await event.wait()
+        assert trio.current_time() - began > 1, "not at once: each in its own time"
+        assert {graph.channels[scid(1, 101)].timestamp(0) for graph in (known.graph, by_filter.graph)} == {NOW + 900}
+        assert graph_bytes(by_queries.graph) == graph_bytes(known.graph)
+        nursery.cancel_scope.cancel()
