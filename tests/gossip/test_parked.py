@@ -68,6 +68,8 @@ def test_d1_a_peer_has_a_hundred_and_all_together_a_thousand() -> None:
     assert (len(rules.orphans), rules.verdicts[Verdict.LIMITED]) == (5, 2)
     rules.take(channel(scid(1)), PEER, NOW)
     assert rules.take(update(scid(20)), PEER, NOW + 601) is Verdict.ORPHAN
+    one = fresh(orphans_of_peer=1)
+    assert [one.take(update(scid(number)), PEER, NOW) for number in (1, 2)] == [Verdict.ORPHAN, Verdict.LIMITED]
 
 
 def test_g50_a_flood_of_junk_costs_no_memory_and_no_signatures() -> None:

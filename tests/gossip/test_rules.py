@@ -170,7 +170,8 @@ def test_g3_a_key_that_is_no_point_is_malformed(at: int) -> None:
     if at == 300:
         broken[333] = 0x03  # so that the order holds
         broken[334:366] = b"\xff" * 32
-    refused(fresh(), bytes(broken), Verdict.MALFORMED)
+    # The first signature covers all of them: it does not hold either.
+    refused(fresh(), bytes(broken), Verdict.MALFORMED, signatures=1)
 
 
 @pytest.mark.parametrize("bit", [100, 101])
@@ -200,7 +201,7 @@ def test_g10_a_hundred_copies_are_one_channel() -> None:
 # node_announcement
 
 
-@pytest.mark.parametrize("size", [0, 7])
+@pytest.mark.parametrize("size", [0, 7, 300])
 def test_g14_a_node_announcement_with_features_and_a_tail(size: int) -> None:
     rules = fresh(channel())
     whole = node(0, features=bytes(size), extension=b"tail")
@@ -261,10 +262,18 @@ def test_g17_addresses_in_any_order_and_an_unknown_type_ends_the_reading(address
 
 
 def test_g17_two_dns_names_are_kept_and_never_passed_on() -> None:
+    long = node(0, NOW - 1, addresses=DNS + DNS, features=bytes(300))
+    assert public(long).graph.nodes[IDS[0]].relayable() is None
     rules = public(node(0, addresses=DNS + DNS), node(1, addresses=DNS + IPV4))
     found = rules.graph.nodes[IDS[0]]
     assert (found.announcement_bytes, found.relayable()) == (node(0, addresses=DNS + DNS), None)
     assert rules.graph.nodes[IDS[1]].relayable() is not None
+
+
+@pytest.mark.parametrize("other", [IPV4, IPV6, TOR2, TOR3])
+def test_g17_names_are_counted_behind_any_other_address(other: bytes) -> None:
+    rules = public(node(0, addresses=other + other + DNS + DNS), node(1, addresses=other + DNS + other))
+    assert [rules.graph.nodes[one].relayable() is None for one in IDS[:2]] == [True, False]
 
 
 @pytest.mark.parametrize("address", [IPV4, IPV6, TOR2, TOR3, DNS])
@@ -413,6 +422,8 @@ def test_g42_only_what_a_chain_has_confirmed_goes_out_unless_the_user_says_other
     found, one = rules.graph.channels[SCID], rules.graph.nodes[IDS[0]]
     assert (found.relayable(), found.relayable_update(0), one.relayable()) == (False, None, None)
     assert found.relayable(unchecked=True)
+    assert not rules.relayable(found)
+    assert fresh(policy=GossipPolicy(relay_unchecked=True)).relayable(found)
     assert (found.relayable_update(0, unchecked=True), one.relayable(unchecked=True)) == (update(), node(0))
     assert found.relayable_update(1, unchecked=True) is None
 

@@ -153,7 +153,9 @@ def test_g6_twelve_blocks_ahead_is_the_most() -> None:
     rules.block_disconnected(88, NOW)
     assert rules.take(channel(scid(2)), PEER, NOW) is Verdict.TOO_EARLY
     assert rules.verifications == 4
-    assert rules.take(channel(scid(1, 1 << 23)), PEER, NOW) is Verdict.TOO_EARLY
+    # Nor is there a chain of eight million blocks, whatever we know of ours.
+    assert asking(Chain()).take(channel(scid(1, 1 << 23)), PEER, NOW) is Verdict.TOO_EARLY
+    assert asking(Chain()).take(channel(scid(1, (1 << 23) - 1)), PEER, NOW) is Verdict.MISSING
 
 
 def test_g6_what_is_not_yet_there_is_asked_for_again_with_each_block_and_not_for_ever() -> None:
@@ -262,6 +264,7 @@ def test_u4_eight_questions_at_a_time_and_peers_take_turns() -> None:
         rules.take(channel(scid(number)), PEER, NOW)
     for number in range(20, 22):
         rules.take(channel(scid(number)), OTHER, NOW)
+    assert rules.lookups_made == 8
     assert ([one for one, _ in chain.asked], len(rules.lookups)) == ([scid(number) for number in range(8)], 14)
     for at in range(4):
         answer(rules, chain, Found(SCRIPT, 7, 100), at=at)

@@ -14,8 +14,9 @@ from tests.support.project import FILES, FLOORS, PACKAGE, WITHOUT_TRIO
 MESSAGES_ARE_MADE_BY = ("structures", "weight", "compile", "declare", "registry")
 INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
-MAY_START_TASKS = ("nursery", "testing", "cli")
-"""The commands of `cli` are programs, and use what programs use; so do tests, and what they are written with."""
+MAY_START_TASKS = ("nursery", "services", "testing", "cli")
+"""A service runs in a block of its own, inside its user's. The commands of `cli` are programs, and use what programs
+use; so do tests, and what they are written with."""
 BINDINGS = {"keys_coincurve": "coincurve", "keys_btclib": "btclib_secp256k1"}
 """Of libsecp256k1: who imports which, and `keys` alone imports them. Not both are installed on every Python."""
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
@@ -23,17 +24,16 @@ STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", 
 
 def floor_of(path: Path) -> str:
     inside = path.relative_to(PACKAGE).with_suffix("")
-    # A folder within a package is one floor, of all its files.
-    return next(
-        one for one in (str(inside), "/".join(inside.parts[:2]), f"{inside.parts[0]}/__init__") if one in FLOORS
-    )
+    if str(inside) in FLOORS:
+        return str(inside)
+    return next(f"{one}/__init__" for one in inside.parents if f"{one}/__init__" in FLOORS)
 
 
 def floor_of_import(name: str) -> str:
     """Of ``triolight.messages.declare.Message``: the floor that it stands on; empty if that is none."""
-    first, *rest = name.split(".")[1:]
-    inside = "/".join((first, *rest[:1]))
-    return next((one for one in (inside, f"{first}/__init__", first) if one in FLOORS), "")
+    parts = name.split(".")[1:]
+    places = ("/".join(parts[:count]) for count in (3, 2, 1))
+    return next((one for place in places for one in (place, f"{place}/__init__") if one in FLOORS), "")
 
 
 def imports(tree: ast.Module) -> set[str]:
@@ -108,7 +108,7 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
             names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
             assert "timeout" not in names
         if isinstance(node, ast.Attribute) and node.attr in STARTS_TASKS:
-            assert top in MAY_START_TASKS, f"tasks are started in nursery.py alone: line {node.lineno}"
+            assert top in MAY_START_TASKS, f"tasks of peers are started in nursery.py alone: line {node.lineno}"
     if top not in MAY_START_TASKS:
         assert not {name.split(".")[-1] for name in used} & STARTS_TASKS
 

@@ -13,7 +13,7 @@ DESIGN = (ROOT / "docs" / "design.md").read_text()
 def floors_of(page: str) -> list[str]:
     """The files of the first list on the page of the design, in its order, from the ground up: ``noise``,
     ``messages/declare``. What is indented stands in the package above it, whose own ``__init__`` comes after it all if
-    it is not listed itself; a package without such lines is one floor."""
+    it is not listed itself; a package without such lines is one floor, also inside another one."""
     listed = page.partition("\n## Floors\n")[2].split("```")[1]
     found: list[str] = []
     package = ""
@@ -28,7 +28,7 @@ def floors_of(page: str) -> list[str]:
             package = name if slash == "/" else ""
             found += [name] * (not package)
         else:
-            found.append(f"{package}/{name}")
+            found.append(f"{package}/{name}" + ("/__init__" if slash == "/" else ""))
     leave()
     return found
 

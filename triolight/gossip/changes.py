@@ -1,4 +1,7 @@
-"""What changed in a graph: values, in the order in which it happened, until who asks has read them."""
+"""What changed in a graph: values, in the order in which it happened, until who asks has read them.
+
+The channels and nodes in them are the graph's own: read later, they say what is so then.
+"""
 
 from __future__ import annotations
 

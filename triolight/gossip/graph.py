@@ -99,14 +99,14 @@ class Channel:
         "_announcement",
         "_checksum_1",
         "_checksum_2",
-        "_node_id_1",
-        "_node_id_2",
         "_update_1",
         "_update_2",
         "borrowed",
         "capacity_sat",
         "checked",
         "first_hearer",
+        "node_id_1",
+        "node_id_2",
         "own",
         "received",
         "short_channel_id",
@@ -125,7 +125,7 @@ class Channel:
         own: bool = False,
     ) -> None:
         self.short_channel_id: Final = short_channel_id
-        self._node_id_1, self._node_id_2 = node_ids
+        self.node_id_1, self.node_id_2 = node_ids
         self._announcement = announcement
         self._update_1: bytes | None = None
         self._update_2: bytes | None = None
@@ -151,7 +151,7 @@ class Channel:
     @property
     def node_ids(self) -> tuple[bytes, bytes]:
         """Both ends, the lesser one first."""
-        return self._node_id_1, self._node_id_2
+        return self.node_id_1, self.node_id_2
 
     @property
     def announcement(self) -> ChannelAnnouncement:
@@ -281,10 +281,6 @@ class Channel:
                 self.put_update(direction, lent)
                 self.borrowed |= 1 << direction
 
-    def share_node_ids(self, first: bytes, second: bytes) -> None:
-        """The graph's: equal ids, as the one object that it has of each. 132 bytes less a channel."""
-        self._node_id_1, self._node_id_2 = first, second
-
     @property
     def proven(self) -> bool:
         """Whether a chain has confirmed it, or it is our own."""
@@ -315,13 +311,14 @@ _CHECKSUMS_OF_CHAINS: Final[dict[bytes, int]] = {}
 class Node:
     """A node that has a channel. Its own name and addresses are None until it has announced them."""
 
-    __slots__ = ("_announcement", "_channels", "_graph", "node_id")
+    __slots__ = ("_announcement", "_graph", "channel_ids", "node_id")
 
     def __init__(self, graph: NetworkGraph, node_id: bytes) -> None:
         self.node_id: Final = node_id
         self._graph = graph
         self._announcement: bytes | None = None
-        self._channels: list[ShortChannelId] = []
+        self.channel_ids: list[ShortChannelId] = []
+        """Of its channels, as they came; the graph alone changes it."""
 
     @property
     def announcement(self) -> NodeAnnouncement | None:
@@ -332,12 +329,12 @@ class Node:
     def channels(self) -> tuple[Channel, ...]:
         """Its channels, the oldest first."""
         channels = self._graph.channels
-        return tuple(channels[one] for one in sorted(self._channels))
+        return tuple(channels[one] for one in sorted(self.channel_ids))
 
     @property
     def degree(self) -> int:
         """How many channels it has."""
-        return len(self._channels)
+        return len(self.channel_ids)
 
     @property
     def neighbours(self) -> tuple[Node, ...]:
@@ -398,7 +395,7 @@ class Node:
     def proven(self) -> bool:
         """Whether one of its channels is."""
         channels = self._graph.channels
-        return any(channels[one].proven for one in self._channels)
+        return any(channels[one].proven for one in self.channel_ids)
 
     def relayable(self, *, unchecked: bool = False) -> bytes | None:
         """Its node_announcement if it may go to others, else None: one of its channels may, it has one DNS name at
@@ -407,20 +404,12 @@ class Node:
         if data is None or node_tail(data) > RELAY_TAIL or not _passes_on(data):
             return None
         channels = self._graph.channels
-        may = any(channels[one].relayable(unchecked=unchecked) for one in self._channels)
+        may = any(channels[one].relayable(unchecked=unchecked) for one in self.channel_ids)
         return data if may else None
 
     def put_announcement(self, announcement: bytes | None) -> None:
         """Keeps a node_announcement in place of the one before it."""
         self._announcement = announcement
-
-    def add_channel(self, short_channel_id: ShortChannelId) -> None:
-        """The graph's."""
-        self._channels.append(short_channel_id)
-
-    def drop_channel(self, short_channel_id: ShortChannelId) -> None:
-        """The graph's."""
-        self._channels.remove(short_channel_id)
 
 
 def _passes_on(announcement: bytes) -> bool:
@@ -445,8 +434,8 @@ _ADDRESS_LENGTHS: Final = {1: 6, 2: 18, 3: 12, 4: 37, 5: 3}
 class NetworkGraph:
     """What is known of a chain's channels and their nodes.
 
-    `channels` by short_channel_id and `nodes` by node id are views of what is there now. Filled by `P2PGossipSync`
-    through the rules, by a store with `load`, or by whoever has channels from elsewhere with `add`.
+    `channels` by short_channel_id and `nodes` by node id are views of what is there now. Filled by `GossipRules` from
+    what peers say, by a store with `load`, or by whoever has channels from elsewhere with `add`.
     """
 
     __slots__ = (
@@ -527,13 +516,17 @@ class NetworkGraph:
         self._unsorted.append(short_channel_id)
         self._version += 1
         self.unproven += not channel.proven
-        for node_id in channel.node_ids:
-            node = self._nodes.get(node_id)
-            if node is None:
-                node = self._nodes[node_id] = Node(self, node_id)
-            node.add_channel(short_channel_id)
-        first, second = channel.node_ids
-        channel.share_node_ids(self._nodes[first].node_id, self._nodes[second].node_id)
+        first, second = self._node_of(channel.node_id_1), self._node_of(channel.node_id_2)
+        first.channel_ids.append(short_channel_id)
+        second.channel_ids.append(short_channel_id)
+        # Equal ids as the one object that there is of each: 132 bytes less a channel.
+        channel.node_id_1, channel.node_id_2 = first.node_id, second.node_id
+
+    def _node_of(self, node_id: bytes) -> Node:
+        node = self._nodes.get(node_id)
+        if node is None:
+            node = self._nodes[node_id] = Node(self, node_id)
+        return node
 
     def prove(self, channel: Channel, capacity_sat: int) -> None:
         """A chain has confirmed the output of a channel that is there."""
@@ -551,7 +544,7 @@ class NetworkGraph:
         gone: list[Node] = []
         for node_id in channel.node_ids:
             node = self._nodes[node_id]
-            node.drop_channel(channel.short_channel_id)
+            node.channel_ids.remove(channel.short_channel_id)
             if not node.degree:
                 gone.append(self._nodes.pop(node_id))
         return channel, tuple(gone)
@@ -574,8 +567,9 @@ class NetworkGraph:
         channel = self.read_channel(announcement)
         channel.capacity_sat, channel.checked, channel.received = capacity_sat, checked, received
         channel.spent_height = spent_height
+        place = channel.short_channel_id.to_bytes(8, "big")
         for update in updates:
-            if len(update) < UPDATE_LENGTH or update[:2] != b"\x01\x02" or update[98:106] != scid_bytes(channel):
+            if len(update) < UPDATE_LENGTH or update[:2] != b"\x01\x02" or update[98:106] != place:
                 raise ValueError(f"no channel_update of {channel.short_channel_id}")
             channel.put_update(update[111] & 1, update)
         self.add(channel)
@@ -606,8 +600,3 @@ class NetworkGraph:
             (announcement[at + 40 : at + 73], announcement[at + 73 : at + 106]),
             announcement,
         )
-
-
-def scid_bytes(channel: Channel) -> bytes:
-    """Its short_channel_id as a message has it."""
-    return channel.short_channel_id.to_bytes(8, "big")

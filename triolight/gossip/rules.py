@@ -150,6 +150,11 @@ class GossipRules:
         """Whether so many of a peer's announcements wait for the chain that it is not to be read from."""
         return self.lookups.count_of(node_id) >= self.policy.pending_of_peer
 
+    def relayable(self, channel: Channel) -> bool:
+        """Whether a channel may go to others, by the policy. Of updates and nodes they say it themselves, with
+        ``unchecked=policy.relay_unchecked``."""
+        return channel.relayable(unchecked=self.policy.relay_unchecked)
+
     def drain(self) -> list[Change]:
         """What has changed since the last call, in order."""
         return self.changes.drain()
@@ -194,15 +199,14 @@ class GossipRules:
         if refusal is not None:
             return refusal
         keys = *node_ids, data[at + 106 : at + 139], data[at + 139 : at + 172]
-        if not all(map(is_point, keys)):
-            return Verdict.MALFORMED
         mark = hashlib.sha256(data).digest()
         seen = self.memory.seen.get(mark, now) is not None
         if not seen:
             digest = _digest(data, 258)
             for number, key in enumerate(keys):
                 if not self._verify(data[2 + 64 * number : 66 + 64 * number], digest, key):
-                    return Verdict.BAD_SIGNATURE
+                    # No signature is of what is no key, so nobody pays for this question but who sent it.
+                    return Verdict.BAD_SIGNATURE if all(map(is_point, keys)) else Verdict.MALFORMED
         channel = Channel(short_channel_id, node_ids, data, received=int(now), own=one.source is None)
         if one.source is None:
             return self._own(channel, known, now)

@@ -71,6 +71,10 @@ class Asker(Protocol):
         """A reply. False if nobody has asked for it."""
         ...
 
+    def judged(self, node_id: bytes, verdict: Verdict) -> None:
+        """What became of a message of this peer's."""
+        ...
+
 
 class _Conduct:
     """How one peer behaves."""
@@ -212,6 +216,8 @@ class P2PGossipSync(RoutingMessageHandler):
             self.charge(source, (rules.verifications - verified) * UNITS_OF_SIGNATURE, ours=asked)
         self._tell(message, before, content)
         self._serving.ring.heard(_key_of(message), _signature_of(message), source)
+        if source is not None and self.asker is not None:
+            self.asker.judged(source, verdict)
         self._tick_if_due()
         return verdict
 
@@ -347,6 +353,11 @@ class P2PGossipSync(RoutingMessageHandler):
     def due(self) -> float:
         """When `tick` has something to do, at the earliest, by the clock that was given."""
         return min(self._serving.due, self._rules_at)
+
+    @property
+    def due_in(self) -> float:
+        """In how many seconds that is: for who has another clock."""
+        return max(0.0, self.due - self._clock())
 
     def tick(self) -> None:
         """Does what is due: peers get what is new, answers and histories that had to wait go on, what is old goes."""

@@ -68,6 +68,7 @@ class Failed:
 
 
 UtxoResult: TypeAlias = Found | Spent | Missing | NotYet | Failed
+"""What a chain may answer."""
 
 
 class UtxoLookup(Protocol):

@@ -1,0 +1,1 @@
+"""Files of gossip, as other programs write them and as we do."""

@@ -1,0 +1,225 @@
+"""Fetching from several peers: every make, every rogue, mixes of six, and what holds on the way (the bench looks)."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+
+from tests.support.gossip import PEERS
+from tests.support.personas import (
+    CLOSE,
+    FIRST_BLOCK,
+    HONEST,
+    NOW,
+    ROGUES,
+    SERVING,
+    WORLD,
+    Bench,
+    CoreLightning,
+    Eclair,
+    Electrum,
+    Inventor,
+    Ldk,
+    Leaver,
+    NeverEnds,
+    Persona,
+    Spent,
+    make_world,
+    same_graph,
+)
+from triolight.gossip import NetworkGraph
+from triolight.gossip.asking import SyncPolicy
+from triolight.gossip.fetching import Fetching, Progress
+from triolight.messages import Message
+
+TRUTH = WORLD.graph()
+
+
+def complaints(bench: Bench) -> list[str]:
+    return [words for one in bench.personas if isinstance(one, HONEST) for words in one.complaints]
+
+
+@pytest.mark.parametrize("make", [one for one in HONEST if one is not Ldk], ids=lambda one: one.__name__)
+def test_the_whole_graph_of_one_peer_of_each_make(make: type[Persona]) -> None:
+    bench = Bench(make())
+    fetching = bench.run()
+    assert same_graph(bench.graph, TRUTH)
+    assert fetching.complete
+    assert fetching.progress.got == len(WORLD.channels)
+    assert complaints(bench) == []
+
+
+def test_a_peer_that_answers_no_query_tells_by_itself() -> None:
+    """LDK: it lists, is silent when asked, and heeds one filter."""
+    bench = Bench(Ldk())
+    fetching = bench.run()
+    assert same_graph(bench.graph, TRUTH)
+    assert [one.end for one in fetching.sources] == ["tells by itself"]
+    # Nobody can know that this was all.
+    assert not fetching.complete
+    assert len(bench.personas[0].filters) == 1
+
+
+@pytest.mark.parametrize("rogue", ROGUES, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("make", SERVING, ids=lambda one: one.__name__)
+def test_one_honest_peer_beside_one_that_means_harm(make: type[Persona], rogue: type[Persona]) -> None:
+    bench = Bench(rogue(), make())
+    fetching = bench.run()
+    assert known(bench) == known_in(TRUTH)
+    assert fetching.sources[1].end == "complete"
+    assert complaints(bench) == []
+    assert bench.now - 1000 < 900
+
+
+@pytest.mark.parametrize("rogue", ROGUES, ids=lambda one: one.__name__)
+def test_one_that_means_harm_alone_is_over_some_time(rogue: type[Persona]) -> None:
+    bench = Bench(rogue())
+    bench.run()
+    assert bench.now - 1000 <= bench.policy.fetch_seconds
+    assert bench.sent < 100
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mixes_of_six_with_one_honest_peer(seed: int) -> None:
+    rng = random.Random(seed)
+    makes = [rng.choice(SERVING), *(rng.choice((*ROGUES, *ROGUES, *HONEST)) for _ in range(5))]
+    rng.shuffle(makes)
+    bench = Bench(*(make(seed=seed * 10 + number) for number, make in enumerate(makes)))
+    fetching = bench.run()
+    names = [make.__name__ for make in makes]
+    assert known(bench) == known_in(TRUTH), names
+    assert fetching.complete, names
+    assert complaints(bench) == [], names
+    assert bench.now - 1000 < 900, names
+
+
+def known_in(graph: NetworkGraph) -> dict[object, object]:
+    """Contents, but for what differs at equal timestamps: who comes first is believed."""
+    found: dict[object, object] = {}
+    for scid, channel in graph.channels.items():
+        found[int(scid)] = channel.announcement_bytes, channel.timestamp(0), channel.timestamp(1)
+    for node_id, node in graph.nodes.items():
+        found[node_id] = node.announcement_bytes
+    return found
+
+
+def known(bench: Bench) -> dict[object, object]:
+    return known_in(bench.graph)
+
+
+class Flaky(Persona):
+    """Honest, and its connection is cut at any moment."""
+
+    def receive(self, message: Message, now: float) -> None:
+        super().receive(message, now)
+        if self.rng.random() < 0.4:
+            self.later(CLOSE, now + self.rng.random() * 0.2)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_is_cut_nothing_is_lost_and_nothing_is_asked_twice(seed: int) -> None:
+    """The bench looks at each step; at the end all that the steady one lists is there."""
+    rng = random.Random(seed)
+    makes = [rng.choice(SERVING), *[Flaky] * rng.randrange(1, 4), *rng.sample(ROGUES, rng.randrange(2))]
+    rng.shuffle(makes)
+    policy = SyncPolicy(first_block=FIRST_BLOCK, batch=rng.choice((5, 20, 100)), batch_least=5)
+    bench = Bench(*(make(seed=seed * 10 + number) for number, make in enumerate(makes)), policy=policy)
+    fetching = bench.run()
+    assert known(bench) == known_in(TRUTH)
+    assert fetching.complete
+    for one in bench.personas:
+        assert isinstance(one, ROGUES) or one.complaints == []
+
+
+def test_what_is_there_already_is_not_asked_for_again() -> None:
+    bench = Bench(CoreLightning(), graph=WORLD.graph())
+    fetching = bench.run()
+    assert fetching.progress == Progress(known=0, asked=0, got=0, absent=0, listed=1, peers=1)
+    assert fetching.complete
+    # The list, and the two nodes that never announce themselves.
+    assert bench.sent == 2
+    assert bench.rules.verifications == 0
+
+
+def test_only_what_is_newer_is_asked_for() -> None:
+    graph = WORLD.graph()
+    old = make_world(newest=NOW - 12 * 86_400).graph()
+    for scid, channel in old.channels.items():
+        if scid >> 40 > FIRST_BLOCK + 1:
+            for direction in (0, 1):
+                graph.channels[scid].put_update(direction, channel.update_bytes(direction))
+    bench = Bench(Eclair(), graph=graph)
+    bench.run()
+    assert same_graph(bench.graph, TRUTH)
+    (source,) = bench.fetching.sources
+    assert source.channels == 0
+    assert source.updates == sum(one is not None for s, p in WORLD.channels.items() for one in p[1:] if s >> 40 > 101)
+
+
+def test_a_list_for_some_blocks_alone() -> None:
+    bench = Bench(CoreLightning())
+    bench.fetching = Fetching(
+        bench.graph, bench.policy, now=bench.now, unix=NOW, offer=bench.offer, blocks=(FIRST_BLOCK + 20, 2)
+    )
+    bench.sources.clear()
+    bench.join(bench.personas[0])
+    bench.run()
+    assert {scid >> 40 for scid in bench.graph.channels} == {FIRST_BLOCK + 20, FIRST_BLOCK + 21}
+
+
+def test_what_waits_for_a_chain_is_not_asked_for_again() -> None:
+    """`settled` says so; nobody else is asked, and nothing is in vain."""
+    told: set[int] = set()
+    bench = Bench(Spent(), Spent())
+    bench.fetching = Fetching(
+        bench.graph, bench.policy, now=bench.now, unix=NOW, offer=bench.offer, settled=told.__contains__
+    )
+    bench.sources.clear()
+    for one in bench.personas:
+        told |= set(one.world.channels)
+        bench.join(one)
+    fetching = bench.run()
+    assert fetching.complete
+    assert fetching.progress.got == 60
+    assert sum(one.channels for one in fetching.sources) <= 120
+
+
+def test_bounds_of_one_fetch() -> None:
+    """Time; a peer that comes back; messages that came before their channels; channels in vain."""
+    policy = SyncPolicy(first_block=FIRST_BLOCK, fetch_seconds=20)
+    bench = Bench(NeverEnds(), policy=policy)
+    assert bench.run().gave_up
+    assert bench.now == 1020
+    assert [one.end for one in bench.fetching.sources] == ["given up"]
+    bench = Bench(Leaver())
+    fetching = bench.run()
+    assert len(fetching.sources) == 1 + bench.policy.returns
+    policy = SyncPolicy(first_block=FIRST_BLOCK, parked_bytes=1000)
+    bench = Bench(Electrum(), policy=policy)
+    fetching = bench.run()
+    assert len(bench.graph.channels) == len(WORLD.channels)
+    assert not same_graph(bench.graph, TRUTH)
+    bench = Bench(Inventor())
+    fetching = bench.run()
+    assert [one.end for one in fetching.sources] == ["in vain"]
+    assert fetching.progress.absent >= 1000
+    assert not fetching.complete
+
+
+def test_who_comes_too_often_or_too_late_is_not_taken_up() -> None:
+    bench = Bench(CoreLightning())
+    node_id = bench.fetching.sources[0].node_id
+    assert bench.fetching.join(node_id, bench.now) is None
+    bench.run()
+    assert bench.fetching.join(PEERS[5], bench.now) is None
+    assert bench.fetching.tick(bench.now) == []
+    assert bench.fetching.look_again == math.inf
+
+
+def test_with_nobody_to_ask_it_is_over_soon() -> None:
+    bench = Bench()
+    fetching = bench.run()
+    assert bench.now == 1000 + bench.policy.return_seconds
+    assert not fetching.complete

@@ -1,0 +1,1 @@
+"""Tests of triolight.services, a file for each of its files."""

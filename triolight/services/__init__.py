@@ -1,0 +1,39 @@
+"""What a node does with the library beside talking to its peers: each service a block of Trio of its own. Gathers."""
+
+from __future__ import annotations
+
+from triolight.gossip.asking import SyncPolicy as SyncPolicy
+from triolight.gossip.changes import ChannelAdded as ChannelAdded
+from triolight.gossip.changes import ChannelChanged as ChannelChanged
+from triolight.gossip.changes import ChannelRemoved as ChannelRemoved
+from triolight.gossip.changes import NodeChanged as NodeChanged
+from triolight.gossip.fetching import Progress as Progress
+from triolight.services.gossip import Gossip as Gossip
+from triolight.services.gossip import GossipChanges as GossipChanges
+from triolight.services.gossip import PeerReport as PeerReport
+from triolight.services.gossip import SyncReport as SyncReport
+from triolight.services.gossip import open_gossip as open_gossip
+from triolight.services.importing import ImportReport as ImportReport
+from triolight.services.importing import import_gossip as import_gossip
+from triolight.services.store import GraphStore as GraphStore
+from triolight.services.store import StoreError as StoreError
+from triolight.services.store import open_graph_store as open_graph_store
+
+__all__ = [
+    "ChannelAdded",
+    "ChannelChanged",
+    "ChannelRemoved",
+    "Gossip",
+    "GossipChanges",
+    "GraphStore",
+    "ImportReport",
+    "NodeChanged",
+    "PeerReport",
+    "Progress",
+    "StoreError",
+    "SyncPolicy",
+    "SyncReport",
+    "import_gossip",
+    "open_gossip",
+    "open_graph_store",
+]

@@ -1,0 +1,588 @@
+"""open_gossip: peers are asked for their gossip, and a graph is kept current. Who is asked what is decided elsewhere.
+
+One task reads what peers say, after their routing handler has taken it, and hands it to the pure machines of
+`triolight.gossip`; one keeps their time; what they want said goes out in a task each, for a peer that reads nothing
+holds up nobody. A peer's end wakes whatever waits for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+import trio
+
+from triolight.chains import chain_name
+from triolight.errors import EventsLost, PeerClosed
+from triolight.gossip.asking import Asker, SyncPolicy, filter_of
+from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
+from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query, Source
+from triolight.gossip.following import Check, Following, Stream
+from triolight.gossip.graph import NetworkGraph
+from triolight.gossip.rules import GossipRules
+from triolight.gossip.verdicts import Verdict
+from triolight.messages import (
+    BOLT,
+    ChannelAnnouncement,
+    ChannelUpdate,
+    GossipTimestampFilter,
+    NodeAnnouncement,
+    ReplyChannelRange,
+    ReplyShortChannelIdsEnd,
+)
+from triolight.shell.news import PeerConnected, PeerDisconnected
+from triolight.shell.peer import Peer
+from triolight.shell.peers import PeerNursery
+
+__all__ = ["Gossip", "GossipChanges", "PeerReport", "SyncReport", "open_gossip"]
+
+DEFAULTS: Final = SyncPolicy()
+TICK_SECONDS: Final = 1.0
+"""How late the routing handler may hear that something is due, where that has become so since it was looked at."""
+COUNTED_AT_ONCE: Final = 1000
+"""Channels that are counted for a report before other tasks have their turn."""
+REFUSED: Final = tuple(one for one in Verdict if one.kept in ("no", "cached", "first") and one is not Verdict.DUPLICATE)
+"""Verdicts of messages of which nothing was kept, and which were not there before."""
+
+
+class Sync(Protocol):
+    """What is needed of the routing handler that fills the graph: `P2PGossipSync`."""
+
+    asker: Any
+    on_change: Callable[[Change], None] | None
+
+    @property
+    def graph(self) -> NetworkGraph: ...
+    @property
+    def rules(self) -> GossipRules: ...
+    @property
+    def due_in(self) -> float: ...
+    def tick(self) -> None: ...
+    def handle_channel_update(self, node_id: bytes, message: ChannelUpdate) -> Any: ...
+    def handle_node_announcement(self, node_id: bytes, message: NodeAnnouncement) -> Any: ...
+
+
+class Store(Protocol):
+    """What is needed of who keeps the graph: `GraphStore`."""
+
+    def take(self, *changes: Change) -> None: ...
+    async def room(self) -> None: ...
+    async def written(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReport:
+    """What one peer gave in a fetch, and refused."""
+
+    node_id: bytes
+    channels: int
+    updates: int
+    nodes: int
+    """Messages that came from it."""
+    rejected: Mapping[str, int]
+    """Those of them of which nothing was kept, by the verdict."""
+    bytes: int
+    """Read from it meanwhile."""
+    end: str
+    """``complete``: it has told all that it lists; ``partial``, ``silent``, ``closed``, ``other chain``, ``too much``,
+    ``in vain``: it listed what it did not have; ``tells by itself``: it answers no query; ``given up``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What a fetch has come to."""
+
+    channels: int
+    updates: int
+    """Directions of channels that have one."""
+    nodes: int
+    """All as the graph has them now."""
+    complete: bool
+    """Whether one peer at least has listed all of its channels, and has told all that it has of them."""
+    rejected: Mapping[str, int]
+    seconds: float
+    peers: tuple[PeerReport, ...]
+
+
+class GossipChanges:
+    """``async with gossip.changes() as changes: async for change in changes``: what happens to the graph, in order.
+
+    Never delays anybody: of what waits for a busy reader no more than the policy's `changes` is kept; past that its
+    iteration raises EventsLost, and what comes later is new. It ends with the block of `open_gossip`.
+    """
+
+    def __init__(self, readers: list[GossipChanges], most: int) -> None:
+        self._readers: Final = readers
+        self._waiting: deque[Change] = deque()
+        self._most: Final = most
+        self._lost = 0
+        self._woken = trio.Event()
+        self._ended = False
+
+    def put(self, change: Change) -> None:
+        """The next one."""
+        if len(self._waiting) == self._most or self._lost:
+            self._waiting.clear()
+            self._lost += 1
+        else:
+            self._waiting.append(change)
+        self._woken.set()
+
+    def end(self) -> None:
+        """No more of them."""
+        self._ended = True
+        self._woken.set()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __anext__(self) -> Change:
+        """The next change. Cancellation loses nothing."""
+        await trio.lowlevel.checkpoint()
+        while True:
+            if self._lost:
+                self._lost = 0
+                raise EventsLost(f"more than {self._most} changes waited; start again from the graph")
+            if self._waiting:
+                return self._waiting.popleft()
+            if self._ended:
+                raise StopAsyncIteration
+            self._woken = trio.Event()
+            await self._woken.wait()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._readers.append(self)
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._readers.remove(self)
+        self._waiting.clear()
+
+
+class _Job:
+    """A fetch that runs."""
+
+    def __init__(self, fetching: Fetching, on_progress: Callable[[Progress], None] | None) -> None:
+        self.fetching: Final = fetching
+        self.sources: Final[dict[Peer, Source]] = {}
+        self.wanted: set[bytes] = set()
+        """Node ids: who of them comes back is asked again."""
+        self.read_before: Final[dict[Source, int]] = {}
+        self.read: Final[dict[Source, int]] = {}
+        self.rejected: Final[dict[bytes, dict[str, int]]] = {}
+        self.finished: Final = trio.Event()
+        self.believed = trio.Event()
+        """Nothing waits for a chain's answer any more."""
+        self._on_progress: Final = on_progress
+        self._told: Progress | None = None
+
+    def join(self, peer: Peer, asker: Asker, now: float) -> None:
+        if peer in self.sources:
+            return
+        source = self.fetching.join(peer.node_id, now, asker)
+        if source is not None:
+            self.sources[peer] = source
+            self.read_before[source] = peer.statistics().bytes_received
+
+    def leave(self, peer: Peer, now: float) -> None:
+        source = self.sources.pop(peer, None)
+        if source is not None:
+            self.read[source] = peer.statistics().bytes_received - self.read_before[source]
+            self.fetching.leave(source, now)
+
+    def tell(self) -> None:
+        if self._on_progress is not None:
+            progress = self.fetching.progress
+            if progress != self._told:
+                self._told = progress
+                self._on_progress(progress)
+
+
+class Gossip:
+    """What `open_gossip` gives."""
+
+    def __init__(
+        self, peers: PeerNursery, sync: Sync, store: Store | None, policy: SyncPolicy, unix_time: Callable[[], float]
+    ) -> None:
+        self.graph: Final = sync.graph
+        self.policy: Final = policy
+        self._peers: Final = peers
+        self._sync: Final = sync
+        self._store: Final = store
+        self._unix_time: Final = unix_time
+        self._following: Final = Following(policy, trio.current_time(), lambda: not sync.graph.channels)
+        self._job: _Job | None = None
+        self._turn: Final = trio.Lock()
+        """One fetch at a time: a peer is asked one thing at a time."""
+        self._readers: list[GossipChanges] = []
+        self._sooner = trio.Event()
+        self._alarm_at = trio.current_time()
+        self._closed = False
+        self._connected: dict[bytes, Peer] = {}
+        self._askers: dict[Peer, Asker] = {}
+
+    def __repr__(self) -> str:
+        return f"<Gossip {self.graph!r}, {len(self._following.streams)} streams>"
+
+    @trio.lowlevel.enable_ki_protection
+    async def fetch(self, *peers: Peer, on_progress: Callable[[Progress], None] | None = None) -> SyncReport:
+        """The whole graph, once, from these peers together; from all that are connected, if none is named.
+
+        Ends when each of them has told what it has, or will not; the report says which. What came is in the graph, and
+        with a store on the disk, also of a fetch that is cancelled. One of them whose connection ends is asked again
+        when it comes back. One fetch at a time: another one waits for its turn.
+
+        `on_progress` is called whenever it is further, and must not block. ValueError for a peer of another chain, and
+        if there is no peer at all; RuntimeError once the block of `open_gossip` was left.
+        """
+        await trio.lowlevel.checkpoint()
+        chosen = peers or tuple(one for one in self._connected.values() if self._is_of_our_chain(one))
+        if not chosen:
+            raise ValueError("nobody to ask: no peer is connected")
+        for peer in chosen:
+            if not self._is_of_our_chain(peer):
+                theirs = ", ".join(map(chain_name, peer.init.tlvs.networks or ()))
+                raise ValueError(
+                    f"{peer.node_id.hex()} is no peer of {chain_name(self.graph.chain_hash)}, but of {theirs}"
+                )
+        report = await self._fetch(chosen, None, on_progress)
+        if self._store is not None:
+            await self._store.written()
+        return report
+
+    def changes(self) -> GossipChanges:
+        """Everything that happens to the graph, from entering the block on."""
+        return GossipChanges(self._readers, self.policy.changes)
+
+    def _is_of_our_chain(self, peer: Peer) -> bool:
+        networks = peer.init.tlvs.networks
+        return not networks or self.graph.chain_hash in networks
+
+    async def _fetch(
+        self,
+        peers: tuple[Peer, ...],
+        blocks: tuple[int, int] | None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> SyncReport:
+        async with self._turn:
+            if self._closed:
+                raise RuntimeError("the block of open_gossip was left")
+            began = trio.current_time()
+            fetching = Fetching(
+                self.graph,
+                self.policy,
+                now=began,
+                unix=self._unix_time(),
+                offer=self._offer,
+                blocks=blocks,
+                settled=self._is_settled,
+            )
+            job = self._job = _Job(fetching, on_progress)
+            job.wanted = {one.node_id for one in peers}
+            before = {one: self._sync.rules.verdicts[one] for one in REFUSED}
+            try:
+                for peer in peers:
+                    job.join(peer, self._asker_of(peer), began)
+                    if peer.reason is not None:
+                        job.leave(peer, began)
+                self._turn_over()
+                await job.finished.wait()
+                if self._closed:
+                    raise RuntimeError("the block of open_gossip was left")
+                for peer in list(job.sources):
+                    job.leave(peer, trio.current_time())
+                # A chain that does not answer is none after the rules' deadline.
+                while self._waits_for_a_chain and not self._closed:
+                    job.believed = trio.Event()
+                    await job.believed.wait()
+            finally:
+                self._job = None
+                for source in fetching.sources:
+                    source.asker.abandon(trio.current_time())
+                    self._following.checked(source.node_id, filtered=source.asker.filtered)
+                self._turn_over()
+            counts = await self._count()
+            rejected = {one.value: self._sync.rules.verdicts[one] - before[one] for one in REFUSED}
+        return SyncReport(
+            *counts,
+            complete=fetching.complete,
+            rejected={words: times for words, times in rejected.items() if times},
+            seconds=trio.current_time() - began,
+            peers=_reports(job),
+        )
+
+    async def _count(self) -> tuple[int, int, int]:
+        channels = updates = 0
+        for channel in self.graph.ascending():
+            channels += 1
+            updates += sum(channel.update_bytes(one) is not None for one in (0, 1))
+            if channels % COUNTED_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        return channels, updates, len(self.graph.nodes)
+
+    # What the routing handler asks and tells: in the middle of what it does.
+
+    def is_asked(self, node_id: bytes) -> bool:
+        """Whether what this peer sends may be what we have asked it for."""
+        job = self._job
+        return (job is not None and node_id in job.wanted) or node_id in self._following.streams
+
+    def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
+        """A reply. False if nobody has asked for it."""
+        job, now = self._job, trio.current_time()
+        return job is not None and any(
+            one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
+        )
+
+    def judged(self, node_id: bytes, verdict: Verdict) -> None:
+        """What became of a message of this peer's."""
+        job = self._job
+        if job is not None and node_id in job.wanted and verdict in REFUSED:
+            counts = job.rejected.setdefault(node_id, {})
+            counts[verdict.value] = counts.get(verdict.value, 0) + 1
+
+    def changed(self, change: Change) -> None:
+        """Something has happened to the graph."""
+        if self._store is not None:
+            self._store.take(change)
+        if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
+            self._following.new_from(change.source, trio.current_time())
+        if isinstance(change, ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged):
+            for reader in self._readers:
+                reader.put(change)
+        elif isinstance(change, Judged) and change.source is not None:
+            self.judged(change.source, change.verdict)
+        if self._job is not None and not self._waits_for_a_chain:
+            self._job.believed.set()
+
+    @property
+    def _waits_for_a_chain(self) -> bool:
+        lookups = self._sync.rules.lookups
+        return len(lookups) > lookups.early
+
+    def _is_settled(self, short_channel_id: int) -> bool:
+        """Whether a channel that is not in the graph was told all the same, and is not worth another peer's telling."""
+        rules, now = self._sync.rules, self._unix_time()
+        memory = rules.memory
+        return (
+            rules.lookups.get(short_channel_id) is not None
+            or memory.closed.get(short_channel_id, now) is not None
+            or memory.tombstones.get(short_channel_id, now) is not None
+            or memory.negative.get(short_channel_id, now) is not None
+        )
+
+    def _offer(self, node_id: bytes, data: bytes) -> None:
+        message = BOLT.decode(data)
+        if isinstance(message, ChannelUpdate):
+            self._sync.handle_channel_update(node_id, message)
+        elif isinstance(message, NodeAnnouncement):
+            self._sync.handle_node_announcement(node_id, message)
+
+    # What the block does.
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Reads what peers say, and keeps the time, until it is cancelled."""
+        types: tuple[type[Any], ...] = (
+            ChannelAnnouncement,
+            ChannelUpdate,
+            NodeAnnouncement,
+            ReplyChannelRange,
+            ReplyShortChannelIdsEnd,
+            PeerConnected,
+            PeerDisconnected,
+        )
+        self._sync.asker, self._sync.on_change = self, self.changed
+        try:
+            async with self._peers.subscribe(*types) as inbox, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for peer in self._peers.peers.values():
+                    self._joined(peer)
+                nursery.start_soon(self._keep_time, name="gossip: time")
+                nursery.start_soon(self._tick_sync, name="gossip: ticks")
+                task_status.started()
+                async for peer, message in inbox:
+                    self._take(peer, message)
+                    if self._store is not None and not isinstance(message, PeerConnected | PeerDisconnected):
+                        await self._store.room()
+        finally:
+            self._sync.asker = self._sync.on_change = None
+            self._end()
+
+    def _end(self) -> None:
+        self._closed = True
+        for reader in self._readers:
+            reader.end()
+        if self._job is not None:
+            self._job.finished.set()
+            self._job.believed.set()
+
+    def _take(self, peer: Peer, message: Any) -> None:
+        now, job = trio.current_time(), self._job
+        match message:
+            case PeerConnected():
+                self._joined(peer)
+            case PeerDisconnected():
+                self._askers.pop(peer, None)
+                if self._connected.get(peer.node_id) is peer:
+                    del self._connected[peer.node_id]
+                    self._following.leave(peer.node_id)
+                if job is not None:
+                    job.leave(peer, now)
+            case _:
+                source = None if job is None else job.sources.get(peer)
+                if job is None or source is None:
+                    return
+                job.fetching.take(source, message, now)
+                if not isinstance(message, ReplyChannelRange | ReplyShortChannelIdsEnd):
+                    return
+        self._turn_over()
+
+    def _joined(self, peer: Peer) -> None:
+        if peer.reason is not None or self._connected.get(peer.node_id) is peer:
+            return
+        if not self._is_of_our_chain(peer):
+            return
+        self._connected[peer.node_id] = peer
+        self._following.join(peer.node_id, trio.current_time(), early=peer.features.offers("gossip_queries_ex"))
+        job = self._job
+        if job is not None and peer.node_id in job.wanted:
+            job.join(peer, self._asker_of(peer), trio.current_time())
+
+    def _asker_of(self, peer: Peer) -> Asker:
+        """What is known of how this connection answers, from one fetch to the next."""
+        asker = self._askers.get(peer)
+        if asker is None:
+            asker = Asker(self.graph.chain_hash, self.policy)
+            if peer.reason is None:
+                self._askers[peer] = asker
+        return asker
+
+    @trio.lowlevel.enable_ki_protection
+    async def _keep_time(self) -> None:
+        while True:
+            self._sooner = trio.Event()
+            self._turn_over()
+            with trio.move_on_at(self._alarm_at):
+                await self._sooner.wait()
+            await trio.lowlevel.checkpoint()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _tick_sync(self) -> None:
+        """The routing handler has no clock of its own."""
+        while True:
+            await trio.sleep(min(self._sync.due_in, TICK_SECONDS))
+            self._sync.tick()
+
+    def _turn_over(self) -> None:
+        """Whatever is due is done."""
+        if self._closed:
+            return
+        now, job = trio.current_time(), self._job
+        soonest = self._following.look_again
+        if job is not None and not job.finished.is_set():
+            by_source = {source: peer for peer, source in job.sources.items()}
+            for source, query in job.fetching.tick(now):
+                self._nursery.start_soon(self._send, by_source[source], query)
+            job.tell()
+            if job.fetching.done:
+                job.finished.set()
+            else:
+                soonest = min(soonest, job.fetching.look_again)
+        for action in self._following.tick(now):
+            self._do(action)
+        soonest = min(soonest, self._following.look_again)
+        if soonest < self._alarm_at or self._alarm_at <= now:
+            self._sooner.set()
+        self._alarm_at = soonest
+
+    def _do(self, action: Stream | Check) -> None:
+        peer = self._connected.get(action.node_id)
+        if peer is None:
+            return
+        match action:
+            case Stream(seconds_ago=ago):
+                first = None if ago is None else int(self._unix_time()) - ago
+                self._asker_of(peer).filtered = True
+                self._nursery.start_soon(self._send, peer, filter_of(self.graph.chain_hash, first))
+            case Check(everything=everything):
+                self._nursery.start_soon(self._check, peer, everything)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _check(self, peer: Peer, everything: bool) -> None:
+        blocks: tuple[int, int] | None = None
+        if not everything and self.graph.channels:
+            # What is newer than the day before the newest channel that we know.
+            first = max(0, (max(self.graph.channels) >> 40) - self.policy.resync_blocks)
+            blocks = first, LAST_BLOCK - first
+        await self._fetch((peer,), blocks)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _send(self, peer: Peer, message: Query | GossipTimestampFilter) -> None:
+        try:
+            await peer.send(message)
+        except PeerClosed:
+            pass  # its end comes to us as well
+
+
+def _reports(job: _Job) -> tuple[PeerReport, ...]:
+    """One a node, of all of its connections."""
+    found: list[PeerReport] = []
+    for node_id in dict.fromkeys(one.node_id for one in job.fetching.sources):
+        sources = [one for one in job.fetching.sources if one.node_id == node_id]
+        found.append(
+            PeerReport(
+                node_id=node_id,
+                channels=sum(one.channels for one in sources),
+                updates=sum(one.updates for one in sources),
+                nodes=sum(one.nodes for one in sources),
+                rejected=job.rejected.get(node_id, {}),
+                bytes=sum(job.read.get(one, 0) for one in sources),
+                end=sources[-1].end or "given up",
+            )
+        )
+    return tuple(found)
+
+
+@asynccontextmanager
+@trio.lowlevel.enable_ki_protection
+async def open_gossip(
+    peers: PeerNursery,
+    sync: Sync,
+    store: Store | None = None,
+    policy: SyncPolicy = DEFAULTS,
+    *,
+    unix_time: Callable[[], float] = time.time,
+) -> AsyncGenerator[Gossip]:
+    """``async with open_gossip(peers, sync) as gossip``: keeps the graph of `sync` current from the peers of `peers`.
+
+    `sync` is the routing handler of the same manager. A few peers stream what is new, in turns, and each hour one is
+    asked whether something was missed. `gossip.fetch()` brings the whole graph at once. With a `store`, all that
+    changes goes to its file, and peers wait for a slow disk. `unix_time`: what timestamps are held against.
+
+    ValueError if another block asks for the same `sync` already.
+    """
+    if sync.asker is not None:
+        raise ValueError("this sync has somebody who asks: one open_gossip at a time")
+    failed: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        gossip = Gossip(peers, sync, store, policy, unix_time)
+        await nursery.start(gossip.run)
+        try:
+            yield gossip
+        except BaseException as error:  # leaves bare, and not in the nursery's group
+            failed = error
+        nursery.cancel_scope.cancel(reason="the block of open_gossip is left")
+    if failed is not None:
+        raise failed
