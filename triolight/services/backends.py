@@ -165,7 +165,7 @@ class Bitcoind(_Lists):
             return Spent()  # or the transaction has fewer outputs: only an index of all transactions could tell
         if _whole(found, "confirmations") < MINIMUM_DEPTH:
             raise Unanswered("its transaction has come into another block")
-        return Found(_script(_object(found, "scriptPubKey"), "hex"), _satoshis(_of(found, "value")), height)
+        return Found(_script(_field(found, "scriptPubKey", dict), "hex"), _satoshis(_of(found, "value")), height)
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         # Of version 1.0: all of them speak that, and btcd nothing else.
@@ -202,12 +202,12 @@ class BitcoindRest(_Lists):
         return _ids(await self._get(f"block/notxdetails/{block_hash}"))
 
     async def output(self, transaction_id: str, index: int, height: int) -> Found | Spent | Missing:
-        found = _list(await self._get(f"getutxos/{transaction_id}-{index}"), "utxos")
+        found = _field(await self._get(f"getutxos/{transaction_id}-{index}"), "utxos", list)
         if not found:
             return Spent()
         if _whole(found[0], "height") != height:
             raise Unanswered("its transaction has come into another block")
-        return Found(_script(_object(found[0], "scriptPubKey"), "hex"), _satoshis(_of(found[0], "value")), height)
+        return Found(_script(_field(found[0], "scriptPubKey", dict), "hex"), _satoshis(_of(found[0], "value")), height)
 
     async def _get(self, what: str) -> Any:
         answer = await self._calls.get(f"/rest/{what}.json")
@@ -237,17 +237,17 @@ class Esplora:
 
     async def output(self, transaction_id: str, index: int, height: int) -> Found | Spent | Missing:
         found = _json((await self._get(f"tx/{transaction_id}")).body)
-        status = _object(found, "status")
+        status = _field(found, "status", dict)
         if _of(status, "confirmed") is not True or _whole(status, "block_height") != height:
             raise Unanswered("its transaction has come into another block")
-        outputs = _list(found, "vout")
+        outputs = _field(found, "vout", list)
         if index >= len(outputs):
             return Missing()
         script, value = _script(outputs[index], "scriptpubkey"), _whole(outputs[index], "value")
         if value > MOST_BITCOINS * 10**8:
             raise Unanswered("it gives an amount that there is not")
         spend = _json((await self._get(f"tx/{transaction_id}/outspend/{index}")).body)
-        if _field(spend, "spent", bool) and _of(_object(spend, "status"), "confirmed") is not False:
+        if _field(spend, "spent", bool) and _of(_field(spend, "status", dict), "confirmed") is not False:
             return Spent()
         return Found(script, value, height)
 
@@ -282,23 +282,15 @@ def _of(found: Any, name: str) -> Any:
     return cast("dict[str, Any]", found).get(name) if isinstance(found, dict) else None
 
 
-def _field(found: Any, name: str, kind: type[V]) -> V:
+def _field(found: Any, name: str, kind: type[Any]) -> Any:
     value = _of(found, name)
     if not isinstance(value, kind):
         raise Unanswered(f"its answer has no {name}")
     return value
 
 
-def _list(found: Any, name: str) -> list[Any]:
-    return cast("list[Any]", _field(found, name, list))
-
-
-def _object(found: Any, name: str) -> dict[str, Any]:
-    return cast("dict[str, Any]", _field(found, name, dict))
-
-
 def _whole(found: Any, name: str) -> int:
-    value = _field(found, name, int)
+    value: int = _field(found, name, int)
     if isinstance(value, bool) or value < 0:
         raise Unanswered(f"its answer has no {name}")
     return value
@@ -316,7 +308,7 @@ def _hash(found: Any) -> str:
 
 
 def _ids(found: Any) -> tuple[str, ...]:
-    ids = _list(found, "tx")
+    ids = _field(found, "tx", list)
     if not ids:
         raise Unanswered("its answer is a block without transactions")
     return tuple(_hash(one) for one in ids)

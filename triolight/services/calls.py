@@ -35,7 +35,7 @@ LONGEST_PAUSE: Final = 60.0
 LONGEST_WISH: Final = 600.0
 """Of those that the server asks for."""
 REFUSED_SECONDS: Final = 30.0
-"""Until a password is tried again."""
+"""Until a password that was refused is tried again, or a certificate that we refuse looked at again."""
 MAX_CREDENTIALS: Final = 4096
 """Bytes of their file."""
 _NO_ROOM: Final = (429, 502, 503, 504)
@@ -177,7 +177,7 @@ class HttpCalls:
                         if len(content) > MAX_BODY:
                             reading.cancel()
         except httpx.HTTPError as error:
-            raise Busy(_words(error)) from None
+            raise _busy(error) from None
         if len(content) > MAX_BODY:
             raise Unanswered(f"its answer is longer than {MAX_BODY:,} bytes")
         wish = response.headers.get("Retry-After", "")
@@ -185,15 +185,17 @@ class HttpCalls:
         return Answer(response.status_code, bytes(content)), after
 
 
-def _words(error: BaseException) -> str:
-    """The system's, if there are any behind the library's."""
+def _busy(error: BaseException) -> Busy:
+    """In the system's words, if there are any behind the library's."""
     found: OSError | None = None
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError):
             found = cause
         cause = cause.__cause__ or cause.__context__
-    return printable(system_words(found) if found is not None else str(error) or type(error).__name__)
+    words = printable(system_words(found) if found is not None else str(error) or type(error).__name__)
+    # A certificate that is not believed is not another one a second later.
+    return Busy(words, REFUSED_SECONDS if isinstance(found, ssl.SSLCertVerificationError) else None)
 
 
 @asynccontextmanager
