@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import gc
 import ipaddress
 import logging
 import ssl
@@ -319,3 +320,28 @@ async def test_a_certificate_of_its_own_is_believed_if_it_is_given(
             with trio.fail_after(10), pytest.raises(Busy, match="certificate"):  # at once: no time goes by
                 await calls.get("/")
     assert len(server.asked) == 1
+
+
+async def test_a_call_that_is_cancelled_leaves_no_socket(mock_clock: trio.testing.MockClock) -> None:
+    """Neither in the middle of TLS, which httpx forgets, nor before an answer. Who forgets one is warned of it."""
+    heard: list[bytes] = []
+
+    async def say_nothing(stream: trio.SocketStream) -> None:
+        while heard.append(await stream.receive_some()) or heard[-1]:
+            pass
+
+    for scheme in ("https", "http"):
+        heard.clear()
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, say_nothing, 0, host="127.0.0.1"))
+            port = listeners[0].socket.getsockname()[1]
+            async with open_calls(f"{scheme}://127.0.0.1:{port}", NONE, True) as calls, trio.open_nursery() as inner:
+                inner.start_soon(calls.get, "/")
+                while not heard:
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                inner.cancel_scope.cancel()
+            for _ in range(100):
+                await trio.testing.wait_all_tasks_blocked(0.01)
+            assert heard[-1] == b""
+            nursery.cancel_scope.cancel()
+    gc.collect()

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -169,7 +169,9 @@ class HttpCalls:
         self.calls += 1
         content = bytearray()
         try:
-            async with self._client.stream(method, self._url + path, content=body, headers=headers) as response:
+            async with self._client.stream(
+                method, self._url + path, content=body, headers=headers, extensions={"trace": _closer()}
+            ) as response:
                 # Cancelled, and not left: httpx's generators end only so.
                 with trio.CancelScope() as reading:
                     async for chunk in response.aiter_raw():
@@ -183,6 +185,21 @@ class HttpCalls:
         wish = response.headers.get("Retry-After", "")
         after = float(wish) if wish.isascii() and wish.isdigit() and len(wish) < 10 else None
         return Answer(response.status_code, bytes(content)), after
+
+
+def _closer() -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    """Hears what a request does, and closes what httpx leaves open: a socket whose TLS is cancelled as it begins."""
+    opened: list[Any] = []
+
+    async def hear(event: str, what: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            opened.append(what["return_value"])
+        elif event == "connection.start_tls.failed":
+            with trio.CancelScope(shield=True):
+                for one in opened:
+                    await one.aclose()
+
+    return hear
 
 
 def _busy(error: BaseException) -> Busy:
