@@ -26,7 +26,7 @@ import trio
 from benchmarks import nodes, raw
 from benchmarks.measure import Row, report
 from benchmarks.raw import INIT, RawPeer
-from interop.conftest import open_lnd
+from interop.lnd_node import open_lnd
 from triolight import (
     ChannelMessageHandler,
     MessageHandler,

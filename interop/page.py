@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import pytest
 
-from interop.versions import versions
+from interop.versions import chain_version, versions
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "interop.md"
 LDKS: Final = {"native": "LDK native", "wasm": "LDK WASM"}
@@ -35,6 +35,7 @@ CAPABILITIES: Final = {
     "killed": "it is killed, and comes back",
     "keepalive": "its own keepalive is answered",
     "queries": "gossip queries, both ways",
+    "graph": "a network's gossip: verified, and what its own graph says",
     "check": "`triolight check`",
     "codecs": "each message that both know, made by both; what one takes and the other refuses",
 }
@@ -47,15 +48,19 @@ _NOT_ALONE: Final = "its codec is not asked alone, only in what is counted above
 CANNOT: Final = {
     ("LDK native", "queries"): "it has no gossip to ask for here",
     ("LDK WASM", "queries"): "it has no gossip to ask for here",
+    ("LDK native", "graph"): "it has no gossip to ask for here",
+    ("LDK WASM", "graph"): "it has no gossip to ask for here",
     ("pyln-proto", "keepalive"): _LIBRARY,
     ("pyln-proto", "queries"): _NO_GOSSIP,
+    ("pyln-proto", "graph"): _NO_GOSSIP,
     ("pyln-proto", "check"): _LIBRARY,
     **{("lightning-kmp", what): _NO_PEER for what in ("duplicates", "crossing", "keepalive", "check")},
     ("lightning-kmp", "queries"): _NO_GOSSIP,
+    ("lightning-kmp", "graph"): _NO_GOSSIP,
     **{(name, "codecs"): _NOT_ALONE for name in ("LDK native", "LDK WASM", "LND", "lnmessage", "lnsocket")},
     ("pyln-proto", "codecs"): _LIBRARY,
     **{(name, what): _CLIENT for name in ("lnmessage", "lnsocket") for what in ("we_dial", "crossing", "check")},
-    **{(name, "queries"): _NO_GOSSIP for name in ("lnmessage", "lnsocket")},
+    **{(name, what): _NO_GOSSIP for name in ("lnmessage", "lnsocket") for what in ("queries", "graph")},
 }
 
 
@@ -109,7 +114,8 @@ def page(collected: Collected) -> str:
         "| --- | --- |",
         *(f"| {name} | {version} |" for name, version in nodes.items()),
         "",
-        "lnmessage is run over TCP and over WebSocket, the others over TCP.",
+        "lnmessage is run over TCP and over WebSocket, the others over TCP. For gossip three LNDs are a network, with",
+        f"channels on the chain of a btcd {chain_version()}.",
         "",
         "## What holds",
         "",

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
-from interop.conftest import OpenLdk, open_lnd
+from interop.conftest import OpenLdk
+from interop.lnd_node import open_lnd
 from triolight import NodeAddress
 from triolight.testing import Finding, Verdict, check_peer
 

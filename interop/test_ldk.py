@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from interop.conftest import JsonNode, OpenLdk, free_ports
+from interop.conftest import OpenLdk
+from interop.programs import JsonNode, free_ports
 from triolight import (
     ChannelMessageHandler,
     ConnectError,

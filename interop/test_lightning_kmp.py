@@ -9,7 +9,8 @@ from typing import TypeAlias
 import pytest
 import trio
 
-from interop.conftest import JsonNode, open_kmp
+from interop.conftest import open_kmp
+from interop.programs import JsonNode
 from triolight import (
     ChannelMessageHandler,
     ConnectError,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from interop.conftest import JsonNode, open_kmp
+from interop.conftest import open_kmp
 from interop.kmp_values import (
     BOTH,
     CHANNEL,
@@ -29,6 +29,7 @@ from interop.kmp_values import (
     reverse,
     tlvs,
 )
+from interop.programs import JsonNode
 from triolight import DecodeError, wire
 from triolight.messages import (
     BOLT,

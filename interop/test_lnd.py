@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import pytest
 import trio
 
-from interop.conftest import LndNode, LndRefuses, open_lnd
+from interop.lnd_node import LndNode, LndRefuses, open_lnd
 from triolight import (
     ChannelMessageHandler,
     ConnectError,

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from interop.conftest import JsonNode, open_lnsocket
+from interop.conftest import open_lnsocket
+from interop.programs import JsonNode
 from tests.support import ListLogger
 from triolight import (
     ChannelMessageHandler,

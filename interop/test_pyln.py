@@ -9,7 +9,8 @@ from typing import TypeAlias
 import pytest
 import trio
 
-from interop.conftest import JsonNode, open_pyln
+from interop.conftest import open_pyln
+from interop.programs import JsonNode
 from tests.support import ListLogger
 from triolight import (
     ChannelMessageHandler,

@@ -20,18 +20,26 @@ def versions() -> dict[str, str]:
     def package(folder: str, name: str) -> str:
         return str(npm[folder]["packages"][f"node_modules/{name}"]["version"])
 
-    def pinned(file: str, pattern: str) -> str:
-        found = re.search(pattern, (HERE / file).read_text(), re.MULTILINE)
-        if found is None:
-            raise ValueError(f"interop/{file} pins no {pattern}")
-        return found[1]
-
     return {
         "LDK native": next(str(one["version"]) for one in locked if one["name"] == "lightning"),
         "LDK WASM": package("ldk", "lightningdevkit"),
-        "LND": pinned("lnd/go.mod", r"github\.com/lightningnetwork/lnd v(\S+)"),
-        "pyln-proto": pinned("pyln/requirements.txt", r"^pyln-proto==(\S+)"),
-        "lightning-kmp": pinned("lightning_kmp/pom.xml", r"<artifactId>lightning-kmp-jvm</artifactId><version>([^<]+)"),
+        "LND": _pinned("lnd/go.mod", r"github\.com/lightningnetwork/lnd v(\S+)"),
+        "pyln-proto": _pinned("pyln/requirements.txt", r"^pyln-proto==(\S+)"),
+        "lightning-kmp": _pinned(
+            "lightning_kmp/pom.xml", r"<artifactId>lightning-kmp-jvm</artifactId><version>([^<]+)"
+        ),
         "lnmessage": package("lnmessage", "lnmessage"),
         "lnsocket": package("lnsocket", "lnsocket"),
     }
+
+
+def chain_version() -> str:
+    """Of btcd, on whose chain the network of LNDs is."""
+    return _pinned("lnd/go.mod", r"github\.com/btcsuite/btcd v(\S+)")
+
+
+def _pinned(file: str, pattern: str) -> str:
+    found = re.search(pattern, (HERE / file).read_text(), re.MULTILINE)
+    if found is None:
+        raise ValueError(f"interop/{file} pins no {pattern}")
+    return found[1]
