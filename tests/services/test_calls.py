@@ -327,8 +327,8 @@ async def test_a_call_that_is_cancelled_leaves_no_socket(mock_clock: trio.testin
     heard: list[bytes] = []
 
     async def say_nothing(stream: trio.SocketStream) -> None:
-        while heard.append(await stream.receive_some()) or heard[-1]:
-            pass
+        while not heard or heard[-1]:
+            heard.append(bytes(await stream.receive_some()))
 
     for scheme in ("https", "http"):
         heard.clear()
