@@ -20,6 +20,10 @@ from triolight.services.importing import import_gossip as import_gossip
 from triolight.services.store import GraphStore as GraphStore
 from triolight.services.store import StoreError as StoreError
 from triolight.services.store import open_graph_store as open_graph_store
+from triolight.services.utxo import UtxoSource as UtxoSource
+from triolight.services.utxo import open_bitcoind_utxo as open_bitcoind_utxo
+from triolight.services.utxo import open_esplora_utxo as open_esplora_utxo
+from triolight.services.utxo import open_utxo as open_utxo
 
 __all__ = [
     "AskPolicy",
@@ -37,7 +41,11 @@ __all__ = [
     "StoreError",
     "SyncPolicy",
     "SyncReport",
+    "UtxoSource",
     "import_gossip",
+    "open_bitcoind_utxo",
+    "open_esplora_utxo",
     "open_gossip",
     "open_graph_store",
+    "open_utxo",
 ]
