@@ -64,6 +64,8 @@ nitpick_ignore = [
     # What is needed of a P2PGossipSync, and of a GraphStore.
     ("py:class", "triolight.services.gossip.Sync"),
     ("py:class", "triolight.services.gossip.Store"),
+    # The same of who takes answers about outputs.
+    ("py:class", "triolight.services.utxo.AnswerTaker"),
     # Where Hypothesis describes it changes with its versions.
     ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]
@@ -86,6 +88,7 @@ MADE_BY_US: Final = {
     "triolight.testing.SimulatedListener",
     "triolight.testing.SimulatedStream",
     "triolight.websocket.WebSocketStream",
+    "triolight.services.UtxoSource",
 }
 """Classes whose constructor is nobody's to call: it is not shown."""
 

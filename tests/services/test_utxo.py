@@ -425,7 +425,7 @@ async def test_a_peer_whose_lookups_wait_is_not_read_and_holds_up_nobody(
         source.answers_to(sync)
         await source.check(HASH)
         flooding, honest = gossip.PEERS[0], gossip.PEERS[1]
-        for index in range(policy.pending_of_peer):
+        for index in range(policy.waiting.pending_of_peer):
             assert not sync.processing_queue_high(flooding)
             announce(sync, 0, index)
         assert sync.processing_queue_high(flooding)
@@ -436,7 +436,7 @@ async def test_a_peer_whose_lookups_wait_is_not_read_and_holds_up_nobody(
         assert gossip.scid(200) in graph.channels
         assert len(graph.channels) < 20
         await trio.sleep(10)
-        assert len(graph.channels) == policy.pending_of_peer + 1
+        assert len(graph.channels) == policy.waiting.pending_of_peer + 1
         assert flooding in woken
         assert not sync.processing_queue_high(flooding)
 
