@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from tests.support import gossip, identity
+from tests.support.chains import Chain, Output, serving
 from tests.support.processes import COMMAND, PATIENCE, SIGNALS, lines_of
 from triolight import NullLogger, open_peers
 from triolight.chains import REGTEST
@@ -81,6 +82,25 @@ async def test_exit_code_6_where_not_all_of_it_came(tmp_path: Path) -> None:
         done = await sync(tmp_path / "graph.db", node, "--chain", "regtest", "--seconds", "1.5", capture_stdout=True)
     assert done.returncode == 6
     assert b"incomplete" in done.stdout
+
+
+async def test_outputs_are_looked_up(tmp_path: Path) -> None:
+    """The capacity is in the file then, and a channel whose output is spent is not."""
+    path, cookie = tmp_path / "graph.db", tmp_path / ".cookie"
+    cookie.write_text("me:secret")
+    chain = Chain(height=300)
+    for number in range(20):
+        chain.outputs[200 + number, 1] = [Output(gossip.SCRIPT, "0.0123", spent=number == 3)]
+    async with a_node_with_a_graph() as node, serving(chain.rpc) as server:
+        url = f"bitcoind+http://127.0.0.1:{server.port}"
+        arguments = "--chain", "regtest", "--utxo", url, "--utxo-auth", cookie, "--json"
+        done = await sync(path, node, *arguments, capture_stdout=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert (line["channels"], line["updates"], {*line["rejected"]}) == (19, 38, {"spent"})
+    shown = await trio.run_process([*COMMAND, "graph", "show", str(path), "200x1x0", "--json"], capture_stdout=True)
+    channel = json.loads(shown.stdout)
+    assert (channel["capacity_sat"], channel["checked"]) == (1_230_000, "output")
 
 
 @pytest.mark.parametrize(("number", "exits"), SIGNALS)

@@ -25,7 +25,9 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.cli.exits import Exit
+from triolight.cli.jobs.utxo import open_chain
 from triolight.cli.node import new_secret, read_secret
+from triolight.cli.options import Utxo
 from triolight.cli.output import data, logger_for, progress, redraw, start_log
 from triolight.cli.running import run
 from triolight.gossip import NetworkGraph, P2PGossipSync
@@ -46,6 +48,7 @@ class Plan:
     follow: bool
     seconds: float
     """For all of it; infinite: as long as it takes, or until Ctrl-C."""
+    utxo: Utxo | None = None
 
 
 def graph_sync(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
@@ -119,33 +122,39 @@ def _fields(report: SyncReport) -> dict[str, object]:
 
 async def sync(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
     """The work, inside Trio."""
-    graph = NetworkGraph(plan.chain)
-    handler = P2PGossipSync(graph)
-    manager = PeerManager(
-        MessageHandler(ChannelMessageHandler(), handler),
-        secret,
-        secrets.token_bytes(32),
-        logger_for(verbose),
-        networks=(plan.chain,),
-    )
-    latest: SyncReport | None = None
-    async with (
-        open_graph_store(plan.graph, graph) as store,
-        open_peer_nursery(manager) as peers,
-        open_gossip(peers, handler, store) as gossip,
-    ):
-        with trio.move_on_after(plan.seconds):
-            chosen = await _connect(peers, plan)
-            if not chosen:
-                return Exit.CONNECT
-            told.gossip = gossip
-            await gossip.fetch(*chosen, on_progress=told.further)
-            if plan.follow:
-                told.end()
-                for address in plan.addresses:
-                    peers.keep(address)
-                await trio.sleep_forever()
-        latest = gossip.latest
+    async with open_chain(plan.utxo, plan.chain) as source:
+        graph = NetworkGraph(plan.chain)
+        handler = P2PGossipSync(graph, source)
+        if source is not None:
+            source.answers_to(handler)
+        manager = PeerManager(
+            MessageHandler(ChannelMessageHandler(), handler),
+            secret,
+            secrets.token_bytes(32),
+            logger_for(verbose),
+            networks=(plan.chain,),
+        )
+        async with (
+            open_graph_store(plan.graph, graph) as store,
+            open_peer_nursery(manager) as peers,
+            open_gossip(peers, handler, store) as gossip,
+        ):
+            return await _fetch(plan, told, peers, gossip)
+
+
+async def _fetch(plan: Plan, told: Told, peers: PeerNursery, gossip: Gossip) -> Exit:
+    with trio.move_on_after(plan.seconds):
+        chosen = await _connect(peers, plan)
+        if not chosen:
+            return Exit.CONNECT
+        told.gossip = gossip
+        await gossip.fetch(*chosen, on_progress=told.further)
+        if plan.follow:
+            told.end()
+            for address in plan.addresses:
+                peers.keep(address)
+            await trio.sleep_forever()
+    latest = gossip.latest
     return Exit.OK if latest is not None and latest.complete else Exit.TIMEOUT
 
 
