@@ -24,7 +24,7 @@ from triolight.cli.options import FILE_THAT_EXISTS, chain_option, json_option
 from triolight.cli.output import data, progress, redraw, say
 from triolight.features import Features
 from triolight.gossip import display_alias
-from triolight.gossip.formats import GRAPH, Item, Snapshot, Summary, open_items, summarize
+from triolight.gossip.formats import GRAPH, Item, Snapshot, Summary, count_checked, open_items, summarize
 from triolight.gossip.formats.items import About, Damaged, NodeFacts, PolicyFacts
 from triolight.gossip.formats.snapshot import FileChannel
 from triolight.services import StoreError
@@ -153,7 +153,7 @@ def stats(graph: Path, chain: bytes | None, as_json: bool) -> None:
     name, snapshot = load(graph, chain)
     found = summarize(snapshot, time.time())
     if as_json:
-        fields = asdict(found) | {"left_out": dict(snapshot.left_out)}
+        fields = asdict(found) | {"checked": count_checked(snapshot), "left_out": dict(snapshot.left_out)}
         data(True, "", "stats", format=name, chain=chain_name(snapshot.chain_hash or b""), **fields)
     else:
         say("\n".join(_lines_of(name, snapshot, found)))
@@ -162,6 +162,12 @@ def stats(graph: Path, chain: bytes | None, as_json: bool) -> None:
 def _lines_of(name: str, snapshot: Snapshot, found: Summary) -> Iterator[str]:
     yield f"{name} of {chain_name(snapshot.chain_hash or b'')}"
     yield f"channels  {found.channels:>12,}   {found.one_sided:,} with one update, {found.without_update:,} without any"
+    checked = count_checked(snapshot)
+    output, spent, signatures = checked["output"], checked["spent"], checked["signatures"]
+    if signatures and not output:
+        yield "checked        signatures only: no output was looked up (graph sync --utxo)"
+    elif output:
+        yield f"checked   {output:>12,}   outputs confirmed, {spent:,} spent, {signatures:,} on signatures only"
     yield f"updates   {found.updates:>12,}   {found.disabled:,} disabled"
     yield (
         f"nodes     {found.nodes:>12,}   {found.announced_nodes:,} announced, "
