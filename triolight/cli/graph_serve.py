@@ -68,7 +68,7 @@ def serve(
     are valid. The first line is what others dial.
     """
     source = as_utxo(utxo, utxo_auth, utxo_ca)
-    from triolight.cli.graph import chain_of, not_ours
+    from triolight.cli.jobs.graph import chain_of, not_ours
     from triolight.cli.jobs.graph_serve import NothingToTellError, Plan, graph_serve  # with Trio
     from triolight.services import StoreError
 

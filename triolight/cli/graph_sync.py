@@ -73,7 +73,7 @@ def sync(
     if not nodes:
         raise click.UsageError("nobody to ask: name nodes")
     source = as_utxo(utxo, utxo_auth, utxo_ca)
-    from triolight.cli.graph import chain_of, not_ours
+    from triolight.cli.jobs.graph import chain_of, not_ours
     from triolight.cli.jobs.graph_sync import Plan, graph_sync  # with Trio, which help and completion do without
     from triolight.services import StoreError
 
