@@ -86,6 +86,8 @@ class GossipRules:
         """Signatures that were checked, good ones and bad ones."""
         self.lookups_made = 0
         """Questions to the chain."""
+        self.rechecks_failed = 0
+        """Those about channels of the graph that it could not answer."""
         self.tip: int | None = None
         """The height of the newest block that we were told of."""
         self.changes: Final = Changes(policy.changes)
@@ -341,6 +343,7 @@ class GossipRules:
                 negative.put(short_channel_id, Verdict.SPENT, now)
                 self._settle(waiting, Verdict.SPENT, now)
             case Failed():
+                self.rechecks_failed += short_channel_id in self.graph.channels
                 self._settle(waiting, Verdict.LOOKUP_FAILED, now)
 
     def _found(self, waiting: Waiting, found: Found, now: float) -> Verdict:
@@ -381,13 +384,13 @@ class GossipRules:
         if waiting.behind is not None:
             self._again((waiting.behind,), channel.short_channel_id, now)
 
-    def recheck(self, now: float, *, most: int = 1000, proven: bool = False) -> bool:
-        """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most;
-        with `proven` about all of them, for who is told of no blocks and wants to hear of spends. True: that was the
-        last of them, and the next call begins again."""
-        for channel in self.graph.ascending(self._rechecked_to):
+    def recheck(self, now: float, *, most: int = 1000, look_at: int = 1 << 64, proven: bool = False) -> bool:
+        """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most,
+        and of the next `look_at`; with `proven` about all of them, for who is told of no blocks and wants to hear of
+        spends. True: that was the last of them, and the next call begins again."""
+        for looked, channel in enumerate(self.graph.ascending(self._rechecked_to)):
             self._rechecked_to = channel.short_channel_id
-            if not most or not self.lookups.has_room:
+            if not most or looked == look_at or not self.lookups.has_room:
                 return False
             waits = self.lookups.get(channel.short_channel_id) is not None
             if not channel.own and not waits and (proven or not channel.proven):

@@ -19,6 +19,7 @@ from triolight.gossip.changes import Change, Changes, ChannelChanged, Judged
 from triolight.gossip.fields import Announcement
 from triolight.gossip.graph import NetworkGraph, timestamp_of
 from triolight.gossip.policy import GossipPolicy
+from triolight.gossip.rechecks import Rechecks
 from triolight.gossip.relay import Key, channel_key, update_key
 from triolight.gossip.rules import GossipRules
 from triolight.gossip.serving import Serving
@@ -126,6 +127,7 @@ class P2PGossipSync(RoutingMessageHandler):
         self._serving: Final = Serving(
             graph, policy.serve, unchecked=policy.relay_unchecked, clock=clock, chance=chance, wake=self.wake
         )
+        self._rechecks: Final = Rechecks(self.rules)
         self._rules_at = clock() + RULES_SECONDS
         self._prune_at = clock() + PRUNE_SECONDS
         self._held: set[bytes] = set()
@@ -146,6 +148,12 @@ class P2PGossipSync(RoutingMessageHandler):
     def limited(self) -> int:
         """How many messages were not passed on, for there had been one of their kind just before."""
         return self._serving.limits.limited
+
+    @property
+    def rechecks_left(self) -> int:
+        """Channels that were in the graph without a chain's word, and about which it is still to be asked. None once it
+        could not answer: they are asked about again later."""
+        return self._rechecks.left
 
     # What the manager asks.
 
@@ -266,7 +274,9 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def resolve(self, token: int, result: UtxoResult) -> None:
         """A chain's answer to what it was asked with this token."""
-        self.rules.resolve(token, result, self._unix_time())
+        unix = self._unix_time()
+        self.rules.resolve(token, result, unix)
+        self._rechecks.go_on(self._clock(), unix)
         self._after()
 
     def block_connected(self, height: int, spent: Iterable[int] = ()) -> None:
@@ -377,6 +387,7 @@ class P2PGossipSync(RoutingMessageHandler):
         if now >= self._rules_at:
             self._rules_at = now + RULES_SECONDS
             self.rules.tick(unix)
+            self._rechecks.go_on(now, unix)
             if now >= self._prune_at and self.rules.prune(unix):
                 self._prune_at = now + PRUNE_SECONDS
             self._after()

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import trio
 
@@ -50,6 +50,8 @@ COUNTED_AT_ONCE: Final = 1000
 """Channels that are counted for a report before other tasks have their turn."""
 REFUSED: Final = tuple(one for one in Verdict if one.kept in ("no", "cached", "first") and one is not Verdict.DUPLICATE)
 """Verdicts of messages of which nothing was kept, and which were not there before."""
+_Told: TypeAlias = ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged
+"""Of what happens to the graph, what readers hear of."""
 
 
 class Sync(Protocol):
@@ -120,13 +122,13 @@ class GossipChanges:
 
     def __init__(self, readers: list[GossipChanges], most: int) -> None:
         self._readers: Final = readers
-        self._waiting: deque[Change] = deque()
+        self._waiting: deque[_Told] = deque()
         self._most: Final = most
         self._lost = 0
         self._woken = trio.Event()
         self._ended = False
 
-    def put(self, change: Change) -> None:
+    def put(self, change: _Told) -> None:
         """The next one."""
         if len(self._waiting) == self._most or self._lost:
             self._waiting.clear()
@@ -144,7 +146,7 @@ class GossipChanges:
         return self
 
     @trio.lowlevel.enable_ki_protection
-    async def __anext__(self) -> Change:
+    async def __anext__(self) -> _Told:
         """The next change. Cancellation loses nothing."""
         await trio.lowlevel.checkpoint()
         while True:
@@ -412,7 +414,7 @@ class Gossip:
             self._store.take(change)
         if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
             self._following.new_from(change.source, trio.current_time())
-        if isinstance(change, ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged):
+        if isinstance(change, _Told):
             for reader in self._readers:
                 reader.put(change)
         elif isinstance(change, Judged) and change.source is not None:
