@@ -82,7 +82,7 @@ def test_a_chain_in_trouble_has_its_rest() -> None:
     assert world.chain.asked[-1][0] == scid(7)
 
 
-def test_without_a_failure_each_hour_those_that_are_not_proven_and_each_week_all() -> None:
+def test_u9_without_a_failure_each_hour_those_that_are_not_proven_and_each_week_all() -> None:
     world = World(3, at_once=True)
     world.chain.outputs[scid(1)] = Failed()
     assert world.go_on() == 3
