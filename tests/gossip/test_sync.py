@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -60,6 +60,7 @@ from triolight.messages import (
     Warning,
 )
 from triolight.messages.bolt7 import QueryShortChannelIdsTlvs
+from triolight.policy import Allowance, Policy
 from triolight.testing import Conditions, SimulatedNetwork
 
 A, B, C = (scid(number) for number in (1, 2, 3))
@@ -226,6 +227,34 @@ def test_verify_a_turn_ends_after_what_it_may_cost() -> None:
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     assert sync.rules.verifications == 160
+
+
+@pytest.mark.parametrize(("asked", "slowed"), [(False, 1), (True, 0)])
+def test_d2_who_pushes_signatures_that_nobody_asked_for_is_read_more_slowly(asked: bool, slowed: int) -> None:
+    """2,000 bytes of its allowance each: 524 a second and 2,097 at once, by the usual one."""
+
+    class Asks:
+        def is_asked(self, node_id: bytes) -> bool:
+            return asked
+
+        def judged(self, node_id: bytes, verdict: Verdict) -> None:
+            pass
+
+    async def main() -> None:
+        sync = make_sync()
+        sync.asker = cast("Any", Asks())
+        allowance = Allowance(per_second=20_000, burst=24_000)
+        async with (
+            open_peer_nursery(make_manager(1, route=sync), policy=Policy(allowance=allowance)) as one,
+            open_peer_nursery(make_manager(2)) as other,
+        ):
+            to_one, from_other = await connected(SimulatedNetwork(1), other, one)
+            for number, throttled in ((0, 0), (1, 0), (2, 0), (3, slowed)):
+                await to_one.send(decode(channel(scid(number))))
+                await to_one.ping()
+                assert (len(sync.graph.channels), from_other.statistics().throttled) == (number + 1, throttled)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_u4_a_peer_with_64_lookups_is_not_read_from_and_others_are() -> None:
