@@ -6,7 +6,7 @@ from tests.support.gossip import NOW, PEER, SCRIPT, Chain, channel, scid
 from triolight.chains import REGTEST
 from triolight.gossip import Failed, Found, GossipRules, NetworkGraph, Spent, UtxoResult, Verdict
 from triolight.gossip.policy import GossipPolicy
-from triolight.gossip.rechecks import AT_ONCE, EVERY, FAILED_PAUSE, LOOKED_AT, SPENDS_EVERY, Rechecks
+from triolight.gossip.rechecks import ALL_EVERY, AT_ONCE, EVERY, FAILED_PAUSE, SLICES, Rechecks
 
 
 class World:
@@ -79,31 +79,36 @@ def test_a_chain_in_trouble_has_its_rest() -> None:
     assert (world.rechecks.left, world.rules.graph.unproven) == (0, AT_ONCE)
     assert world.go_on(EVERY - 1) == AT_ONCE + 20
     world.go_on(1)
-    assert world.chain.asked[-1][0] == scid(7)
+    assert world.chain.asked[-1][0] == scid(3)
 
 
-def test_u9_without_a_failure_each_hour_those_that_are_not_proven_and_each_week_all() -> None:
-    world = World(3, at_once=True)
+def test_u9_each_hour_those_that_are_not_confirmed_and_each_week_all_the_first_time_after_an_hour() -> None:
+    world = World(10, at_once=True)
     world.chain.outputs[scid(1)] = Failed()
-    assert world.go_on() == 3
-    assert [world.go_on(FAILED_PAUSE), world.go_on(EVERY)] == [3, 4]
+    assert world.go_on() == 10
+    assert world.go_on(EVERY - 1) == 10
+    # All, four a second: nobody knows what was spent before the start.
+    assert [world.go_on(1), world.go_on(0.5), world.go_on(0.5), world.go_on(1)] == [14, 14, 14, 14]
     world.chain.has(scid(1))
-    assert [world.go_on(FAILED_PAUSE), world.go_on(EVERY), world.go_on(EVERY)] == [4, 5, 5]
+    assert [world.go_on(FAILED_PAUSE), world.go_on(1), world.go_on(1), world.go_on(1)] == [18, 20, 20, 20]
     world.chain.outputs[scid(2)] = Spent()
-    assert world.go_on(SPENDS_EVERY) == 8
-    assert {*world.rules.graph.channels} == {scid(0), scid(1)}
-    assert [world.go_on(EVERY), world.go_on(SPENDS_EVERY)] == [8, 10]
+    for _ in range(int(ALL_EVERY / EVERY) - 2):
+        world.go_on(EVERY)
+    assert len(world.chain.asked) == 21  # the one that it could not tell of
+    assert scid(2) in world.rules.graph.channels
+    for _ in range(6):
+        world.go_on(EVERY)
+    assert len(world.chain.asked) == 31
+    assert scid(2) not in world.rules.graph.channels
 
 
 def test_of_a_large_graph_so_many_are_looked_at_in_one_go() -> None:
     chain, graph = Chain(at_once=True), NetworkGraph(REGTEST)
-    raw = channel()
-    for number in range(LOOKED_AT + 1):
-        place = scid(number)
-        graph.load(raw[:292] + place.to_bytes(8, "big") + raw[300:], checked="output", received=NOW)
+    for number in range(2 * SLICES + 1):
+        graph.load(channel(scid(number)), checked="output", received=NOW)
     graph.load(channel(scid(7, 200)), received=NOW)
     chain.has(scid(7, 200))
-    rechecks = Rechecks(GossipRules(graph, chain))
+    rechecks = Rechecks(GossipRules(graph, chain, GossipPolicy(prune_slice=2)))
     rechecks.go_on(0, NOW)
     assert (rechecks.left, chain.asked) == (1, [])
     rechecks.go_on(1, NOW)

@@ -1,23 +1,22 @@
-"""What time alone does: pruning, unless the clock has jumped; and a chain that is asked again."""
+"""What time alone does: pruning, unless the clock has jumped."""
 
 from __future__ import annotations
 
-from tests.support.gossip import NOW, PEERS, Chain, channel, scid, update
+from tests.support.gossip import NOW, PEERS, channel, scid, update
 from tests.support.gossip_peers import Clock, decode, fresh, pair_of
 from triolight.chains import REGTEST
-from triolight.gossip import GossipPolicy, GossipRules, NetworkGraph, P2PGossipSync
+from triolight.gossip import GossipRules, NetworkGraph, P2PGossipSync
 from triolight.gossip.upkeep import Upkeep
 
 HOUR = 3600
 DAY = 24 * HOUR
-WEEK = 7 * DAY
 FORTNIGHT = 14 * DAY
 A, B = scid(1), scid(2)
 
 
-def known(*ids: int, chain: Chain | None = None, policy: GossipPolicy | None = None) -> GossipRules:
+def known(*ids: int) -> GossipRules:
     """Channels that were loaded, whose ends have said something today."""
-    rules = GossipRules(NetworkGraph(REGTEST), chain, policy or GossipPolicy())
+    rules = GossipRules(NetworkGraph(REGTEST))
     for one in ids:
         rules.graph.load(channel(one), [update(one), update(one, 1)], received=NOW)
     return rules

@@ -366,13 +366,13 @@ class GossipRules:
         if waiting.behind is not None:
             self._again((waiting.behind,), channel.short_channel_id, now)
 
-    def recheck(self, now: float, *, most: int = 1000, look_at: int = 1 << 64, proven: bool = False) -> bool:
-        """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most,
-        and of the next `look_at`; with `proven` about all of them, for who is told of no blocks and wants to hear of
-        spends. True: that was the last of them, and the next call begins again."""
+    def recheck(self, now: float, *, most: int = 1000, proven: bool = False) -> bool:
+        """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most;
+        with `proven` about all of them, for who is told of no spends. A thousand channels are looked at in a call.
+        True: that was the last of them, and the next call begins again."""
         for looked, channel in enumerate(self.graph.ascending(self._rechecked_to)):
             self._rechecked_to = channel.short_channel_id
-            if not most or looked == look_at or not self.lookups.has_room:
+            if not most or not self.lookups.has_room or looked == self.policy.prune_slice:
                 return False
             waits = self.lookups.get(channel.short_channel_id) is not None
             if not channel.own and not waits and (proven or not channel.proven):

@@ -147,16 +147,16 @@ class P2PGossipSync(RoutingMessageHandler):
         return self._serving.limits.limited
 
     @property
-    def rechecks_left(self) -> int:
-        """Channels that were in the graph without a chain's word, and about which it is still to be asked. None once it
-        could not answer: they are asked about again later."""
-        return self._rechecks.left
-
-    @property
     def pruning_stopped(self) -> bool:
         """Whether the clock of the day has jumped by more than an hour, and no two peers have agreed with it since:
         nothing is taken out for its age until then."""
         return self._upkeep.frozen
+
+    @property
+    def rechecks_left(self) -> int:
+        """Channels that were in the graph without a chain's word, and about which it is still to be asked. None once it
+        could not answer: they are asked about again later."""
+        return self._rechecks.left
 
     # What the manager asks.
 

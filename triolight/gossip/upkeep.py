@@ -1,4 +1,4 @@
-"""Upkeep: what time alone does to a graph that strangers fill: what is old goes.
+"""Upkeep: what time alone does to a graph that strangers fill. What is old goes.
 
 Pure: both clocks' times come in. A clock of the day that jumps may be wrong: until peers agree with it nothing is taken
 out for its age, for a wrong clock would empty the graph.
