@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import trio
 
 from interop.lnd_node import LndNode
 from interop.network import (
@@ -27,40 +21,15 @@ from interop.network import (
     known,
     until,
 )
-from interop.programs import open_program
-from triolight import NodeAddress, NullLogger, PeerNursery, open_peers
+from interop.ours import OF_SIMNET, held, node_of, serving, triolight
+from triolight import NodeAddress
 from triolight.chains import SIMNET
 from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync, ServePolicy
 from triolight.messages import GossipTimestampFilter
 from triolight.services import ChannelChanged, open_gossip, open_graph_store, open_utxo
 
-COMMAND = (sys.executable, "-W", "error", "-m", "triolight.cli")
-OF_SIMNET = ("--chain", "simnet", "--json")
-
 pytestmark = [pytest.mark.node("LND"), pytest.mark.shows("graph")]
 EACH = pytest.mark.parametrize("name", ["alice", "bob", "carol"])
-
-
-async def triolight(*arguments: str | Path) -> dict[str, Any]:
-    """A command from start to end: the last line that it says, which is JSON."""
-    ended = await trio.run_process([*COMMAND, *map(str, arguments)], capture_stdout=True)
-    found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    return found
-
-
-@asynccontextmanager
-async def serving(*arguments: str | Path) -> AsyncIterator[NodeAddress]:
-    """`triolight graph serve`, and where."""
-    command = (*COMMAND, "graph", "serve", *map(str, arguments), "--port", "0", *OF_SIMNET)
-    async with open_program(*command, begins="listening") as (_, said):
-        yield NodeAddress(bytes.fromhex(said["node_id"]), said["host"], said["port"])
-
-
-async def held(path: Path) -> NetworkGraph:
-    """What a file of ours has."""
-    graph = NetworkGraph(SIMNET)
-    async with open_graph_store(path, graph):
-        return graph
 
 
 def without_inbound_fees(graph: Graph) -> Graph:
@@ -74,13 +43,6 @@ def without_inbound_fees(graph: Graph) -> Graph:
         for key, channel in graph.channels.items()
     }
     return Graph(channels, graph.nodes)
-
-
-@asynccontextmanager
-async def node_of(sync: P2PGossipSync) -> AsyncIterator[PeerNursery]:
-    """Us, with a node id of our own each time."""
-    async with open_peers(os.urandom(32), route_handler=sync, networks="simnet", logger=NullLogger()) as peers:
-        yield peers
 
 
 # What we learn.
@@ -116,7 +78,7 @@ async def test_a_graph_that_is_checked_has_what_the_chain_says(network: Network,
         source.answers_to(sync)
         async with (
             open_graph_store(tmp_path / "graph.db", graph) as store,
-            node_of(sync) as peers,
+            node_of(sync, SIMNET) as peers,
             open_gossip(peers, sync, store) as gossip,
         ):
             report = await gossip.fetch(await peers.connect(network.address(network.carol)))
@@ -166,9 +128,9 @@ async def test_a_changed_fee_goes_through_us(network: Network) -> None:
     policy = GossipPolicy(relay_unchecked=True, serve=ServePolicy(flush_every=1))
     between, last = (P2PGossipSync(NetworkGraph(SIMNET), policy=policy) for _ in range(2))
     async with (
-        node_of(between) as ours,
+        node_of(between, SIMNET) as ours,
         open_gossip(ours, between) as from_alice,
-        node_of(last) as others,
+        node_of(last, SIMNET) as others,
         open_gossip(others, last) as from_us,
         ours.subscribe(GossipTimestampFilter) as filters,
         from_us.changes() as changes,
