@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,6 @@ from interop.lnd_node import LndNode
 from interop.network import (
     Graph,
     Network,
-    Policy,
     change_fee,
     connect,
     describe_graph,
@@ -30,19 +28,6 @@ from triolight.services import ChannelChanged, open_gossip, open_graph_store, op
 
 pytestmark = [pytest.mark.node("LND"), pytest.mark.shows("graph")]
 EACH = pytest.mark.parametrize("name", ["alice", "bob", "carol"])
-
-
-def without_inbound_fees(graph: Graph) -> Graph:
-    """As others have it: they are LND's own."""
-
-    def without(policy: Policy | None) -> Policy | None:
-        return None if policy is None else replace(policy, inbound_fee=(0, 0))
-
-    channels = {
-        key: replace(channel, policies=(without(channel.policies[0]), without(channel.policies[1])))
-        for key, channel in graph.channels.items()
-    }
-    return Graph(channels, graph.nodes)
 
 
 # What we learn.
@@ -65,7 +50,7 @@ async def test_what_graph_sync_holds_is_what_it_knows(name: str, network: Networ
     assert known(await held(path)) == knows
     exported = tmp_path / "graph.json"
     await triolight("graph", "export", path, exported, "--format", "describegraph", "--json")
-    assert described(json.loads(exported.read_text())) == without_inbound_fees(knows)
+    assert described(json.loads(exported.read_text())) == knows
 
 
 async def test_a_graph_that_is_checked_has_what_the_chain_says(network: Network, tmp_path: Path) -> None:
