@@ -37,9 +37,8 @@ def small(tmp_path: Path) -> Path:
     """A GSP file of a channel with one update and one node that names itself."""
     said = node(0, alias=b"a name".ljust(32, b"\0"), addresses=write_address(IPv4Address("1.2.3.4", 9735)))
     path = tmp_path / "small.gsp"
-    path.write_bytes(
-        b"".join(write_gsp([channel(), update(timestamp=NOW), said, node(1, alias=b"A NAME" + bytes(26))]))
-    )
+    fee = update(timestamp=NOW, extension=bytes.fromhex("fdd90308fffffff9ffffffce"))
+    path.write_bytes(b"".join(write_gsp([channel(), fee, said, node(1, alias=b"A NAME" + bytes(26))])))
     return path
 
 
@@ -165,6 +164,8 @@ def test_show_a_channel_as_a_page(small: Path) -> None:
         "htlc_maximum_msat": 500_000_000,
         "fee_base_msat": 1000,
         "fee_proportional_millionths": 10,
+        "inbound_fee_base_msat": -7,
+        "inbound_fee_proportional_millionths": -50,
     }
 
 
