@@ -350,5 +350,7 @@ def open_utxo(
     url: str, *, cafile: str | PathLike[str] | None = None, auth_file: str | PathLike[str] | None = None
 ) -> AbstractAsyncContextManager[UtxoSource]:
     """Opens what the URL names: ``esplora+https://…`` an explorer, all else a bitcoind or btcd."""
+    if url.partition("://")[0].lower() not in (schemes := (*_BITCOIND, _REST, *_ESPLORA)):
+        raise ValueError(f"the URL of a UTXO source begins with {', '.join(f'{one}://' for one in schemes)}")
     opened = open_esplora_utxo if url.lower().startswith("esplora+") else open_bitcoind_utxo
     return opened(url, cafile=cafile, auth_file=auth_file)
