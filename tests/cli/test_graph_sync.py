@@ -62,6 +62,15 @@ async def test_exit_code_3_where_nobody_is(tmp_path: Path) -> None:
     assert b"127.0.0.1:1" in done.stderr
 
 
+async def test_dials_go_through_a_proxy(tmp_path: Path) -> None:
+    async with a_node_with_a_graph() as node:
+        done = await sync(
+            tmp_path / "graph.db", node, "--chain", "regtest", "--proxy", "socks5://127.0.0.1:1", capture_stdout=True
+        )
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"127.0.0.1:1" in done.stderr
+
+
 async def test_exit_code_2_for_a_file_of_something_else_and_without_nodes(tmp_path: Path) -> None:
     path = tmp_path / "graph.db"
     path.write_text("a letter")

@@ -19,13 +19,15 @@ from triolight.cli.options import (
     connect_option,
     host_option,
     json_option,
+    need,
+    proxy_option,
     secret_option,
     utxo_options,
     verbose_option,
 )
 
 if TYPE_CHECKING:
-    from triolight import NodeAddress
+    from triolight import NodeAddress, Proxy
 
 
 @command(
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 @chain_option
 @connect_option
 @utxo_options
+@proxy_option
 @click.option("--relay-unchecked", is_flag=True, help="Tell also of channels that four valid signatures alone prove.")
 @secret_option
 @json_option
@@ -56,6 +59,7 @@ def serve(
     utxo: str | None,
     utxo_auth: Path | None,
     utxo_ca: Path | None,
+    proxy: Proxy | None,
     relay_unchecked: bool,
     secret_file: Path | None,
     as_json: bool,
@@ -68,11 +72,15 @@ def serve(
     are valid. The first line is what others dial.
     """
     source = as_utxo(utxo, utxo_auth, utxo_ca)
+    if proxy is not None:
+        need("python_socks", "tor")
     from triolight.cli.jobs.graph import chain_of, not_ours
     from triolight.cli.jobs.graph_serve import NothingToTellError, Plan, graph_serve  # with Trio
     from triolight.services import StoreError
 
-    plan = Plan(graph, host, port, chain or chain_of(graph) or BITCOIN.chain_hash, nodes, relay_unchecked, source)
+    plan = Plan(
+        graph, host, port, chain or chain_of(graph) or BITCOIN.chain_hash, nodes, relay_unchecked, source, proxy
+    )
     try:
         graph_serve(plan, secret_file, verbose, as_json)
     except StoreError as error:

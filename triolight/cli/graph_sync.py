@@ -15,7 +15,9 @@ from triolight.cli.options import (
     as_utxo,
     chain_option,
     json_option,
+    need,
     nodes_argument,
+    proxy_option,
     seconds_option,
     secret_option,
     utxo_options,
@@ -23,7 +25,7 @@ from triolight.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from triolight import NodeAddress
+    from triolight import NodeAddress, Proxy
 
 
 @command(
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 @chain_option
 @click.option("--follow", is_flag=True, help="Stay when all of it is there, and keep it current until Ctrl-C.")
 @utxo_options
+@proxy_option
 @seconds_option("--seconds", float("inf"), "For all of it; then it ends with what it has.", open=True)
 @secret_option
 @json_option
@@ -56,6 +59,7 @@ def sync(
     utxo: str | None,
     utxo_auth: Path | None,
     utxo_ca: Path | None,
+    proxy: Proxy | None,
     seconds: float,
     secret_file: Path | None,
     as_json: bool,
@@ -73,11 +77,13 @@ def sync(
     if not nodes:
         raise click.UsageError("nobody to ask: name nodes")
     source = as_utxo(utxo, utxo_auth, utxo_ca)
+    if proxy is not None:
+        need("python_socks", "tor")
     from triolight.cli.jobs.graph import chain_of, not_ours
     from triolight.cli.jobs.graph_sync import Plan, graph_sync  # with Trio, which help and completion do without
     from triolight.services import StoreError
 
-    plan = Plan(graph, nodes, chain or chain_of(graph) or BITCOIN.chain_hash, follow, seconds, source)
+    plan = Plan(graph, nodes, chain or chain_of(graph) or BITCOIN.chain_hash, follow, seconds, source, proxy)
     try:
         ctx.exit(graph_sync(plan, secret_file, verbose, as_json))
     except StoreError as error:

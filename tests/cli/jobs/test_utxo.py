@@ -82,7 +82,7 @@ async def test_another_chain_and_nobody(mock_clock: trio.testing.MockClock) -> N
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("ftp://127.0.0.1:1", "begins with"),
+        ("ftp://127.0.0.1:1", r"begins with .*esplora\+https://"),
         ("http://127.0.0.1", "has a port"),
         ("nonsense", "begins with"),
         ("esplora+https://", "has a host"),

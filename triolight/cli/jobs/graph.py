@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -36,7 +37,15 @@ SHOWN_NODES: Final = 20
 """Of one alias."""
 SHOWN_CHANNELS: Final = 100
 """Of one node, in words: the largest have thousands. --json has all."""
+SHOWN_ALIASES: Final = 5
+"""With some letters in them, where no node is called so."""
 SHOWN_FEATURES: Final = 64
+LEAST_BEGIN: Final = 6
+"""Digits of an id that are enough to find a node by."""
+WIDTH: Final = 100
+"""Characters of a line of features."""
+BITCOIN_SHOWN: Final = 10_000_000
+"""Satoshis from which on the amount is shown in BTC too."""
 BAR: Final = 40
 """Characters of the longest."""
 PROGRESS_SECONDS: Final = 0.2
@@ -162,8 +171,9 @@ def _lines_of(name: str, snapshot: Snapshot, found: Summary) -> Iterator[str]:
         f"nodes     {found.nodes:>12,}   {found.announced_nodes:,} announced, "
         f"{found.nodes_without_address:,} of them without an address"
     )
-    unknown = f", {found.channels_without_capacity:,} channels unknown" if found.channels_without_capacity else ""
-    yield f"capacity  {found.capacity_sat:>12,}   sat{unknown}"
+    unknown = f", of {found.channels_without_capacity:,} channels unknown" if found.channels_without_capacity else ""
+    bitcoin = f" ({found.capacity_sat / 10**8:,.2f} BTC)" if found.capacity_sat >= BITCOIN_SHOWN else ""
+    yield f"capacity  {found.capacity_sat:>12,}   sat{bitcoin}{unknown}"
     yield f"parts     {found.components:>12,}   the largest of {found.largest_component:,} nodes"
     yield from _bars(
         f"channels of a node (most {found.largest_degree:,}, median {found.median_degree:,})", found.degrees
@@ -195,13 +205,13 @@ def show_one(graph: Path, what: str, chain: bytes | None, as_json: bool) -> None
         return
     found = _nodes_called(snapshot, what)
     if not found:
-        raise FailedError(f"{graph}: no channel and no node is called {printable(what, 80)}")
+        raise FailedError(f"{graph}: no channel and no node is called {printable(what, 80)}{_alike(snapshot, what)}")
     for number, node_id in enumerate(found[:SHOWN_NODES]):
         if number and not as_json:
             say("")
         _show_node(snapshot, node_id, as_json)
     if len(found) > SHOWN_NODES:
-        progress(f"and {len(found) - SHOWN_NODES:,} more nodes of this alias")
+        progress(f"and {len(found) - SHOWN_NODES:,} more nodes of this name")
 
 
 def _scid(what: str) -> ShortChannelId | None:
@@ -215,17 +225,30 @@ def _scid(what: str) -> ShortChannelId | None:
 
 
 def _nodes_called(snapshot: Snapshot, what: str) -> list[bytes]:
-    """By the id; else by exactly this alias; else by it in other letters."""
-    nodes = snapshot.nodes | snapshot.announced.keys()
-    try:
-        node_id = bytes.fromhex(what)
-    except ValueError:
-        node_id = b""
-    if node_id in nodes:
-        return [node_id]
-    aliases = {one: display_alias(snapshot.node(one).alias) for one in snapshot.announced}
-    exact = sorted(one for one, alias in aliases.items() if alias == what and what)
-    return exact or sorted(one for one, alias in aliases.items() if alias.casefold() == what.casefold() and what)
+    """By the id; else by exactly this alias; else by it in other letters; else by the beginning of the id."""
+    if not what:
+        return []
+    nodes = sorted(snapshot.nodes | snapshot.announced.keys())
+    begin = what.lower()
+    if len(begin) == 66:
+        return [one for one in nodes if one.hex() == begin]
+    aliases = _aliases(snapshot)
+    return (
+        [one for one in nodes if aliases.get(one) == what]
+        or [one for one in nodes if aliases.get(one, "").casefold() == what.casefold()]
+        or [one for one in nodes if len(begin) >= LEAST_BEGIN and one.hex().startswith(begin)]
+    )
+
+
+def _aliases(snapshot: Snapshot) -> dict[bytes, str]:
+    return {one: display_alias(snapshot.node(one).alias) for one in snapshot.announced}
+
+
+def _alike(snapshot: Snapshot, what: str) -> str:
+    """Aliases with these letters in them, for who remembers a part."""
+    found = {alias for alias in _aliases(snapshot).values() if what.casefold() in alias.casefold()} if what else ()
+    more = f" and {len(found) - SHOWN_ALIASES:,} more" if len(found) > SHOWN_ALIASES else ""
+    return f"; there is {', '.join(sorted(found)[:SHOWN_ALIASES])}{more}" if found else ""
 
 
 def _show_channel(snapshot: Snapshot, scid: ShortChannelId, as_json: bool) -> None:
@@ -236,10 +259,12 @@ def _show_channel(snapshot: Snapshot, scid: ShortChannelId, as_json: bool) -> No
         return
     lines = [f"Channel {scid} ({int(scid)})", f"  capacity  {_sats(channel.capacity_sat)}"]
     lines += [f"  node {number}    {_named(snapshot, one)}" for number, one in enumerate(channel.node_ids, 1)]
+    lines.append(
+        f"  funded    in block {scid.block:,}, by output {scid.output} of its transaction {scid.transaction:,}"
+    )
     if facts.chan_point:
         lines.append(f"  funding   {printable(facts.chan_point, 80)}")
-    if facts.features:
-        lines.append(f"  features  {Features.from_bytes(facts.features).listed(SHOWN_FEATURES)}")
+    lines += _features_lines("  features  ", facts.features)
     if channel.checked:
         lines.append(f"  checked   {'signatures and output' if channel.checked == 'output' else 'signatures only'}")
     if channel.spent_height is not None:
@@ -254,6 +279,9 @@ def _show_channel(snapshot: Snapshot, scid: ShortChannelId, as_json: bool) -> No
 def _policy_lines(policy: PolicyFacts) -> Iterator[str]:
     yield f"updated  {_date(policy.timestamp)} ({_age(policy.timestamp)})"
     yield f"fee      {policy.fee_base_msat:,} msat and {policy.fee_proportional_millionths:,} ppm"
+    base, proportional = policy.inbound_fee_base_msat, policy.inbound_fee_proportional_millionths
+    if base or proportional:
+        yield f"inbound  {base:,} msat and {proportional:,} ppm, for what comes in over this channel"
     yield f"amounts  {policy.htlc_minimum_msat:,} to {policy.htlc_maximum_msat:,} msat"
     yield f"expiry   {policy.cltv_expiry_delta:,} blocks"
 
@@ -300,9 +328,14 @@ def _show_node(snapshot: Snapshot, node_id: bytes, as_json: bool) -> None:
     else:
         lines.append("  has announced nothing")
     lines += [f"  address    {readable(one)}" for one in node.addresses]
-    if node.features:
-        lines.append(f"  features   {Features.from_bytes(node.features).listed(SHOWN_FEATURES)}")
-    lines.append(f"  channels   {len(channels):,}, of {capacity:,} sat")
+    if node.timestamp and not node.addresses:
+        lines.append("  address    none")
+    lines += _features_lines("  features   ", node.features)
+    unknown = sum(one.capacity_sat is None for one in channels)
+    known = capacity if not unknown or unknown < len(channels) else None
+    lines.append(f"  channels   {len(channels):,}, of {_sats(known)}")
+    if 0 < unknown < len(channels):
+        lines.append(f"             and {unknown:,} whose capacity is unknown")
     for channel in channels[:SHOWN_CHANNELS]:
         lines += ["", *_of_node(snapshot, channel, node_id)]
     if len(channels) > SHOWN_CHANNELS:
@@ -339,8 +372,17 @@ def _named(snapshot: Snapshot, node_id: bytes) -> str:
     return f"{node_id.hex()} {alias}".rstrip()
 
 
+def _features_lines(title: str, features: bytes) -> list[str]:
+    if not features:
+        return []
+    words = Features.from_bytes(features).listed(SHOWN_FEATURES)
+    return textwrap.wrap(words, WIDTH, initial_indent=title, subsequent_indent=" " * len(title), break_long_words=False)
+
+
 def _sats(capacity: int | None) -> str:
-    return "capacity unknown" if capacity is None else f"{capacity:,} sat"
+    if capacity is None:
+        return "capacity unknown"
+    return f"{capacity:,} sat" + (f" ({capacity / 10**8:,.2f} BTC)" if capacity >= BITCOIN_SHOWN else "")
 
 
 def _date(timestamp: int) -> str:
@@ -351,7 +393,7 @@ def _age(timestamp: int) -> str:
     seconds = time.time() - timestamp
     if seconds < 0:
         return "in the future"
-    for name, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for name, size in (("years", 365 * 86400), ("days", 86400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{int(seconds // size):,} {name} ago"
     return "just now"

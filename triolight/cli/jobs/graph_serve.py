@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from triolight import ChannelMessageHandler, MessageHandler, NodeAddress, PeerManager, open_peer_nursery
+from triolight import ChannelMessageHandler, MessageHandler, NodeAddress, PeerManager, Proxy, open_peer_nursery
 from triolight.cli.exits import or_cannot_listen
 from triolight.cli.jobs.utxo import open_chain
 from triolight.cli.node import new_secret, port_of, read_secret
@@ -34,6 +34,7 @@ class Plan:
     nodes: tuple[NodeAddress, ...]
     relay_unchecked: bool
     utxo: Utxo | None
+    proxy: Proxy | None
 
 
 def graph_serve(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> None:
@@ -59,7 +60,7 @@ async def _serve(plan: Plan, secret: bytes, verbose: int, as_json: bool) -> None
             logger_for(verbose),
             networks=(plan.chain,),
         )
-        async with open_peer_nursery(manager) as peers, open_gossip(peers, handler, store):
+        async with open_peer_nursery(manager, proxy=plan.proxy) as peers, open_gossip(peers, handler, store):
             with or_cannot_listen(plan.host, plan.port):
                 listeners = await peers.listen(plan.port, host=plan.host)
             for listener in listeners:

@@ -23,6 +23,7 @@ from triolight import (
     Peer,
     PeerManager,
     PeerNursery,
+    Proxy,
     open_peer_nursery,
 )
 from triolight.cli.exits import Exit
@@ -50,6 +51,7 @@ class Plan:
     seconds: float
     """For all of it; infinite: as long as it takes, or until Ctrl-C."""
     utxo: Utxo | None = None
+    proxy: Proxy | None = None
 
 
 def graph_sync(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
@@ -97,7 +99,8 @@ class Told:
         if self.source is not None and self.source.failures:
             progress(f"{self.source.name}: {self.source.failures:,} lookups failed{_why(self.source)}")
         checked = _checked(self.gossip.graph)
-        data(self._as_json, _words(report, checked), "synced", **_fields(report), checked=checked)
+        words = _words(report, checked, looked_up=self.source is not None)
+        data(self._as_json, words, "synced", **_fields(report), checked=checked)
 
 
 def _checked(graph: NetworkGraph) -> dict[str, int]:
@@ -117,10 +120,10 @@ def _is_complete(report: SyncReport) -> bool:
     return report.complete and Verdict.LOOKUP_FAILED.value not in report.rejected
 
 
-def _words(report: SyncReport, checked: Mapping[str, int]) -> str:
+def _words(report: SyncReport, checked: Mapping[str, int], *, looked_up: bool) -> str:
     refused = sum(report.rejected.values())
     proof = "signatures only: no output was looked up (--utxo)"
-    if checked["output"]:
+    if looked_up or checked["output"]:
         named = {"output": "outputs confirmed", "spent": "spent", "signatures": "on signatures only"}
         proof = ", ".join(f"{count:,} {named[what]}" for what, count in checked.items() if count)
     return (
@@ -170,7 +173,7 @@ async def sync(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
         )
         async with (
             open_graph_store(plan.graph, graph) as store,
-            open_peer_nursery(manager) as peers,
+            open_peer_nursery(manager, proxy=plan.proxy) as peers,
             open_gossip(peers, handler, store) as gossip,
         ):
             told.source = source
