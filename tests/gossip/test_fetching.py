@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,8 +32,10 @@ from tests.support.personas import (
     same_graph,
 )
 from triolight.gossip import NetworkGraph
+from triolight.gossip import fetching as machine
 from triolight.gossip.fetching import Fetching, Progress
 from triolight.gossip.policy import AskPolicy, SyncPolicy
+from triolight.gossip.wants import Wants
 from triolight.messages import Message
 
 TRUTH = WORLD.graph()
@@ -212,6 +216,65 @@ def test_bounds_of_one_fetch() -> None:
     assert [one.end for one in fetching.sources] == ["in vain"]
     assert fetching.progress.absent >= 1000
     assert not fetching.complete
+
+
+class Counted(Bench):
+    """Knows how many channels were looked at in the step that looked at most."""
+
+    def __init__(self, *personas: Persona, policy: SyncPolicy, patched: pytest.MonkeyPatch) -> None:
+        self.looked = self.most = 0
+        for name in ("finish", "untried"):
+            patched.setattr(Wants, name, self.counting(getattr(Wants, name)))
+        super().__init__(*personas, policy=policy)
+
+    def counting(self, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            self.looked += 1
+            return whole(*arguments)
+
+        return counted
+
+    def tick(self) -> None:
+        self.looked = 0
+        super().tick()
+        self.most = max(self.most, self.looked)
+
+    def hear(self, persona: Persona, data: bytes) -> None:
+        self.looked = 0
+        super().hear(persona, data)
+        self.most = max(self.most, self.looked)
+
+
+@pytest.mark.parametrize("make", HONEST, ids=lambda one: one.__name__)
+def test_what_takes_long_is_done_a_little_at_a_time(make: type[Persona], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few channels in a step, and a few messages that came too early: and the same comes of it."""
+    monkeypatch.setattr(machine, "READ_AT_ONCE", 8)
+    monkeypatch.setattr(machine, "OFFERED_AT_ONCE", 3)
+    bench = Bench(make())
+    bench.run()
+    assert same_graph(bench.graph, TRUTH)
+    assert complaints(bench) == []
+
+
+def test_a_list_that_is_dropped_costs_nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only it has is given up when all others have told what they have, a few in a step."""
+    monkeypatch.setattr(machine, "READ_AT_ONCE", 100)
+    policy = SyncPolicy(first_block=FIRST_BLOCK, asking=AskPolicy(batch=100, batch_most=100))
+    bench = Counted(Inventor(), CoreLightning(), policy=policy, patched=monkeypatch)
+    fetching = bench.run()
+    assert [one.end for one in fetching.sources] == ["in vain", "complete"]
+    assert fetching.progress.absent == Inventor.invented
+    assert same_graph(bench.graph, TRUTH)
+    # What was asked of others meanwhile is passed over in one go; nothing is looked at twice.
+    assert bench.most < Inventor.invented
+
+
+def test_no_more_is_wanted_than_fits() -> None:
+    count = len(WORLD.channels)
+    for wanted, complete in ((count, True), (count - 1, False)):
+        bench = Bench(CoreLightning(), policy=SyncPolicy(first_block=FIRST_BLOCK, wanted=wanted))
+        fetching = bench.run()
+        assert (fetching.progress.known, fetching.complete) == (wanted, complete)
 
 
 def test_who_comes_too_often_or_too_late_is_not_taken_up() -> None:

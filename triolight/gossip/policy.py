@@ -211,6 +211,9 @@ class SyncPolicy:
     following: FollowPolicy = FollowPolicy()
     parked_bytes: int = 1024 * 1024
     """Of updates and nodes that came before their channels in one answer: Electrum shuffles."""
+    wanted: int = 1_000_000
+    """Channels that are asked for in one fetch, of all peers' lists together; what is listed beyond that is left out.
+    There are 60,000 on the main network, and each costs 100 bytes until the fetch is over."""
     ranges: int = 3
     """Peers that list their channels at a time."""
     failures: int = 2

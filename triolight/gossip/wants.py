@@ -50,6 +50,10 @@ class Wants:
         """Who lists it and was not asked; 0 if it is done."""
         return self._claimants.get(one, 0) & ~self._tried.get(one, 0)
 
+    def is_known(self, one: int) -> bool:
+        """Whether anybody has claimed it."""
+        return one in self._claimants or one in self.done
+
     def is_open(self, one: int) -> bool:
         """Whether it is queued or asked."""
         return one in self._claimants

@@ -21,11 +21,12 @@ from triolight.chains import chain_name
 from triolight.errors import EventsLost, PeerClosed
 from triolight.gossip.asking import Asker, filter_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
-from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query, Source
+from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query
 from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.policy import SyncPolicy
 from triolight.gossip.rules import GossipRules
+from triolight.gossip.sources import Source
 from triolight.gossip.utxo import Waiting
 from triolight.gossip.verdicts import Verdict
 from triolight.messages import (
