@@ -25,6 +25,7 @@ from triolight.chains import SIMNET
 from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync, ServePolicy
 from triolight.messages import GossipTimestampFilter
 from triolight.services import ChannelChanged, open_gossip, open_graph_store, open_utxo
+from triolight.wire import ShortChannelId
 
 pytestmark = [pytest.mark.node("LND"), pytest.mark.shows("graph")]
 EACH = pytest.mark.parametrize("name", ["alice", "bob", "carol"])
@@ -103,13 +104,48 @@ async def test_one_that_knows_only_us_learns_it_all(network: Network, tmp_path: 
         await learns(dora, network.bob)
 
 
-async def test_a_changed_fee_goes_through_us(network: Network) -> None:
-    """From alice, whose fee it is, to one of our own and to an LND, which know us alone."""
+async def fee_of_alice(network: Network) -> tuple[ShortChannelId, str, int, int]:
+    """A channel of hers: its short_channel_id, its channel point, her side of it, and the base fee that she asks."""
     [(key, funding)] = [(key, one) for key, one in (await fundings(network.alice)).items() if one.capacity == 1_000_000]
     channel = (await describe_graph(network.alice)).channels[key]
     side = (channel.node_id_1, channel.node_id_2).index(network.alice.node_id)
     before = channel.policies[side]
     assert before is not None
+    return key, funding.channel_point, side, before.fee_base_msat
+
+
+async def test_graph_serve_follows_one_of_them(network: Network, tmp_path: Path) -> None:
+    """And has a changed fee for the next one who asks."""
+    key, point, side, before = await fee_of_alice(network)
+    sync, path = P2PGossipSync(NetworkGraph(SIMNET)), tmp_path / "graph.db"
+    connect_to = ("--connect", str(network.address(network.alice)))
+    async with (
+        serving(path, "--relay-unchecked", *connect_to) as address,
+        node_of(sync, SIMNET) as peers,
+        open_gossip(peers, sync) as gossip,
+    ):
+        peer = await peers.connect(address)
+
+        async def tells_all() -> bool:
+            await gossip.fetch(peer)
+            return known(sync.graph) == await describe_graph(network.alice)
+
+        await until(tells_all)
+        await change_fee(network.alice, point, base_msat=before + 17, ppm=83)
+
+        async def tells_it() -> bool:
+            if not await tells_all():
+                return False
+            direction = sync.graph.channels[key].direction(side)
+            return direction is not None and direction.fee_base_msat == before + 17
+
+        await until(tells_it)
+        await until(network.agrees)
+
+
+async def test_a_changed_fee_goes_through_us(network: Network) -> None:
+    """From alice, whose fee it is, to one of our own and to an LND, which know us alone."""
+    key, point, side, before = await fee_of_alice(network)
     policy = GossipPolicy(relay_unchecked=True, serve=ServePolicy(flush_every=1))
     between, last = (P2PGossipSync(NetworkGraph(SIMNET), policy=policy) for _ in range(2))
     async with (
@@ -132,8 +168,8 @@ async def test_a_changed_fee_goes_through_us(network: Network) -> None:
         while missing:
             peer, _ = await anext(filters)
             missing.discard(peer.node_id)
-        base_msat = before.fee_base_msat + 13
-        await change_fee(network.alice, funding.channel_point, base_msat=base_msat, ppm=81, inbound_fee=(-4, -8))
+        base_msat = before + 13
+        await change_fee(network.alice, point, base_msat=base_msat, ppm=81, inbound_fee=(-4, -8))
         while True:
             match await anext(changes):
                 case ChannelChanged(channel=changed, direction=number) if changed.short_channel_id == key:
