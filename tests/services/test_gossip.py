@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.support import join
-from tests.support.gossip import PEER, channel, update
+from tests.support.gossip import IDS, PEER, channel, node, update
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
@@ -43,7 +43,7 @@ from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, Features, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
 from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict
-from triolight.gossip.policy import AskPolicy
+from triolight.gossip.policy import AskPolicy, FollowPolicy
 from triolight.gossip.utxo import funding_script
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs
 from triolight.services import (
@@ -289,6 +289,29 @@ async def test_streams_and_checks_while_it_is_open(autojump_clock: trio.testing.
         assert newest in sync.graph.channels
     assert core_lightning.complaints == lnd.complaints == ldk.complaints == []
     assert sync.unasked == 0
+
+
+async def test_s1_what_nodes_say_of_themselves_is_asked_for_anew_in_turns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No list of channels tells that it has changed: each day a part of the nodes is asked."""
+    policy = SyncPolicy(first_block=FIRST_BLOCK, following=FollowPolicy(resync_all=7200, refresh_parts=2))
+    async with asking(Eclair(), policy=policy) as (_, gossip, sync):
+        await gossip.fetch()
+        announced = [*WORLD.nodes]
+        for number in range(len(announced)):
+            sync.graph.nodes[IDS[number]].put_announcement(node(number, NOW - 86_400))
+
+        def fresh() -> list[bytes]:
+            now, truth = sync.graph.nodes, TRUTH.nodes
+            return [one for one in announced if now[one].announcement_bytes == truth[one].announcement_bytes]
+
+        counts: list[int] = []
+        for _ in range(3):
+            await trio.sleep(7200)
+            counts.append(len(fresh()))
+        assert 0 < counts[0] < len(announced)
+        assert counts[-1] == len(announced)
 
 
 async def test_who_comes_and_goes_keeps_no_fetch_waiting(autojump_clock: trio.testing.MockClock) -> None:

@@ -321,6 +321,8 @@ class Gossip:
         peers: tuple[Peer, ...],
         blocks: tuple[int, int] | None,
         on_progress: Callable[[Progress], None] | None = None,
+        *,
+        refresh: bool = False,
     ) -> SyncReport:
         async with self._turn:
             if self._closed:
@@ -334,6 +336,7 @@ class Gossip:
                 offer=self._offer,
                 blocks=blocks,
                 settled=self._is_settled,
+                refresh=self._is_of_today if refresh else lambda _: False,
             )
             job = self._job = self._latest = _Job(fetching, on_progress, began, self._sync.rules.verdicts)
             job.wanted = {one.node_id for one in peers}
@@ -437,6 +440,11 @@ class Gossip:
             or memory.tombstones.get(short_channel_id, now) is not None
             or memory.negative.get(short_channel_id, now) is not None
         )
+
+    def _is_of_today(self, node_id: bytes) -> bool:
+        """Whether it is this node's day, of a week."""
+        policy = self.policy.following
+        return node_id[-1] % policy.refresh_parts == int(self._unix_time() // policy.resync_all) % policy.refresh_parts
 
     def _offer(self, node_id: bytes, data: bytes) -> None:
         message = BOLT.decode(data)
@@ -607,7 +615,7 @@ class Gossip:
             # What is newer than the day before the newest channel that we know.
             first = max(0, (max(self.graph.channels) >> 40) - self.policy.following.resync_blocks)
             blocks = first, LAST_BLOCK - first
-        await self._fetch((peer,), blocks)
+        await self._fetch((peer,), blocks, refresh=everything)
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, peer: Peer, message: Query | GossipTimestampFilter) -> None:
