@@ -42,10 +42,11 @@ from tests.support.personas import (
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, Features, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
-from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict
+from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict, decode_short_ids
+from triolight.gossip.asking import filter_of
 from triolight.gossip.policy import AskPolicy, FollowPolicy
 from triolight.gossip.utxo import funding_script
-from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs
+from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs, Message, QueryShortChannelIds
 from triolight.services import (
     ChannelAdded,
     ChannelChanged,
@@ -60,6 +61,8 @@ from triolight.testing import scripted_peer
 from triolight.wire import ShortChannelId
 
 TRUTH = WORLD.graph()
+HIDDEN, OTHER, THIRD = (ShortChannelId.of(90, number, 0) for number in range(3))
+"""Of channels that nobody announces."""
 POLICY = SyncPolicy(first_block=FIRST_BLOCK)
 
 
@@ -312,6 +315,46 @@ async def test_s1_what_nodes_say_of_themselves_is_asked_for_anew_in_turns(
             counts.append(len(fresh()))
         assert 0 < counts[0] < len(announced)
         assert counts[-1] == len(announced)
+
+
+async def test_d23_who_speaks_of_a_channel_that_nobody_has_announced_is_asked_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    eclair, asked = Eclair(), list[int]()
+    whole = eclair.receive
+
+    def receive(message: Message, now: float) -> None:
+        if isinstance(message, QueryShortChannelIds):
+            asked.extend(decode_short_ids(message.encoded_short_ids))
+        whole(message, now)
+
+    eclair.receive = receive  # type: ignore[method-assign]
+    async with asking(eclair) as (peers, gossip, sync):
+        await gossip.fetch()
+        asked.clear()
+
+        async def say(*messages: bytes) -> None:
+            for data in messages:
+                eclair.later(data, trio.current_time())
+            for peer in peers.peers.values():
+                await peer.send(filter_of(REGTEST.chain_hash, None))  # it looks up
+
+        newest = max(sync.graph.channels)
+        gone = sync.graph.remove(newest)[0].update_bytes(0)
+        assert gone is not None
+        await say(gone, update(HIDDEN, message_flags=3), update(OTHER, timestamp=NOW))
+        await trio.sleep(9)
+        assert asked == []
+        await trio.sleep(20)
+        assert newest in sync.graph.channels
+        # Not for what stays between the two of us.
+        assert asked == [OTHER, newest]
+        await say(update(THIRD, timestamp=NOW))
+        await trio.sleep(30)
+        assert len(asked) == 2
+        await trio.sleep(60)
+        assert asked[2:] == [THIRD]
+    assert eclair.complaints == []
 
 
 async def test_who_comes_and_goes_keeps_no_fetch_waiting(autojump_clock: trio.testing.MockClock) -> None:

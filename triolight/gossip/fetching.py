@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
@@ -82,6 +82,7 @@ class Fetching:
       offer: takes a message of a node once more, which came before its channel.
       blocks: which blocks' channels are asked for, the first one and how many; None: all.
       settled: whether a channel that is not in the graph was told all the same: it waits for a chain, or was refused.
+      listed: which channels are asked for, in place of those that a source lists; None: it is asked for its list.
       refresh: of which nodes it is asked what they say now, although they have announced themselves: nothing in a list
         of channels tells that this has changed.
     """
@@ -96,11 +97,13 @@ class Fetching:
         offer: Callable[[bytes, bytes], None],
         blocks: tuple[int, int] | None = None,
         settled: Callable[[int], bool] = _never,
+        listed: Sequence[int] | None = None,
         refresh: Callable[[bytes], bool] = _nobody,
     ) -> None:
         self._graph: Final = graph
         self._offer: Final = offer
         self._settled: Final = settled
+        self._asked_for: Final = listed
         self._refresh: Final = refresh
         self._due: set[bytes] = set()
         """Of those, whom somebody is to be asked about."""
@@ -151,7 +154,11 @@ class Fetching:
         source = Source(node_id, 1 << len(self.sources), asker)
         self.sources.append(source)
         self._alone_since = None
-        if before and before[-1].listing == "done":
+        if self._asked_for is not None:
+            claims = Claims()
+            claims.add(self._asked_for, None, None)
+            self._claim(source, claims)
+        elif before and before[-1].listing == "done":
             source.lists_all = before[-1].lists_all
             source.failures = before[-1].failures
             self._claim(source, before[-1].claims)

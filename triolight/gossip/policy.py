@@ -197,6 +197,9 @@ class FollowPolicy:
     resync_blocks: int = 144
     resync_all: float = DAY
     """How often a peer is asked for the channels of the newest blocks, and for all of them."""
+    unknown: int = 10_000
+    unknown_of_peer: int = 2000
+    """Channels that updates tell of and nobody has announced: who has told of them is asked for them."""
     refresh_parts: int = 7
     """With all of them, a part of the nodes is asked what they say of themselves, so many times until all were: what
     lists channels does not tell whether that has changed."""

@@ -8,17 +8,15 @@ holds up nobody. A peer's end wakes whatever waits for it.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 import trio
 
 from triolight.chains import chain_name
-from triolight.errors import EventsLost, PeerClosed
+from triolight.errors import PeerClosed
 from triolight.gossip.asking import Asker, filter_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
 from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query
@@ -29,6 +27,7 @@ from triolight.gossip.rules import GossipRules
 from triolight.gossip.sources import Source
 from triolight.gossip.utxo import Waiting
 from triolight.gossip.verdicts import Verdict
+from triolight.gossip.wants import Unknown
 from triolight.messages import (
     BOLT,
     ChannelAnnouncement,
@@ -38,11 +37,12 @@ from triolight.messages import (
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
 )
+from triolight.services.changes import GossipChanges
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.peer import Peer
 from triolight.shell.peers import PeerNursery
 
-__all__ = ["Gossip", "GossipChanges", "PeerReport", "SyncReport", "open_gossip"]
+__all__ = ["Gossip", "PeerReport", "SyncReport", "open_gossip"]
 
 DEFAULTS: Final = SyncPolicy()
 TICK_SECONDS: Final = 1.0
@@ -110,67 +110,6 @@ class SyncReport:
     rejected: Mapping[str, int]
     seconds: float
     peers: tuple[PeerReport, ...]
-
-
-class GossipChanges:
-    """``async with gossip.changes() as changes: async for change in changes``: what happens to the graph, in order.
-
-    Never delays anybody: of what waits for a busy reader no more than the policy's `changes` is kept; past that its
-    iteration raises EventsLost, and what comes later is new. It ends with the block of `open_gossip`.
-    """
-
-    def __init__(self, readers: list[GossipChanges], most: int) -> None:
-        self._readers: Final = readers
-        self._waiting: deque[Change] = deque()
-        self._most: Final = most
-        self._lost = 0
-        self._woken = trio.Event()
-        self._ended = False
-
-    def put(self, change: Change) -> None:
-        """The next one."""
-        if len(self._waiting) == self._most or self._lost:
-            self._waiting.clear()
-            self._lost += 1
-        else:
-            self._waiting.append(change)
-        self._woken.set()
-
-    def end(self) -> None:
-        """No more of them."""
-        self._ended = True
-        self._woken.set()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    @trio.lowlevel.enable_ki_protection
-    async def __anext__(self) -> Change:
-        """The next change. Cancellation loses nothing."""
-        await trio.lowlevel.checkpoint()
-        while True:
-            if self._lost:
-                self._lost = 0
-                raise EventsLost(f"more than {self._most} changes waited; start again from the graph")
-            if self._waiting:
-                return self._waiting.popleft()
-            if self._ended:
-                raise StopAsyncIteration
-            self._woken = trio.Event()
-            await self._woken.wait()
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
-        self._readers.append(self)
-        return self
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._readers.remove(self)
-        self._waiting.clear()
 
 
 class _Job:
@@ -272,6 +211,7 @@ class Gossip:
         self._closed = False
         self._connected: dict[bytes, Peer] = {}
         self._askers: dict[Peer, Asker] = {}
+        self._unknown: Final = Unknown(policy.following.unknown, policy.following.unknown_of_peer)
         self._checks: dict[Peer, bool] = {}
         """Who is to be asked whether something was missed, in turn, and whether for everything; nobody who has gone."""
         self._check_waits = trio.Event()
@@ -322,6 +262,7 @@ class Gossip:
         blocks: tuple[int, int] | None,
         on_progress: Callable[[Progress], None] | None = None,
         *,
+        listed: list[int] | None = None,
         refresh: bool = False,
     ) -> SyncReport:
         async with self._turn:
@@ -336,6 +277,7 @@ class Gossip:
                 offer=self._offer,
                 blocks=blocks,
                 settled=self._is_settled,
+                listed=listed,
                 refresh=self._is_of_today if refresh else lambda _: False,
             )
             job = self._job = self._latest = _Job(fetching, on_progress, began, self._sync.rules.verdicts)
@@ -504,10 +446,13 @@ class Gossip:
                 self._checks.pop(peer, None)
                 if self._connected.get(peer.node_id) is peer:
                     del self._connected[peer.node_id]
+                    self._unknown.forget((peer.node_id,))
                     self._following.leave(peer.node_id)
                 if job is not None:
                     job.leave(peer, now)
             case _:
+                if isinstance(message, ChannelUpdate):
+                    self._spoke_of(peer, message)
                 source = None if job is None else job.sources.get(peer)
                 if job is None or source is None:
                     asker = self._askers.get(peer)
@@ -518,6 +463,16 @@ class Gossip:
                 if not isinstance(message, ReplyChannelRange | ReplyShortChannelIdsEnd):
                     return
         self._turn_over()
+
+    def _spoke_of(self, peer: Peer, update: ChannelUpdate) -> None:
+        """A peer has told of a channel. One that nobody has announced it is asked for, unless it stays between us."""
+        one = update.short_channel_id
+        if one in self.graph.channels or update.message_flags & 2 or update.chain_hash != self.graph.chain_hash:
+            return
+        job = self._job
+        asked = job is not None and peer in job.sources
+        if not asked and self._connected.get(peer.node_id) is peer and not self._is_settled(one):
+            self._unknown.add(peer.node_id, one, trio.current_time())
 
     def _joined(self, peer: Peer) -> None:
         if peer.reason is not None or self._connected.get(peer.node_id) is peer:
@@ -554,6 +509,8 @@ class Gossip:
         while True:
             await trio.sleep(min(self._sync.due_in, TICK_SECONDS))
             self._sync.tick()
+            if self._unknown.due(trio.current_time()) is not None:
+                self._check_waits.set()
             if self._job is not None and self._job.finished.is_set():
                 self._look_whether_believed(self._job)
 
@@ -606,7 +563,21 @@ class Gossip:
                     await self._check(peer, everything)
                 if self._check_scope.cancelled_caught and peer.reason is None:
                     self._checks.setdefault(peer, everything)
-            await self._check_waits.wait()
+            node_id = self._unknown.due(trio.current_time())
+            if node_id is None:
+                await self._check_waits.wait()
+                continue
+            listed = self._unknown.take(node_id)
+            with trio.CancelScope() as self._check_scope:
+                await self._fetch((self._connected[node_id],), None, listed=listed)
+            if node_id not in self._connected:
+                continue
+            if self._check_scope.cancelled_caught:
+                for one in listed:
+                    self._unknown.add(node_id, one, trio.current_time())
+                continue
+            in_vain = not any(one in self.graph.channels for one in listed)
+            self._unknown.asked(node_id, trio.current_time(), in_vain=in_vain)
 
     @trio.lowlevel.enable_ki_protection
     async def _check(self, peer: Peer, everything: bool) -> None:
