@@ -46,7 +46,15 @@ from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGoss
 from triolight.gossip.asking import filter_of
 from triolight.gossip.policy import AskPolicy, FollowPolicy
 from triolight.gossip.utxo import funding_script
-from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs, Message, QueryShortChannelIds
+from triolight.messages import (
+    ChannelAnnouncement,
+    ChannelUpdate,
+    Init,
+    InitTlvs,
+    Message,
+    QueryChannelRange,
+    QueryShortChannelIds,
+)
 from triolight.services import (
     ChannelAdded,
     ChannelChanged,
@@ -292,6 +300,35 @@ async def test_streams_and_checks_while_it_is_open(autojump_clock: trio.testing.
         assert newest in sync.graph.channels
     assert core_lightning.complaints == lnd.complaints == ldk.complaints == []
     assert sync.unasked == 0
+
+
+@pytest.mark.parametrize("proven", [True, False])
+async def test_d6_no_channel_that_only_strangers_vouch_for_hides_others_from_us(
+    proven: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What is asked for each hour begins at the newest channel that a chain has seen."""
+    eclair, asked = Eclair(), list[QueryChannelRange]()
+    whole = eclair.receive
+
+    def receive(message: Message, now: float) -> None:
+        if isinstance(message, QueryChannelRange):
+            asked.append(message)
+        whole(message, now)
+
+    eclair.receive = receive  # type: ignore[method-assign]
+    policy = SyncPolicy(first_block=FIRST_BLOCK, following=FollowPolicy(resync_blocks=3))
+    async with asking(eclair, policy=policy) as (_, gossip, sync):
+        await gossip.fetch()
+        newest = max(sync.graph.channels)
+        if proven:
+            sync.graph.prove(sync.graph.channels[newest], 7)
+        far = ShortChannelId.of(4_000_000, 1, 1)
+        sync.graph.load(channel(far), received=int(unix_time()))
+        sync.graph.remove(max(one for one in sync.graph.channels if one < newest))
+        asked.clear()
+        await trio.sleep(3601)
+        assert [one.first_blocknum for one in asked] == [newest // 2**40 - 3 if proven else FIRST_BLOCK]
+        assert len(sync.graph.channels) == len(WORLD.channels) + 1
 
 
 async def test_s1_what_nodes_say_of_themselves_is_asked_for_anew_in_turns(

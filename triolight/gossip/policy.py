@@ -39,7 +39,7 @@ class ServePolicy:
     answer_rate: int = 1_000_000
     """Bytes a second, of all answers and histories to all peers together."""
     ranges_at_once: int = 5
-    """Ranges that a peer may ask for in a row; after these, one a second."""
+    """Ranges that a node may ask for in a row; after these, one a second, also if it goes and comes back."""
     dumps: int = 5
     """Histories that are told at a time; others wait, for one that goes on after `dump_every` no longer."""
     dump_every: int = 600

@@ -582,9 +582,12 @@ class Gossip:
     @trio.lowlevel.enable_ki_protection
     async def _check(self, peer: Peer, everything: bool) -> None:
         blocks: tuple[int, int] | None = None
-        if not everything and self.graph.channels:
-            # What is newer than the day before the newest channel that we know.
-            first = max(0, (max(self.graph.channels) >> 40) - self.policy.following.resync_blocks)
+        # What is newer than the day before the newest channel that a chain has confirmed: a stranger's could be of any
+        # block, and hide all others from us. Without a chain all are asked for.
+        proven = (one for one, channel in self.graph.channels.items() if channel.proven)
+        newest = None if everything else max(proven, default=None)
+        if newest is not None:
+            first = max(0, (newest >> 40) - self.policy.following.resync_blocks)
             blocks = first, LAST_BLOCK - first
         await self._fetch((peer,), blocks, refresh=everything)
 
