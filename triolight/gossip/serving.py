@@ -150,7 +150,8 @@ class Serving:
         """A peer is there; it gets all that is our own."""
         now = self._clock()
         flush_at = now + self._chance() * self._policy.flush_every
-        _, ranges = self._ranges.pop(node_id, None) or (now, Rate(1.0, now, self._policy.ranges_at_once))
+        kept = self._ranges.pop(node_id, None)
+        ranges = Rate(1.0, now, self._policy.ranges_at_once) if kept is None else kept[1]
         peer = self._peers[node_id] = Served(node_id, self.ring.place(), flush_at, ranges, foreign)
         if self._own and not foreign:
             peer.own.update(dict.fromkeys(sorted(self._own, key=_in_order)))
