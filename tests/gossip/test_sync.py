@@ -40,6 +40,7 @@ from triolight import (
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import (
     ChannelAdded,
+    ChannelProven,
     Found,
     GossipPolicy,
     NetworkGraph,
@@ -287,6 +288,26 @@ def test_u1_what_a_chain_confirms_later_goes_out_with_all_that_came_meanwhile() 
     server.sync.resolve(chain.asked[0][1], chain.outputs[A])
     server.pass_time(60, peer)
     assert peer.gossip() == [*pair_of(A), node(0)]
+
+
+def test_channels_without_a_chains_word_are_asked_about_as_time_goes_on_and_answers_come() -> None:
+    chain = Chain(at_once=False)
+    server = Server(policy=GossipPolicy(), utxo_lookup=chain)
+    ids = [scid(number) for number in range(80)]
+    for one in ids:
+        server.sync.graph.load(channel(one), received=NOW)
+        chain.has(one)
+    heard: list[Any] = []
+    server.sync.on_change = heard.append
+    server.pass_time(2)
+    assert [place for place, _ in chain.asked] == ids[:8]
+    answered = 0
+    while answered < len(chain.asked):
+        place, token = chain.asked[answered]
+        server.sync.resolve(token, chain.outputs[place])
+        answered += 1
+    assert (server.sync.rechecks_left, server.sync.graph.unproven) == (0, 0)
+    assert heard == [ChannelProven(server.sync.graph.channels[one]) for one in ids]
 
 
 def test_g6_a_wrong_script_that_is_found_later_is_told_later() -> None:

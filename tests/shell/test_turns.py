@@ -61,3 +61,18 @@ def test_a_turn_is_longer_for_one_alone() -> None:
     turns.clear()
     assert not turns.waiting
     assert turns.next() is None
+
+
+def test_what_is_left_over_has_one_turn_however_often_that_is_said() -> None:
+    """Or whoever has much would be read more than others, and nobody would seem to be alone."""
+    turns: Turns[str] = Turns()
+    for _ in range(3):
+        turns.left_over("one")
+        turns.left_over("other")
+    assert [turns.next(), turns.next(), turns.next()] == [("one", None), ("other", None), None]
+    turns.left_over("one")
+    turns.left_over("one")
+    assert turns.begin() == LONE_TURN_WORK
+    turns.clear()
+    turns.left_over("one")
+    assert turns.next() == ("one", None)

@@ -237,6 +237,11 @@ class Channel:
             return None
         return self._update_2 if direction else self._update_1
 
+    @property
+    def has_update(self) -> bool:
+        """Whether either end has said anything."""
+        return self.update_bytes(0) is not None or self.update_bytes(1) is not None
+
     def timestamp(self, direction: int) -> int:
         """Of the newest update of an end; 0 without one."""
         update = self.update_bytes(direction)
@@ -263,10 +268,17 @@ class Channel:
 
     def relayable_update(self, direction: int, *, unchecked: bool = False) -> bytes | None:
         """The update of an end if it may go to others, else None."""
+        return self._short_update(direction) if self.relayable(unchecked=unchecked) else None
+
+    def relayable_updates(self, *, unchecked: bool = False) -> tuple[bytes | None, bytes | None]:
+        """Those of both ends as far as they may go to others."""
+        if not self.relayable(unchecked=unchecked):
+            return None, None
+        return self._short_update(0), self._short_update(1)
+
+    def _short_update(self, direction: int) -> bytes | None:
         update = self.update_bytes(direction)
-        if update is None or len(update) - UPDATE_LENGTH > RELAY_TAIL:
-            return None
-        return update if self.relayable(unchecked=unchecked) else None
+        return None if update is None or len(update) - UPDATE_LENGTH > RELAY_TAIL else update
 
     def put_update(self, direction: int, update: bytes | None) -> None:
         """Keeps a channel_update of an end in place of the one before it."""

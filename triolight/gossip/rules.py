@@ -84,6 +84,8 @@ class GossipRules:
         """Signatures that were checked, good ones and bad ones."""
         self.lookups_made = 0
         """Questions to the chain."""
+        self.rechecks_failed = 0
+        """Those about channels of the graph that it could not answer."""
         self.tip: int | None = None
         """The height of the newest block that we were told of."""
         self.changes: Final = Changes(policy.changes)
@@ -183,8 +185,7 @@ class GossipRules:
         if refusal is not None:
             return refusal
         keys = *node_ids, data[at + 106 : at + 139], data[at + 139 : at + 172]
-        mark = hashlib.sha256(data).digest()
-        seen = self.memory.seen.get(mark, now) is not None
+        seen = bool(self.memory.seen) and self.memory.seen.get(hashlib.sha256(data).digest(), now) is not None
         if not seen:
             digest = _digest(data, 258)
             for number, key in enumerate(keys):
@@ -197,7 +198,7 @@ class GossipRules:
         if known is not None and (known.own or self.utxo_lookup is None):
             known.contested = True
             if not seen:
-                self.memory.seen.put(mark, True, now)
+                self.memory.seen.put(hashlib.sha256(data).digest(), True, now)
                 self.changes.put(Conflict(known, data, one.source))
             return Verdict.CONFLICT
         return self._wait(Waiting(channel, one.source, one.asked), now)
@@ -222,7 +223,7 @@ class GossipRules:
         denied = memory.negative.get(short_channel_id, now) or memory.negative.get(data[at + 32 : at + 172], now)
         if denied is not None:
             return denied
-        if any(memory.blacklist.get(node_id, now) for node_id in node_ids):
+        if memory.blacklist and any(memory.blacklist.get(node_id, now) for node_id in node_ids):
             return Verdict.BLACKLISTED
         ahead = 0 if self.tip is None else short_channel_id.block - self.tip
         if short_channel_id >= NO_BLOCK or ahead > self.policy.early_blocks:
@@ -327,6 +328,7 @@ class GossipRules:
                 negative.put(short_channel_id, Verdict.SPENT, now)
                 self._settle(waiting, Verdict.SPENT, now)
             case Failed():
+                self.rechecks_failed += short_channel_id in self.graph.channels
                 self._settle(waiting, Verdict.LOOKUP_FAILED, now)
 
     def _found(self, waiting: Waiting, found: Found, now: float) -> Verdict:
@@ -453,9 +455,11 @@ class GossipRules:
         short_channel_id = int.from_bytes(data[98:106], "big")
         channel = self.graph.channels.get(short_channel_id)
         if channel is not None:
+            direction = data[111] & 1
+            before = channel.update_bytes(direction)
             refusal = self._update_refused(channel, one, now)
             if refusal is None:
-                self.changes.put(ChannelChanged(channel, data[111] & 1, one.source))
+                self.changes.put(ChannelChanged(channel, direction, one.source, before))
             return refusal or _kept(channel)
         tombstone = self.memory.tombstones.get(short_channel_id, now)
         if tombstone is not None:
@@ -506,7 +510,6 @@ class GossipRules:
             # Nobody's fault where it may be of the channel that stays out because another one came first.
             return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)
-        channel.checksum(direction)
         return None
 
     def _not_newer(self, data: bytes, known: bytes | None, now: float) -> Verdict | None:

@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from triolight.gossip.answers import answer_channel_range, answer_short_channel_ids, end_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelProven, NodeChanged
 from triolight.gossip.filters import Dump, TimestampFilter
-from triolight.gossip.graph import Channel, NetworkGraph
+from triolight.gossip.graph import Channel, NetworkGraph, timestamp_of
 from triolight.gossip.policy import ServePolicy
 from triolight.gossip.relay import Key, Place, RelayLimits, Ring, channel_key, update_key
 from triolight.messages import GossipTimestampFilter, QueryChannelRange, QueryShortChannelIds
@@ -22,8 +22,8 @@ from triolight.messages import GossipTimestampFilter, QueryChannelRange, QuerySh
 __all__ = ["Serving"]
 
 Kind: TypeAlias = Literal["range", "ids", "news", "history"]
+_KINDS: Final[tuple[Kind, ...]] = ("range", "ids", "news", "history")
 _LIMITED: Final = frozenset({"range", "ids", "history"})
-_NO_CHANGE: Final = (0, 0)
 STARVED_SECONDS: Final = 0.25
 """After so long those are asked for again who had to wait for the rate."""
 SWEEP_SECONDS: Final = 600.0
@@ -46,9 +46,10 @@ class Rate:
         self._at = now
         return max(0.0, (least - self._level) / self._per_second)
 
-    def take(self, much: float) -> None:
-        """So much is gone."""
+    def take(self, much: float) -> float:
+        """So much is gone. What is left; below nothing, what is owed."""
         self._level -= much
+        return self._level
 
 
 class Served:
@@ -230,9 +231,8 @@ class Serving:
         if meant:
             self._wake(peer.node_id for peer in meant)
 
-    def changed(self, change: Change, unix: float, before: tuple[int, int] = _NO_CHANGE, same: bool = False) -> None:
-        """Something is new in the graph. `before`, `same`: of an update, what both timestamps were, and whether it says
-        what the one before it said."""
+    def changed(self, change: Change, unix: float) -> None:
+        """Something is new in the graph."""
         match change:
             case ChannelAdded(channel=channel, source=source, returned=returned):
                 # Its updates, should there be any already, are changes of their own; of one that is back both are new.
@@ -240,21 +240,9 @@ class Serving:
             case ChannelProven(channel=channel):
                 if not self._unchecked:
                     self._put_channel(channel, None, whole=True)
-            case ChannelChanged(channel=channel, direction=direction, source=source):
-                key = update_key(channel.short_channel_id, direction)
-                update = channel.update_bytes(direction)
-                if update is None or key in self._own or not channel.relayable(unchecked=self._unchecked):
-                    return
-                if not any(before):
-                    self._put_channel(channel, None)
-                if channel.relayable_update(direction, unchecked=self._unchecked) is None:
-                    return  # 65 kB that go nowhere would push out what others wait for
-                news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
-                # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
-                if news and (not before[direction] or self.limits.allow(key, unix)):
-                    self.ring.put(key, update, source, before)
-                else:
-                    self.ring.replace(key, update, source)
+            case ChannelChanged(channel=channel):
+                if channel.relayable(unchecked=self._unchecked):
+                    self._put_update(change, channel, unix)
             case NodeChanged(node=node, source=source):
                 announcement = node.relayable(unchecked=self._unchecked)
                 if announcement is None or node.node_id in self._own:
@@ -266,18 +254,37 @@ class Serving:
             case _:
                 pass
 
+    def _put_update(self, change: ChannelChanged, channel: Channel, unix: float) -> None:
+        """An end of a channel that goes to others has said something."""
+        direction, said = change.direction, change.before
+        key = update_key(channel.short_channel_id, direction)
+        update = channel.update_bytes(direction)
+        if update is None or key in self._own:
+            return
+        last, other = 0 if said is None else timestamp_of(said), channel.timestamp(1 - direction)
+        if not last and not other:
+            self._put_channel(channel, None)
+        if channel.relayable_update(direction, unchecked=self._unchecked) is None:
+            return  # 65 kB that go nowhere would push out what others wait for
+        # What follows the timestamp is all that an update says.
+        same = said is not None and said[110:] == update[110:]
+        # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
+        if self.limits.is_news(key, timestamp_of(update), last, same) and (not last or self.limits.allow(key, unix)):
+            self.ring.put(key, update, change.source, (other, last) if direction else (last, other))
+        else:
+            self.ring.replace(key, update, change.source)
+
     def _put_channel(self, channel: Channel, source: bytes | None, *, whole: bool = False) -> None:
         """A channel is new for others as soon as one of its ends has said something."""
-        updates = [
-            (update_key(channel.short_channel_id, direction), channel.update_bytes(direction)) for direction in (0, 1)
-        ]
-        key = channel_key(channel.short_channel_id)
-        if key in self._own or not any(update for _, update in updates):
-            return
         if not channel.relayable(unchecked=self._unchecked):
             return
+        updates = channel.update_bytes(0), channel.update_bytes(1)
+        key = channel_key(channel.short_channel_id)
+        if key in self._own or updates == (None, None):
+            return
         self.ring.put(key, channel.announcement_bytes, source)
-        for key, update in updates if whole else ():
+        for direction, update in enumerate(updates if whole else ()):
+            key = update_key(channel.short_channel_id, direction)
             if update is not None and key not in self._own:
                 self.ring.put(key, update)
 
@@ -299,43 +306,53 @@ class Serving:
             if message is not None:
                 given.append(message)
                 left -= len(message)
-        while True:
-            if peer.held is None and not self._hold_next(peer, now, bool(given)):
+        if peer.held is not None:
+            if len(peer.held[1]) > left:
                 return given
-            if peer.held is None:
-                continue
-            message = peer.held[1]
-            if len(message) > left:
-                return given
+            given.append(peer.held[1])
+            left -= len(peer.held[1])
             peer.held = None
-            given.append(message)
-            left -= len(message)
+        rest: int | None = left
+        while rest is not None and (kind := self._next_kind(peer, now)) is not None:
+            rest = self._give_of(peer, kind, given, rest)
+        return given
 
-    def _hold_next(self, peer: Served, now: float, given: bool) -> bool:
-        """The next message, unless there is none for now. True without one: ask again."""
-        for kind in ("range", "ids", "news", "history"):
-            source = peer.answers.get(kind)
-            if source is None or (kind == "range" and now < peer.range_at):
+    def _next_kind(self, peer: Served, now: float) -> Kind | None:
+        """Which of its answers is given next; None: none for now."""
+        for kind in _KINDS:
+            if kind not in peer.answers or (kind == "range" and now < peer.range_at):
                 continue
-            # A range may be a second ahead of the rate: who asks for one waits for it, and some not for long.
-            least = 1.0 - (self._policy.answer_rate if kind == "range" else 0)
-            if kind in _LIMITED and self._rate.wait(now, least):
+            if kind in _LIMITED and self._rate.wait(now, self._least(kind)):
                 self._starved[peer.node_id] = None
                 continue
-            try:
-                message = next(source)
-            except StopIteration:
-                self._end(peer, kind)
-                return True
+            return kind
+        return None
+
+    def _least(self, kind: Kind) -> float:
+        """What the rate must have left for one message more. A range may be a second ahead of it: who asks for one
+        waits for it, and some not for long."""
+        return 1.0 - (self._policy.answer_rate if kind == "range" else 0)
+
+    def _give_of(self, peer: Served, kind: Kind, given: list[bytes], left: int) -> int | None:
+        """As much of an answer as there is room for. What is left of the room then; None: that was all for now."""
+        rate = self._rate if kind in _LIMITED else None
+        least = self._least(kind)
+        for message in peer.answers[kind]:
             if message is None:
                 if not given:
                     self._wake((peer.node_id,))
-                return False
-            if kind in _LIMITED:
-                self._rate.take(len(message))
-            peer.held = kind, message
-            return True
-        return False
+                return None
+            size = len(message)
+            available = least if rate is None else rate.take(size)
+            if size > left:
+                peer.held = kind, message
+                return None
+            given.append(message)
+            left -= size
+            if available < least:
+                return left
+        self._end(peer, kind)
+        return left
 
     def _end(self, peer: Served, kind: Kind) -> None:
         del peer.answers[kind]

@@ -1,4 +1,4 @@
-"""Upkeep: what time alone does to a graph that strangers fill. What is old goes, and a chain is asked again.
+"""Upkeep: what time alone does to a graph that strangers fill. What is old goes.
 
 Pure: both clocks' times come in. A clock of the day that jumps may be wrong: until peers agree with it nothing is taken
 out for its age, for a wrong clock would empty the graph.
@@ -20,13 +20,6 @@ CLOCK_STEP: Final = 3600.0
 """How far the clock of the day may go from the monotonic one between two looks."""
 AGREEING_PEERS: Final = 2
 """Peers who must have told something new that fits the clock of the day after it has jumped."""
-RECHECK_SECONDS: Final = 3600.0
-"""How often a chain is asked about channels of which it has said nothing, because nobody asked or it could not tell."""
-RECHECK_ALL_SECONDS: Final = 7 * 86_400.0
-"""How often about all of them: who answers may not tell of spends. The first time an hour after the start."""
-RECHECKS: Final = 64
-RECHECKS_OF_ALL: Final = 4
-"""Questions a second, and how many of these may be open: nobody else's wait longer for them. 63,000 take four hours."""
 
 
 class Upkeep:
@@ -34,12 +27,9 @@ class Upkeep:
 
     __slots__ = (
         "_agreeing",
-        "_all_at",
         "_apart",
-        "_asks_all",
         "_at",
         "_prune_at",
-        "_recheck_at",
         "_rules",
         "frozen",
         "steps",
@@ -49,9 +39,6 @@ class Upkeep:
         self._rules: Final = rules
         self._at = now + RULES_SECONDS
         self._prune_at = now + PRUNE_SECONDS
-        self._recheck_at = now
-        self._all_at = now + PRUNE_SECONDS
-        self._asks_all = False
         self._apart = now - unix
         """How far apart both clocks were at the last look."""
         self._agreeing: set[bytes] = set()
@@ -81,8 +68,6 @@ class Upkeep:
         self._rules.tick(unix)
         if now >= self._prune_at and not self.frozen and self._rules.prune(unix):
             self._prune_at = now + PRUNE_SECONDS
-        if self._rules.utxo_lookup is not None:
-            self._recheck(now, unix)
         return True
 
     def _look_at_clocks(self, apart: float) -> None:
@@ -91,15 +76,3 @@ class Upkeep:
             self.frozen = True
             self._agreeing.clear()
         self._apart = apart
-
-    def _recheck(self, now: float, unix: float) -> None:
-        if now < self._recheck_at:
-            return
-        most = RECHECKS_OF_ALL if self._asks_all else RECHECKS
-        most -= self._rules.lookups.count_of(None)
-        if most <= 0 or not self._rules.recheck(unix, most=most, proven=self._asks_all):
-            return
-        if self._asks_all:
-            self._all_at = now + RECHECK_ALL_SECONDS
-        self._asks_all = not self._asks_all and now >= self._all_at
-        self._recheck_at = now if self._asks_all else min(now + RECHECK_SECONDS, self._all_at)

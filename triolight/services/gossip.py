@@ -18,7 +18,7 @@ import trio
 from triolight.chains import chain_name
 from triolight.errors import PeerClosed
 from triolight.gossip.asking import Asker, filter_of
-from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
+from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, Judged, NodeChanged
 from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query
 from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
@@ -37,7 +37,7 @@ from triolight.messages import (
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
 )
-from triolight.services.changes import GossipChanges
+from triolight.services.changes import GossipChanges, Queue, Told
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.peer import Peer
 from triolight.shell.peers import PeerNursery
@@ -191,6 +191,8 @@ class _Job:
 class Gossip:
     """What `open_gossip` gives."""
 
+    _nursery: trio.Nursery
+
     def __init__(
         self, peers: PeerNursery, sync: Sync, store: Store | None, policy: SyncPolicy, unix_time: Callable[[], float]
     ) -> None:
@@ -205,7 +207,7 @@ class Gossip:
         self._latest: _Job | None = None
         self._turn: Final = trio.Lock()
         """One fetch at a time: a peer is asked one thing at a time."""
-        self._readers: list[GossipChanges] = []
+        self._readers: list[Queue] = []
         self._sooner = trio.Event()
         self._alarm_at = trio.current_time()
         self._closed = False
@@ -327,43 +329,6 @@ class Gossip:
         *_, (channels, updates) = self._count()
         return job.report(channels, updates, len(self.graph.nodes))
 
-    # What the routing handler asks and tells: in the middle of what it does.
-
-    def is_asked(self, node_id: bytes) -> bool:
-        """Whether what this peer sends may be what we have asked it for."""
-        job = self._job
-        return (job is not None and node_id in job.wanted) or node_id in self._following.streams
-
-    def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
-        """A reply. False if nobody has asked for it. What a fetch that is over had asked for still comes."""
-        now, peer = trio.current_time(), self._connected.get(node_id)
-        asker = None if peer is None else self._askers.get(peer)
-        if asker is not None and asker.expects(message, now):
-            return True
-        job = self._job
-        return job is not None and any(
-            one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
-        )
-
-    def judged(self, node_id: bytes, verdict: Verdict) -> None:
-        """What became of a message of this peer's."""
-        job = self._job
-        if job is not None and node_id in job.wanted and verdict in REFUSED:
-            counts = job.rejected.setdefault(node_id, {})
-            counts[verdict.value] = counts.get(verdict.value, 0) + 1
-
-    def changed(self, change: Change) -> None:
-        """Something has happened to the graph."""
-        if self._store is not None:
-            self._store.take(change)
-        if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
-            self._following.new_from(change.source, trio.current_time())
-        if isinstance(change, ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged):
-            for reader in self._readers:
-                reader.put(change)
-        elif isinstance(change, Judged) and change.source is not None:
-            self.judged(change.source, change.verdict)
-
     def _look_whether_believed(self, job: _Job) -> None:
         """An answer does not always change the graph, so whoever keeps the time looks."""
         lookups, left = self._sync.rules.lookups, job.unanswered
@@ -394,39 +359,6 @@ class Gossip:
             self._sync.handle_channel_update(node_id, message)
         elif isinstance(message, NodeAnnouncement):
             self._sync.handle_node_announcement(node_id, message)
-
-    # What the block does.
-
-    @trio.lowlevel.enable_ki_protection
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Reads what peers say, and keeps the time, until it is cancelled."""
-        types: tuple[type[Any], ...] = (
-            ChannelAnnouncement,
-            ChannelUpdate,
-            NodeAnnouncement,
-            ReplyChannelRange,
-            ReplyShortChannelIdsEnd,
-            PeerConnected,
-            PeerDisconnected,
-        )
-        self._sync.asker, self._sync.on_change = self, self.changed
-        try:
-            async with self._peers.subscribe(*types) as inbox, trio.open_nursery() as nursery:
-                self._nursery = nursery
-                for peer in self._peers.peers.values():
-                    self._joined(peer)
-                nursery.start_soon(self._keep_time, name="gossip: time")
-                nursery.start_soon(self._tick_sync, name="gossip: ticks")
-                nursery.start_soon(self._keep_checking, name="gossip: checks")
-                task_status.started()
-                async for peer, message in inbox:
-                    self._take(peer, message)
-                    if self._store is not None and not isinstance(message, PeerConnected | PeerDisconnected):
-                        await self._store.room()
-                nursery.cancel_scope.cancel(reason="the block of peers is left")
-        finally:
-            self._sync.asker = self._sync.on_change = None
-            self._end()
 
     def _end(self) -> None:
         self._closed = True
@@ -599,6 +531,77 @@ class Gossip:
             pass  # its end comes to us as well
 
 
+class _OpenGossip(Gossip):
+    """The same as its block has it: what the routing handler asks and tells in the middle of what it does, and the task
+    that reads."""
+
+    def is_asked(self, node_id: bytes) -> bool:
+        """Whether what this peer sends may be what we have asked it for."""
+        job = self._job
+        return (job is not None and node_id in job.wanted) or node_id in self._following.streams
+
+    def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
+        """A reply. False if nobody has asked for it. What a fetch that is over had asked for still comes."""
+        now, peer = trio.current_time(), self._connected.get(node_id)
+        asker = None if peer is None else self._askers.get(peer)
+        if asker is not None and asker.expects(message, now):
+            return True
+        job = self._job
+        return job is not None and any(
+            one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
+        )
+
+    def judged(self, node_id: bytes, verdict: Verdict) -> None:
+        """What became of a message of this peer's."""
+        job = self._job
+        if job is not None and node_id in job.wanted and verdict in REFUSED:
+            counts = job.rejected.setdefault(node_id, {})
+            counts[verdict.value] = counts.get(verdict.value, 0) + 1
+
+    def changed(self, change: Change) -> None:
+        """Something has happened to the graph."""
+        if self._store is not None:
+            self._store.take(change)
+        if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
+            self._following.new_from(change.source, trio.current_time())
+        if isinstance(change, Told):
+            for reader in self._readers:
+                reader.put(change)
+        elif isinstance(change, Judged) and change.source is not None:
+            self.judged(change.source, change.verdict)
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Reads what peers say, and keeps the time, until it is cancelled."""
+        types: tuple[type[Any], ...] = (
+            ChannelAnnouncement,
+            ChannelUpdate,
+            NodeAnnouncement,
+            ReplyChannelRange,
+            ReplyShortChannelIdsEnd,
+            PeerConnected,
+            PeerDisconnected,
+        )
+        self._sync.asker, self._sync.on_change = self, self.changed
+        try:
+            async with self._peers.subscribe(*types) as inbox, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for peer in self._peers.peers.values():
+                    self._joined(peer)
+                nursery.start_soon(self._keep_time, name="gossip: time")
+                nursery.start_soon(self._tick_sync, name="gossip: ticks")
+                nursery.start_soon(self._keep_checking, name="gossip: checks")
+                task_status.started()
+                async for peer, message in inbox:
+                    self._take(peer, message)
+                    if self._store is not None and not isinstance(message, PeerConnected | PeerDisconnected):
+                        await self._store.room()
+                nursery.cancel_scope.cancel(reason="the block of peers is left")
+        finally:
+            self._sync.asker = self._sync.on_change = None
+            self._end()
+
+
 def _reports(job: _Job) -> tuple[PeerReport, ...]:
     """One a node, of all of its connections."""
     found: list[PeerReport] = []
@@ -640,7 +643,7 @@ async def open_gossip(
         raise ValueError("this sync has somebody who asks: one open_gossip at a time")
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        gossip = Gossip(peers, sync, store, policy, unix_time)
+        gossip = _OpenGossip(peers, sync, store, policy, unix_time)
         await nursery.start(gossip.run)
         try:
             yield gossip

@@ -30,12 +30,14 @@ Chunk: TypeAlias = tuple[bytes, Arrival]
 class Turns(Generic[T]):
     """Input that was not read by the manager yet, with whose it is, in the order in which it is to be read."""
 
-    __slots__ = ("_fresh", "_large", "_turns_without_large", "_waits")
+    __slots__ = ("_fresh", "_large", "_left", "_turns_without_large", "_waits")
 
     def __init__(self) -> None:
         self._fresh: deque[tuple[T, Chunk | None]] = deque()
         self._large: deque[tuple[T, Chunk | None]] = deque()
         """And what earlier turns left over, which the manager has already: None in place of the bytes."""
+        self._left: set[T] = set()
+        """Whose that is: each once, however often it is said, or whoever has much would have many turns in a row."""
         self._turns_without_large = 0
         self._waits = False
 
@@ -45,7 +47,9 @@ class Turns(Generic[T]):
 
     def left_over(self, whose: T) -> None:
         """The manager has stopped in the middle of this one's input."""
-        self._large.append((whose, None))
+        if whose not in self._left:
+            self._left.add(whose)
+            self._large.append((whose, None))
 
     @property
     def waiting(self) -> bool:
@@ -65,7 +69,10 @@ class Turns(Generic[T]):
         self._turns_without_large = 0
         if self._large:
             self._waits = False
-            return self._large.popleft()
+            found = self._large.popleft()
+            if found[1] is None:
+                self._left.discard(found[0])
+            return found
         return self._fresh.popleft() if self._fresh else None
 
     def end(self) -> None:
@@ -76,3 +83,4 @@ class Turns(Generic[T]):
         """Forgets all input."""
         self._fresh.clear()
         self._large.clear()
+        self._left.clear()
