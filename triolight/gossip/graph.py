@@ -277,8 +277,10 @@ class Channel:
         return self._short_update(0), self._short_update(1)
 
     def _short_update(self, direction: int) -> bytes | None:
-        update = self.update_bytes(direction)
-        return None if update is None or len(update) - UPDATE_LENGTH > RELAY_TAIL else update
+        update = self._update_2 if direction else self._update_1
+        if update is None or len(update) > UPDATE_LENGTH + RELAY_TAIL or self.borrowed >> direction & 1:
+            return None
+        return update
 
     def put_update(self, direction: int, update: bytes | None) -> None:
         """Keeps a channel_update of an end in place of the one before it."""
