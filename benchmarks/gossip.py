@@ -63,7 +63,8 @@ PUSHERS: Final = 10
 OVERHEAD: Final = 34
 """Bytes of a packet beside its message."""
 AT_ONCE: Final = 500
-LOADS: Final = 3
+TIMES: Final = 3
+"""That a whole graph is loaded, and given."""
 
 
 class Ignoring(RoutingMessageHandler):
@@ -212,9 +213,10 @@ async def send(port: str, node_id: str) -> None:
         print("taken", flush=True)
 
 
-async def read(port: str, size: str) -> None:
-    """Ten peers that ask for all that there is and read so many bytes of it each."""
-    peers = [await meet(port, number) for number in range(READERS)]
+async def read(port: str, size: str, turn: str) -> None:
+    """Ten peers that ask for all that there is and read so many bytes of it each. In each turn they are others, for a
+    node is told everything once in ten minutes."""
+    peers = [await meet(port, READERS * int(turn) + number) for number in range(READERS)]
     print("ready", flush=True)
 
     async def one(peer: RawPeer) -> None:
@@ -467,7 +469,7 @@ def mainnet(folder: Path) -> Iterator[Row]:
     yield Row("memory of a graph from a socket", found["bytes"] / 1e6, "MB", "75 MB", 75, 1)
     size = sum(one.stat().st_size for one in folder.glob("graph.db*"))
     yield Row("its file, a channel", size / CHANNELS, "B", "950 B", 950, 1)
-    loads = [told("load", path) for _ in range(LOADS)]
+    loads = [told("load", path) for _ in range(TIMES)]
     yield Row("a whole graph from the disk", min(one["seconds"] for one in loads), "s", "1.5 s", 1.5, 1)
     yield Row("memory of a graph from the disk", min(one["bytes"] for one in loads) / 1e6, "MB", "75 MB", 75, 1)
 
@@ -549,25 +551,29 @@ def aead_floor(messages: list[bytes]) -> float:
 
 async def give() -> list[Row]:
     """The whole graph to ten peers at once, as fast as it goes."""
-    found = network()
+    found, best = network(), Best()
     no_limits = GossipPolicy(serve=ServePolicy(answer_rate=10**12, dumps=READERS))
     sync = sync_of(filled(NetworkGraph(BITCOIN), found), no_limits, asked=False)
     size = sum(len(one) + OVERHEAD for one in found)
-    floor = min(aead_floor(found[::5]) for _ in range(3))
-    async with open_node(sync) as (peers, port), running("read", port, size) as readers:
-        await readers.hear()
-        gc.collect()
-        began, cpu = time.perf_counter(), time.process_time()
-        await readers.say("go")
-        await readers.hear()
-        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-        if len(peers.peers) != READERS:
-            raise RuntimeError("a reader was disconnected")
-    floor = min(floor, *(aead_floor(found[::5]) for _ in range(3)))
     count = READERS * MESSAGES
+    async with open_node(sync) as (peers, port):
+        for number in range(TIMES):
+            best.keep("floor", aead_floor(found[::2]))
+            async with running("read", port, size, number) as readers:
+                await readers.hear()
+                began, cpu = time.perf_counter(), time.process_time()
+                await readers.say("go")
+                await readers.hear()
+                best.keep("seconds", time.perf_counter() - began)
+                best.keep("message", (time.process_time() - cpu) / count * 1e6)
+                if len(peers.peers) != READERS:
+                    raise RuntimeError("a reader was disconnected")
+            while peers.peers:  # noqa: ASYNC110
+                await trio.sleep(0.01)  # until they have gone
+            best.keep("floor", aead_floor(found[::2]))
     return [
-        Row("the graph to 10 peers: messages a second", count / seconds, "/s", "100,000", 100_000, 1, True),
-        Row("the graph to 10 peers: CPU a message", cpu / count * 1e6, "us", "two AEAD calls", floor, 3),
+        Row("the graph to 10 peers: messages a second", count / best["seconds"], "/s", "100,000", 100_000, 1, True),
+        Row("the graph to 10 peers: CPU a message", best["message"], "us", "two AEAD calls", best["floor"], 3),
     ]
 
 
@@ -579,7 +585,7 @@ async def beside(kind: str) -> tuple[float, float]:
         await honest.send(INIT)
         await median_rtt(honest, 0)
         idle = await median_rtt(honest)
-        async with running("push", port) if kind != "full" else running("read", port, 10**12) as others:
+        async with running("push", port) if kind != "full" else running("read", port, 10**12, 0) as others:
             await others.hear()
             await others.say("go")
             if kind == "unasked":

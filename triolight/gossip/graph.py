@@ -262,9 +262,10 @@ class Channel:
     def relayable(self, *, unchecked: bool = False) -> bool:
         """Whether its announcement may go to others: an output that a chain has confirmed, or none was asked and
         `unchecked` says that this is enough; not spent; and no endless tail."""
-        if self.spent_height is not None or not (unchecked or self.proven):
+        if self.spent_height is not None or not (unchecked or self.checked == "output" or self.own):
             return False
-        return len(self._announcement) - CHANNEL_LENGTH - features_length(self._announcement) <= RELAY_TAIL
+        tail = len(self._announcement) - CHANNEL_LENGTH
+        return tail <= RELAY_TAIL or tail - features_length(self._announcement) <= RELAY_TAIL
 
     def relayable_update(self, direction: int, *, unchecked: bool = False) -> bytes | None:
         """The update of an end if it may go to others, else None."""
