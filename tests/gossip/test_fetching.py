@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.gossip import PEERS
+from tests.support.gossip import IDS, PEERS, node
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
@@ -108,8 +108,8 @@ def known_in(graph: NetworkGraph) -> dict[object, object]:
     found: dict[object, object] = {}
     for scid, channel in graph.channels.items():
         found[int(scid)] = channel.announcement_bytes, channel.timestamp(0), channel.timestamp(1)
-    for node_id, node in graph.nodes.items():
-        found[node_id] = node.announcement_bytes
+    for node_id, found_node in graph.nodes.items():
+        found[node_id] = found_node.announcement_bytes
     return found
 
 
@@ -166,6 +166,29 @@ def test_only_what_is_newer_is_asked_for() -> None:
     assert source.told.updates == sum(
         one is not None for s, p in WORLD.channels.items() for one in p[1:] if s >> 40 > 101
     )
+
+
+@pytest.mark.parametrize("make", [CoreLightning, Eclair, Electrum])
+def test_s1_nodes_whose_day_it_is_are_asked_for_anew_and_each_once(make: type[Persona]) -> None:
+    announced = [*WORLD.nodes]
+    for chosen in (set(announced), set(announced[:2]), set[bytes]()):
+        graph = WORLD.graph()
+        for number in range(len(announced)):
+            graph.nodes[IDS[number]].put_announcement(node(number, NOW - 86_400))
+        bench = Bench(make(), make(), graph=graph)
+        bench.fetching = Fetching(
+            graph, bench.policy, now=bench.now, unix=NOW, offer=bench.offer, refresh=chosen.__contains__
+        )
+        bench.sources.clear()
+        for one in bench.personas:
+            bench.join(one)
+        fetching = bench.run()
+        assert fetching.complete
+        fresh = {one for one in announced if graph.nodes[one].announcement_bytes == TRUTH.nodes[one].announcement_bytes}
+        assert chosen <= fresh
+        if make is not Electrum:  # which heeds no flags
+            assert sum(one.told.nodes for one in fetching.sources) <= 2 * len(chosen)
+        assert complaints(bench) == []
 
 
 def test_a_list_for_some_blocks_alone() -> None:

@@ -566,6 +566,11 @@ def test_d12_the_blacklist_is_bounded() -> None:
     rules.take(channel(), PEER, NOW)
     rules.take(channel(first=2, second=3), OTHER, NOW)
     assert (len(rules.memory.blacklist), rules.memory.blacklist.dropped) == (3, 1)
+    # The first one has gone for the bound, and the others go after two days.
+    chain.has(scid(7))
+    later = channel(scid(7), 1, 2)
+    assert rules.take(later, PEER, NOW + 2 * 86_400) is Verdict.BLACKLISTED
+    assert rules.take(later, PEER, NOW + 2 * 86_400 + 1) is Verdict.ACCEPTED
 
 
 def test_g47b_a_splice_takes_the_place_of_the_channel_that_it_spends() -> None:

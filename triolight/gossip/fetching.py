@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
@@ -67,6 +67,10 @@ def _never(short_channel_id: int) -> bool:
     return False
 
 
+def _nobody(node_id: bytes) -> bool:
+    return False
+
+
 class Fetching:
     """One fetch. Feed it with what peers say and with time, send what `tick` gives, until it is `done`.
 
@@ -78,6 +82,9 @@ class Fetching:
       offer: takes a message of a node once more, which came before its channel.
       blocks: which blocks' channels are asked for, the first one and how many; None: all.
       settled: whether a channel that is not in the graph was told all the same: it waits for a chain, or was refused.
+      listed: which channels are asked for, in place of those that a source lists; None: it is asked for its list.
+      refresh: of which nodes it is asked what they say now, although they have announced themselves: nothing in a list
+        of channels tells that this has changed.
     """
 
     def __init__(
@@ -90,10 +97,16 @@ class Fetching:
         offer: Callable[[bytes, bytes], None],
         blocks: tuple[int, int] | None = None,
         settled: Callable[[int], bool] = _never,
+        listed: Sequence[int] | None = None,
+        refresh: Callable[[bytes], bool] = _nobody,
     ) -> None:
         self._graph: Final = graph
         self._offer: Final = offer
         self._settled: Final = settled
+        self._asked_for: Final = listed
+        self._refresh: Final = refresh
+        self._due: set[bytes] = set()
+        """Of those, whom somebody is to be asked about."""
         self._policy: Final = policy
         self._began: Final = now
         self._unix: Final = unix
@@ -141,7 +154,11 @@ class Fetching:
         source = Source(node_id, 1 << len(self.sources), asker)
         self.sources.append(source)
         self._alone_since = None
-        if before and before[-1].listing == "done":
+        if self._asked_for is not None:
+            claims = Claims()
+            claims.add(self._asked_for, None, None)
+            self._claim(source, claims)
+        elif before and before[-1].listing == "done":
             source.lists_all = before[-1].lists_all
             source.failures = before[-1].failures
             self._claim(source, before[-1].claims)
@@ -417,14 +434,14 @@ class Fetching:
     def _flags(self, source: Source, wants: Wants, one: int) -> int:
         """What this peer may have of it, as query flags."""
         if wants is self._ends:
-            return self._missing_nodes(one)
+            return self._wanted_nodes(one)
         claim = source.claims.get(one, NO_CLAIM)
         return difference(self._graph.channels.get(one), claim, self._unix)
 
     def _needs(self, wants: Wants, one: int) -> bool:
         """Whether any of those that were not asked yet may have something of it that we lack."""
         if wants is self._ends:
-            return bool(self._missing_nodes(one))
+            return bool(self._wanted_nodes(one))
         channel = self._graph.channels.get(one)
         if channel is None:
             return not self._settled(one)
@@ -436,7 +453,8 @@ class Fetching:
                     return True
         return False
 
-    def _missing_nodes(self, one: int) -> int:
+    def _wanted_nodes(self, one: int, *, due: bool = True) -> int:
+        """Which of its ends have not announced themselves, or, with `due`, are to do so again."""
         channel = self._graph.channels.get(one)
         if channel is None:
             return 0
@@ -444,7 +462,7 @@ class Fetching:
         return sum(
             flag
             for flag, node_id in zip(NODES, channel.node_ids, strict=True)
-            if nodes[node_id].announcement_bytes is None
+            if nodes[node_id].announcement_bytes is None or (due and node_id in self._due)
         )
 
     def _answered(self, source: Source, answer: BatchAnswer, now: float) -> None:
@@ -480,7 +498,7 @@ class Fetching:
 
     def _lacks(self, wants: Wants, one: int) -> bool:
         if wants is self._ends:
-            return bool(self._missing_nodes(one))
+            return bool(self._wanted_nodes(one, due=False))
         return one not in self._graph.channels and not self._settled(one)
 
     def _settle(self, source: Source, wants: Wants, short_channel_ids: tuple[int, ...], *, heard: bool = True) -> None:
@@ -489,6 +507,9 @@ class Fetching:
             if heard and wants is self._channels:
                 source.asked += 1
                 source.in_vain += self._lacks(wants, one)
+            elif wants is self._ends and one in self._graph.channels:
+                # Who was asked once is not asked for again today, whatever came.
+                self._due.difference_update(self._graph.channels[one].node_ids)
             wants.answered(one, source.bit)
             self._look_at(wants, one)
         if source.in_vain >= self._policy.vain and 2 * source.in_vain > source.asked and not source.is_out:
@@ -593,13 +614,15 @@ class Fetching:
         )
 
     def _want_nodes(self) -> Iterator[None]:
-        """One channel of each node that has not announced itself, at whoever lists it."""
+        """One channel of each node that has not announced itself, or is to do so again, at whoever lists it."""
         for source in self.sources:
             source.ready.clear()
         listing = [one for one in self.sources if not one.is_out]
         looked = 0
         for node in [*self._graph.nodes.values()]:
-            if node.announcement_bytes is not None:
+            looked += 1
+            due = node.announcement_bytes is not None
+            if due and not self._refresh(node.node_id):
                 continue
             for channel in node.channels:
                 looked += 1
@@ -611,6 +634,8 @@ class Fetching:
                     if not self._ends.untried(one) & source.bit:
                         self._ends.claim(one, source.bit)
                         source.ready.append(one)
+                    if due:
+                        self._due.add(node.node_id)
                 if found:
                     break
             if looked >= READ_AT_ONCE // 4:
