@@ -26,7 +26,7 @@ from tests.support import gossip as made
 from triolight.chains import SIMNET
 from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync, ServePolicy
 from triolight.messages import GossipTimestampFilter
-from triolight.services import ChannelChanged, open_gossip, open_graph_store, open_utxo
+from triolight.services import ChannelChanged, open_gossip
 from triolight.wire import ShortChannelId
 
 pytestmark = [pytest.mark.node("LND"), pytest.mark.shows("graph")]
@@ -56,31 +56,28 @@ async def test_what_graph_sync_holds_is_what_it_knows(name: str, network: Networ
     assert described(json.loads(exported.read_text())) == knows
 
 
+def utxo_options(network: Network, folder: Path) -> tuple[str | Path, ...]:
+    """The chain's server, for a command."""
+    auth = folder / "auth"
+    auth.write_text(network.btcd.authorization)
+    return "--utxo", network.btcd.url, "--utxo-auth", auth, "--utxo-ca", network.btcd.certificate
+
+
 async def test_a_graph_that_is_checked_has_what_the_chain_says(network: Network, tmp_path: Path) -> None:
     """Capacities, and outputs that are there: and then it is told of without another word."""
-    url = network.btcd.url.replace("://", f"://{network.btcd.authorization}@")
-    knows = await describe_graph(network.carol)
-    graph = NetworkGraph(SIMNET)
-    async with open_utxo(url, cafile=network.btcd.certificate) as source:
-        sync = P2PGossipSync(graph, source)
-        source.answers_to(sync)
-        async with (
-            open_graph_store(tmp_path / "graph.db", graph) as store,
-            node_of(sync, SIMNET) as peers,
-            open_gossip(peers, sync, store) as gossip,
-        ):
-            report = await gossip.fetch(await peers.connect(network.address(network.carol)))
-            assert report.complete
-        assert source.failures == 0
-    said = await fundings(network.carol)
-    for path in (None, tmp_path / "graph.db"):
-        found = graph if path is None else await held(path)
-        assert known(found) == knows
-        assert {key: one.capacity_sat for key, one in found.channels.items()} == {
-            key: one.capacity for key, one in said.items()
-        }
-        assert {one.checked for one in found.channels.values()} == {"output"}
-    async with serving(tmp_path / "graph.db") as address, network.open_another("--alias=dora") as dora:
+    path, exported = tmp_path / "graph.db", tmp_path / "graph.json"
+    utxo = utxo_options(network, tmp_path)
+    said = await triolight("graph", "sync", path, str(network.address(network.carol)), *OF_SIMNET, *utxo)
+    assert said["complete"] is True
+    graph = await held(path)
+    assert known(graph) == await describe_graph(network.carol)
+    capacities = {key: one.capacity for key, one in (await fundings(network.carol)).items()}
+    assert {key: one.capacity_sat for key, one in graph.channels.items()} == capacities
+    assert {one.checked for one in graph.channels.values()} == {"output"}
+    await triolight("graph", "export", path, exported, "--format", "describegraph", "--json")
+    edges = json.loads(exported.read_text())["edges"]
+    assert {int(edge["channel_id"]): int(edge["capacity"]) for edge in edges} == capacities
+    async with serving(path) as address, network.open_another("--alias=dora") as dora:
         await connect(dora, address)
         await learns(dora, network.bob)
 
@@ -104,6 +101,17 @@ async def test_one_that_knows_only_us_learns_it_all(network: Network, tmp_path: 
         assert await describe_graph(dora) == Graph({}, {})
         await connect(dora, address)
         await learns(dora, network.bob)
+
+
+async def test_one_learns_what_we_look_up_while_we_serve(network: Network, tmp_path: Path) -> None:
+    """Of signatures alone when it was made, and nothing may be told of it that no chain confirms."""
+    path = tmp_path / "graph.db"
+    await triolight("graph", "sync", path, str(network.address(network.bob)), *OF_SIMNET)
+    assert {one.checked for one in (await held(path)).channels.values()} == {"signatures"}
+    utxo = utxo_options(network, tmp_path)
+    async with serving(path, *utxo) as address, network.open_another("--alias=dora") as dora:
+        await connect(dora, address)
+        await learns(dora, network.carol)
 
 
 async def fee_of_alice(network: Network) -> tuple[ShortChannelId, str, int, int]:
