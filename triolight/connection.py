@@ -236,12 +236,12 @@ class Connection:
             return self._unsent
         queue, seal, sent = self._queue, self._sealer.seal, self.sent
         packets: list[bytes] = []
-        size = 0
+        size = taken = 0
         for message, whose in queue:
             if isinstance(message, int):
                 message = Pong(ignored=bytes(message)).encode()
             length = len(message)
-            self.queued_bytes -= length
+            taken += length
             if whose == _CAUSED:
                 self.caused_bytes -= length + ENTRY_BYTES
             type_ = int.from_bytes(message[:2], "big")
@@ -258,6 +258,7 @@ class Connection:
                 break
         # Once for all of them. An empty list costs an idle peer a tenth of what an empty deque does.
         del queue[: len(packets)]
+        self.queued_bytes -= taken
         self.messages_sent += len(packets)
         self._unsent = packets[0] if len(packets) == 1 else b"".join(packets)
         return self._unsent

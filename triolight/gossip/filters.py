@@ -98,5 +98,6 @@ class Dump:
         return any(channels[one].has_update for one in node.channel_ids)
 
     def _updates(self, channel: Channel) -> list[bytes]:
-        updates, passes = channel.relayable_updates(unchecked=self._unchecked), self._wanted.passes
-        return [update for update in updates if update is not None and passes(timestamp_of(update))]
+        first, stop = self._wanted.first, self._wanted.stop
+        updates = channel.relayable_updates(unchecked=self._unchecked)
+        return [one for one in updates if one is not None and first <= timestamp_of(one) < stop]

@@ -262,9 +262,10 @@ class Channel:
     def relayable(self, *, unchecked: bool = False) -> bool:
         """Whether its announcement may go to others: an output that a chain has confirmed, or none was asked and
         `unchecked` says that this is enough; not spent; and no endless tail."""
-        if self.spent_height is not None or not (unchecked or self.proven):
+        if self.spent_height is not None or not (unchecked or self.checked == "output" or self.own):
             return False
-        return len(self._announcement) - CHANNEL_LENGTH - features_length(self._announcement) <= RELAY_TAIL
+        tail = len(self._announcement) - CHANNEL_LENGTH
+        return tail <= RELAY_TAIL or tail - features_length(self._announcement) <= RELAY_TAIL
 
     def relayable_update(self, direction: int, *, unchecked: bool = False) -> bytes | None:
         """The update of an end if it may go to others, else None."""
@@ -277,8 +278,10 @@ class Channel:
         return self._short_update(0), self._short_update(1)
 
     def _short_update(self, direction: int) -> bytes | None:
-        update = self.update_bytes(direction)
-        return None if update is None or len(update) - UPDATE_LENGTH > RELAY_TAIL else update
+        update = self._update_2 if direction else self._update_1
+        if update is None or len(update) > UPDATE_LENGTH + RELAY_TAIL or self.borrowed >> direction & 1:
+            return None
+        return update
 
     def put_update(self, direction: int, update: bytes | None) -> None:
         """Keeps a channel_update of an end in place of the one before it."""
