@@ -598,3 +598,24 @@ def test_g47b_a_splice_takes_the_place_of_the_channel_that_it_spends() -> None:
     assert rules.take(update(spliced, timestamp=NOW - 5), PEER, NOW) is Verdict.ACCEPTED
     assert (found.update_bytes(0), found.update_bytes(1)) == (update(spliced, timestamp=NOW - 5), None)
     assert rules.take(channel(), PEER, NOW) is Verdict.SPENT
+
+
+def test_g47b_what_a_channel_may_be_spliced_from() -> None:
+    """Channels of the same two nodes, in earlier blocks, the newest first; while it is asked about."""
+    chain = Chain()
+    old = [scid(1, 90), scid(1, 95)]
+    chain.has(*old, scid(2, 90), scid(1, 100))
+    rules = asking(chain)
+    for one in (*old, scid(1, 100)):
+        rules.take(channel(one), PEER, NOW)
+    rules.take(channel(scid(2, 90), 1, 2), PEER, NOW)
+    chain.at_once = False
+    rules.take(channel(scid(2, 100)), PEER, NOW)
+    token = chain.asked[-1][1]
+    assert rules.may_replace(token) == old[::-1]
+    rules.take(channel(scid(3, 100), 4, 5), PEER, NOW)
+    assert rules.may_replace(chain.asked[-1][1]) == []
+    chain.has(scid(2, 100), spends=(old[0],))
+    rules.resolve(token, chain.outputs[scid(2, 100)], NOW)
+    assert rules.may_replace(token) == []
+    assert old[0] not in rules.graph.channels

@@ -112,6 +112,33 @@ async def test_a_place_that_there_is_not(make: Callable[[Chain], tuple[Backend, 
 
 
 @ALL
+async def test_what_a_transaction_spends(make: Callable[[Chain], tuple[Backend, Told]]) -> None:
+    truth = chain()
+    backend, told = make(truth)
+    spent = [(truth.transaction_id(90, 1), 2), (truth.transaction_id(91, 0), 0)]
+    truth.inputs[100, 1] = spent
+    block_hash = truth.block_hash(100)
+    assert await backend.inputs(truth.transaction_id(100, 1), block_hash) == {*spent}
+    # What a block begins with spends nothing.
+    assert await backend.inputs(truth.transaction_id(100, 0), block_hash) == set()
+    with pytest.raises(Unanswered):
+        await backend.inputs("00" * 32, block_hash)
+    whole = told.answer
+    nonsense: tuple[Any, ...] = (None, {}, [{"txid": "ab"}], [{"txid": "00" * 32}], [{"txid": "00" * 32, "vout": -1}])
+    for vin in nonsense:
+
+        def answer(asked: Asked, vin: Any = vin) -> Reply:
+            reply = whole(asked)
+            found = json.loads(reply.body)
+            found.get("result", found)["vin"] = vin
+            return reply._replace(body=json.dumps(found).encode())
+
+        told.answer = answer
+        with pytest.raises(Unanswered, match="its answer"):
+            await backend.inputs(truth.transaction_id(100, 1), block_hash)
+
+
+@ALL
 async def test_a_transaction_that_has_moved_is_no_answer(make: Callable[[Chain], tuple[Backend, Told]]) -> None:
     truth = chain()
     backend, _ = make(truth)

@@ -39,6 +39,11 @@ class Taker:
     def __init__(self) -> None:
         self.answers: list[tuple[int, UtxoResult]] = []
         self.blocks: list[tuple[str, int]] = []
+        self.before: list[ShortChannelId] = []
+        """What the channel that it asks about may be spliced from."""
+
+    def may_replace(self, token: int) -> list[ShortChannelId]:
+        return self.before
 
     def resolve(self, token: int, result: UtxoResult) -> None:
         self.answers.append((token, result))
@@ -228,6 +233,10 @@ class Backend:
         if found is None:
             return Missing()
         return Spent() if found[1].spent else Found(found[1].script, found[1].satoshis, height)
+
+    async def inputs(self, transaction_id: str, block_hash: str) -> frozenset[tuple[str, int]]:
+        await self._ask("inputs")
+        return frozenset(self.truth.inputs.get(self.truth.place_of(transaction_id) or (0, 0), ()))
 
 
 async def next_look() -> None:
@@ -422,6 +431,61 @@ async def test_a_graph_is_filled_by_what_the_chain_says(autojump_clock: trio.tes
         truth.height = 122
         await next_look()
         assert graph.channels[gossip.scid(1, 117)].capacity_sat == 200_000_000
+        nursery.cancel_scope.cancel()
+
+
+@ALL
+@pytest.mark.parametrize("has_index", [True, False])
+async def test_g47b_which_channel_a_transaction_spends(kind: str, has_index: bool) -> None:
+    url, answer = KINDS[kind]
+    truth = chain(has_index=has_index)
+    before = [ShortChannelId.of(90, 1, 0), ShortChannelId.of(91, 1, 1), ShortChannelId.of(91, 1, 0)]
+    truth.inputs[100, 1] = [(truth.transaction_id(92, 2), 0), (truth.transaction_id(91, 1), 1)]
+    taker = Taker()
+    taker.before = before
+    can_tell = has_index or kind in ("bitcoind", "esplora")
+    async with serving(answer(truth)) as server, open_utxo(url.format(server.port)) as source:
+        source.answers_to(taker)
+        source.get_utxo(HASH, SCID, 7)
+        while not taker.answers:
+            await trio.lowlevel.checkpoint()
+        found = Found(gossip.SCRIPT, 1_000_000, 100, (before[1],) if can_tell else ())
+        assert taker.answers == [(7, found)]
+        assert (source.failures, source.trouble) == (0, "")
+        # Who may replace nothing costs no question.
+        taker.before.clear()
+        asked = len(server.asked)
+        source.get_utxo(HASH, SCID, 8)
+        while len(taker.answers) < 2:
+            await trio.lowlevel.checkpoint()
+        assert taker.answers[1] == (8, Found(gossip.SCRIPT, 1_000_000, 100))
+        assert len(server.asked) <= asked + 3
+
+
+async def test_g47b_a_splice_on_the_chain_takes_the_channels_place_in_the_graph(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    truth = chain()
+    truth.outputs[110, 2] = [Output(gossip.SCRIPT, "2")]
+    graph = NetworkGraph(REGTEST.chain_hash)
+    async with trio.open_nursery() as nursery:
+        backend = Backend(truth)
+        source = source_of(backend, nursery)
+        sync = P2PGossipSync(graph, source, clock=trio.current_time, unix_time=lambda: gossip.NOW)
+        source.answers_to(sync)
+        nursery.start_soon(source.follow)
+        await trio.testing.wait_all_tasks_blocked()
+        announce(sync, 0, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        before = graph.channels[gossip.scid(1)]
+        before.put_update(0, gossip.update(gossip.scid(1)))
+        truth.outputs[100, 1][0].spent = True
+        truth.inputs[110, 2] = [(truth.transaction_id(100, 1), 0)]
+        announce(sync, 0, 2, block=110)
+        await trio.testing.wait_all_tasks_blocked()
+        (spliced,) = graph.channels.values()
+        assert (spliced.short_channel_id, spliced.capacity_sat) == (gossip.scid(2, 110), 200_000_000)
+        assert spliced.usable
         nursery.cancel_scope.cancel()
 
 

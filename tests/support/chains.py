@@ -64,6 +64,12 @@ class Chain:
     """Blocks that are other ones than they were: which ones."""
     outputs: dict[tuple[int, int], list[Output]] = field(default_factory=dict[tuple[int, int], list[Output]])
     """By block and transaction."""
+    inputs: dict[tuple[int, int], list[tuple[str, int]]] = field(
+        default_factory=dict[tuple[int, int], list[tuple[str, int]]]
+    )
+    """What they spend, by block and transaction; all others spend what is made for them alone."""
+    has_index: bool = True
+    """Whether it finds a transaction by its id alone."""
     pruned_below: int = 0
     reading: bool = False
     """Whether it does not have all blocks yet."""
@@ -92,6 +98,8 @@ class Chain:
     def rpc(self, asked: Asked, *, btcd: bool = False) -> Reply:
         call = json.loads(asked.body)
         try:
+            if btcd and call["method"] == "getrawtransaction":
+                call["params"] = call["params"][:2]
             result, error = getattr(self, f"rpc_{call['method']}")(*call["params"]), None
         except LookupError as problem:
             result, error = None, {"code": -1, "message": problem.args[0]}
@@ -125,6 +133,14 @@ class Chain:
         ids = [self.transaction_id(height, index) for index in range(self.transactions)]
         return {"hash": block_hash, "confirmations": self.height - height + 1, "height": height, "tx": ids}
 
+    def rpc_getrawtransaction(self, transaction_id: str, verbosity: int, block_hash: str = "") -> dict[str, Any]:
+        place = self.place_of(transaction_id)
+        if place is None or (self.block_hash(place[0]) != block_hash and (block_hash or not self.has_index)):
+            raise LookupError("No such mempool or blockchain transaction")
+        inputs: list[dict[str, Any]] = [{"coinbase": "00", "sequence": 1}] if not place[1] else []
+        inputs += [{"txid": one, "vout": index} for one, index in self.inputs.get(place, ())]
+        return {"txid": transaction_id, "vin": inputs, "vout": []}
+
     def rpc_gettxout(self, transaction_id: str, index: int, include_mempool: bool) -> dict[str, Any] | None:
         if include_mempool:
             raise LookupError("not what is asked for")
@@ -157,6 +173,8 @@ class Chain:
                 return {"blockhash": self.rpc_getblockhash(int(height))}
             case ["block", "notxdetails", block_hash]:
                 return self.rpc_getblock(block_hash, 1)
+            case ["tx", transaction_id]:
+                return self.rpc_getrawtransaction(transaction_id, 1)
             case ["getutxos", outpoint]:
                 transaction_id, _, index = outpoint.partition("-")
                 found = self.rpc_gettxout(transaction_id, int(index), False)
@@ -200,7 +218,8 @@ class Chain:
                     for one in self.outputs.get(place, [])
                 ]
                 status = {"confirmed": True, "block_height": place[0], "block_hash": self.block_hash(place[0])}
-                return {"txid": transaction_id, "vin": [], "vout": outputs, "status": status}
+                inputs = [{"txid": one, "vout": at, "is_coinbase": False} for one, at in self.inputs.get(place, ())]
+                return {"txid": transaction_id, "vin": inputs, "vout": outputs, "status": status}
             case ["tx", transaction_id, "outspend", index]:
                 found = self.output_of(transaction_id, int(index))
                 if found is None:

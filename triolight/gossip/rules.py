@@ -286,6 +286,20 @@ class GossipRules:
 
     # The chain's word.
 
+    def may_replace(self, token: int) -> list[ShortChannelId]:
+        """The channels one of which what was asked about with this token may be spliced from: those of the same two
+        nodes in earlier blocks, the newest first. Who answers says which of them its transaction spends."""
+        waiting = self.lookups.asked_with(token)
+        if waiting is None:
+            return []
+        channels, place = self.graph.channels, waiting.channel.short_channel_id
+        nodes = [node for node in map(self.graph.nodes.get, waiting.channel.node_ids) if node is not None]
+        if len(nodes) < 2 or place in channels:
+            return []
+        listed = min((node.channel_ids for node in nodes), key=len)
+        older = (one for one in listed if one.block < place.block)
+        return sorted((one for one in older if channels[one].node_ids == waiting.channel.node_ids), reverse=True)
+
     def resolve(self, token: int, result: UtxoResult, now: float) -> None:
         """What `UtxoLookup.get_utxo` was asked for under this token. Nothing happens for one that has had its answer,
         or waited too long for it."""

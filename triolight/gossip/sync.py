@@ -47,6 +47,7 @@ from triolight.messages import (
     ReplyShortChannelIdsEnd,
     Warning,
 )
+from triolight.wire import ShortChannelId
 
 __all__ = ["Inquirer", "P2PGossipSync"]
 
@@ -266,6 +267,11 @@ class P2PGossipSync(RoutingMessageHandler):
         if high:
             self._held.add(node_id)
         return high
+
+    def may_replace(self, token: int) -> list[ShortChannelId]:
+        """The channels one of which what was asked about with this token may be spliced from, the newest first: a chain
+        that can tell which of them is spent by it says so in `Found.spends`."""
+        return self.rules.may_replace(token)
 
     def resolve(self, token: int, result: UtxoResult) -> None:
         """A chain's answer to what it was asked with this token."""

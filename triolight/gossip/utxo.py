@@ -222,6 +222,11 @@ class Lookups:
         self._leave(found[1])
         return found[1]
 
+    def asked_with(self, token: int) -> Waiting | None:
+        """Whom this question is about; None once it was answered."""
+        found = self._asked.get(token)
+        return None if found is None else found[1]
+
     def late(self, now: float) -> list[int]:
         """Tokens whose time is over."""
         return [token for token, (deadline, _) in self._asked.items() if now > deadline]

@@ -91,6 +91,10 @@ class Backend(Protocol):
         """What has become of an output of a transaction that is in the block at this height."""
         ...
 
+    async def inputs(self, transaction_id: str, block_hash: str) -> frozenset[tuple[str, int]]:
+        """Which outputs a transaction of this block spends. btcd, and REST, tell only with an index of all of them."""
+        ...
+
 
 class Shared(Generic[K, V]):
     """The last answers, by what was asked; who asks alike meanwhile waits for the same one."""
@@ -167,6 +171,9 @@ class Bitcoind(_Lists):
             raise Unanswered("its transaction has come into another block")
         return Found(_script(_field(found, "scriptPubKey", dict), "hex"), _satoshis(_of(found, "value")), height)
 
+    async def inputs(self, transaction_id: str, block_hash: str) -> frozenset[tuple[str, int]]:
+        return _inputs(await self._call("getrawtransaction", transaction_id, 1, block_hash))
+
     async def _call(self, method: str, *arguments: Any) -> Any:
         # Of version 1.0: all of them speak that, and btcd nothing else.
         call = {"jsonrpc": "1.0", "id": method, "method": method, "params": arguments}
@@ -209,6 +216,9 @@ class BitcoindRest(_Lists):
             raise Unanswered("its transaction has come into another block")
         return Found(_script(_field(found[0], "scriptPubKey", dict), "hex"), _satoshis(_of(found[0], "value")), height)
 
+    async def inputs(self, transaction_id: str, block_hash: str) -> frozenset[tuple[str, int]]:
+        return _inputs(await self._get(f"tx/{transaction_id}"))
+
     async def _get(self, what: str) -> Any:
         answer = await self._calls.get(f"/rest/{what}.json")
         if answer.status != 200:
@@ -250,6 +260,9 @@ class Esplora:
         if _field(spend, "spent", bool) and _of(_field(spend, "status", dict), "confirmed") is not False:
             return Spent()
         return Found(script, value, height)
+
+    async def inputs(self, transaction_id: str, block_hash: str) -> frozenset[tuple[str, int]]:
+        return _inputs(_json((await self._get(f"tx/{transaction_id}")).body))
 
     async def _get(self, what: str, *, or_404: bool = False) -> Answer:
         answer = await self._calls.get(f"/{what}")
@@ -312,6 +325,12 @@ def _ids(found: Any) -> tuple[str, ...]:
     if not ids:
         raise Unanswered("its answer is a block without transactions")
     return tuple(_hash(one) for one in ids)
+
+
+def _inputs(found: Any) -> frozenset[tuple[str, int]]:
+    # The one of a block's first transaction spends nothing, and has no id at bitcoind.
+    inputs = [one for one in _field(found, "vin", list) if _of(one, "txid") is not None]
+    return frozenset((_hash(_of(one, "txid")), _whole(one, "vout")) for one in inputs)
 
 
 def _script(found: Any, name: str) -> bytes:

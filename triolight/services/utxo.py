@@ -8,8 +8,9 @@ The newest block is looked at meanwhile, and who takes the answers hears of it.
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 import trio
 
 from triolight.chains import chain_name
-from triolight.gossip.utxo import Failed, Missing, NotYet, UtxoResult
+from triolight.gossip.utxo import Failed, Found, Missing, NotYet, UtxoResult
 from triolight.services.backends import (
     MINIMUM_DEPTH,
     Backend,
@@ -43,6 +44,11 @@ TIP_SECONDS: Final = 30.0
 """From one look at the newest block to the next."""
 TIP_AGE: Final = 1.0
 """How old the last look may be where a channel is not deep enough by it."""
+CANDIDATES: Final = 8
+"""Channels between the same two nodes of which one is looked for that was spliced: the newest."""
+SPLICE_BLOCKS: Final = 2016
+"""How new a channel is that may be a splice: what it replaces is pruned two weeks after it was last heard of, and who
+fetches a whole graph does not ask for the inputs of one channel in ten."""
 HASHES: Final = 64
 """Blocks whose hash is kept for the next channel of theirs."""
 TIPS: Final = 144
@@ -51,6 +57,10 @@ TIPS: Final = 144
 
 class AnswerTaker(Protocol):
     """Who asks, and hears of blocks: `P2PGossipSync`."""
+
+    def may_replace(self, token: int) -> Sequence[ShortChannelId]:
+        """The channels one of which what is asked about may be spliced from."""
+        ...
 
     def resolve(self, token: int, result: UtxoResult) -> None: ...
     def block_connected(self, height: int) -> None: ...
@@ -116,13 +126,26 @@ class UtxoSource:
     @trio.lowlevel.enable_ki_protection
     async def lookup(self, chain_hash: bytes, short_channel_id: ShortChannelId) -> UtxoResult:
         """What the chain has at this place."""
+        return await self._lookup(chain_hash, short_channel_id, lambda: ())
+
+    async def _lookup(
+        self,
+        chain_hash: bytes,
+        short_channel_id: ShortChannelId,
+        may_replace: Callable[[], Sequence[ShortChannelId]],
+    ) -> UtxoResult:
         self.lookups += 1
         result: UtxoResult = Failed(f"no answer in {LOOKUP_SECONDS:g} seconds")
         with trio.move_on_after(LOOKUP_SECONDS):
             try:
                 result = await self._look_up(chain_hash, short_channel_id)
+                if isinstance(result, Found) and self._may_be_splice(short_channel_id):
+                    candidates = may_replace()[:CANDIDATES]
+                    if candidates:
+                        result = replace(result, spends=await self._spends(short_channel_id, candidates))
             except Unanswered as error:
-                result = Failed(str(error))
+                # Who has found an output, and cannot tell what its transaction spends, has answered all the same.
+                result = result if isinstance(result, Found) else Failed(str(error))
         if isinstance(result, Failed):
             self.failures += 1
         self.trouble = result.why if isinstance(result, Failed) else ""
@@ -146,7 +169,7 @@ class UtxoSource:
         self, taker: AnswerTaker, chain_hash: bytes, short_channel_id: ShortChannelId, token: int
     ) -> None:
         try:
-            result = await self.lookup(chain_hash, short_channel_id)
+            result = await self._lookup(chain_hash, short_channel_id, lambda: taker.may_replace(token))
         finally:
             self._pending -= 1
         taker.resolve(token, result)
@@ -159,11 +182,33 @@ class UtxoSource:
                 await self._look_at_tip()
             if not self._is_deep(height):
                 return NotYet()
-        block_hash = await self._hashes.get(height, self._backend.block_hash)
-        transaction_id = await self._backend.transaction_at(block_hash, short_channel_id.transaction)
+        _, transaction_id = await self._transaction_of(short_channel_id)
         if transaction_id is None:
             return Missing()
         return await self._backend.output(transaction_id, short_channel_id.output, height)
+
+    def _may_be_splice(self, short_channel_id: ShortChannelId) -> bool:
+        return self.height is not None and short_channel_id.block > self.height - SPLICE_BLOCKS
+
+    async def _spends(
+        self, short_channel_id: ShortChannelId, candidates: Sequence[ShortChannelId]
+    ) -> tuple[ShortChannelId, ...]:
+        """Which of these channels' outputs its transaction spends."""
+        block_hash, transaction_id = await self._transaction_of(short_channel_id)
+        inputs = frozenset[tuple[str, int]]()
+        if transaction_id is not None:
+            inputs = await self._backend.inputs(transaction_id, block_hash)
+        found: list[ShortChannelId] = []
+        for one in candidates:
+            _, before = await self._transaction_of(one)
+            if before is not None and (before, one.output) in inputs:
+                found.append(one)
+        return tuple(found)
+
+    async def _transaction_of(self, short_channel_id: ShortChannelId) -> tuple[str, str | None]:
+        """The block that it is in, and its id; None if the block has fewer."""
+        block_hash = await self._hashes.get(short_channel_id.block, self._backend.block_hash)
+        return block_hash, await self._backend.transaction_at(block_hash, short_channel_id.transaction)
 
     def _is_deep(self, height: int) -> bool:
         return self.height is not None and height + MINIMUM_DEPTH - 1 <= self.height
