@@ -35,8 +35,8 @@ from triolight.gossip.graph import (
     timestamp_of,
 )
 from triolight.gossip.membership import Membership
-from triolight.gossip.memory import Expiring, Memory
-from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked, park
+from triolight.gossip.memory import Memory
+from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked
 from triolight.gossip.policy import GossipPolicy
 from triolight.gossip.utxo import (
     Failed,
@@ -53,15 +53,13 @@ from triolight.gossip.utxo import (
 from triolight.gossip.verdicts import Verdict, Verdicts
 from triolight.keys import is_point, verify
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
-from triolight.policy import Account, Allowance
 from triolight.wire import ShortChannelId
 
 __all__ = ["GossipRules"]
 
 DEFAULTS: Final = GossipPolicy()
-ACCOUNTS: Final = 12_000
-ACCOUNT_AGE: Final = 600
-"""Peers whose signatures are counted, as many as there may be, and how long after their last one."""
+MOST_BEHIND: Final = 4
+"""Announcements of one place that wait behind another one, of as many peers: nobody has looked at their signatures."""
 NO_BLOCK: Final = 1 << 63
 """From here on no short_channel_id is believed: no chain has 8 million blocks, and SQLite's integers end here."""
 
@@ -86,6 +84,8 @@ class GossipRules:
         """Signatures that were checked, good ones and bad ones."""
         self.lookups_made = 0
         """Questions to the chain."""
+        self.rechecks_failed = 0
+        """Those about channels of the graph that it could not answer."""
         self.tip: int | None = None
         """The height of the newest block that we were told of."""
         self.changes: Final = Changes(policy.changes)
@@ -94,8 +94,6 @@ class GossipRules:
         self.membership: Final = Membership(graph, self.memory, self.changes, policy)
         self.lookups: Final = Lookups(policy)
         self.orphans: Final = Orphans(policy)
-        self._accounts: Final = Expiring[bytes, Account](ACCOUNTS, ACCOUNT_AGE)
-        self._allowance: Final = Allowance(policy.verify_per_second, policy.verify_per_second)
         self._asking = False
         self._rechecked_to = 0
 
@@ -110,13 +108,7 @@ class GossipRules:
           now: the time, in seconds of the epoch.
           asked: whether it answers a query or filter of ours, or comes from a peer that the user named.
         """
-        before = self.verifications
-        verdict = self._judge(Parked(data, source, asked), now)
-        if source is not None and not asked and self.verifications != before:
-            account = self._accounts.get(source, now) or Account()
-            account.charge(self._allowance, self.verifications - before, now)
-            self._accounts.put(source, account, now)
-        return self.verdicts.count(verdict)
+        return self.verdicts.count(self._judge(Parked(data, source, asked), now))
 
     def take_message(self, message: Announcement, source: bytes | None, now: float, *, asked: bool = False) -> Verdict:
         """The same of a message that is decoded already. What is known costs no encoding either: most of what comes
@@ -139,12 +131,6 @@ class GossipRules:
                 return known is not None and message.node_signature_1 == known[2:66]
         # Whatever else stands in it, the signature that holds is of what we have.
         return known is not None and message.signature == known[2:66]
-
-    def overdrawn(self, node_id: bytes, now: float) -> float | None:
-        """For how many seconds a peer is not to be read from while others wait: it has pushed more signatures than are
-        checked for one. None: it has not."""
-        account = self._accounts.get(node_id, now)
-        return None if account is None else account.charge(self._allowance, 0, now)
 
     def processing_queue_high(self, node_id: bytes) -> bool:
         """Whether so many of a peer's announcements wait for the chain that it is not to be read from."""
@@ -274,7 +260,9 @@ class GossipRules:
             self.membership.remove(known, "replaced", now)
         made = Waiting(channel, None, True)
         if waiting is not None:
-            made.updates, made.nodes = waiting.updates, waiting.nodes
+            made.nodes = waiting.nodes
+            if waiting.channel.node_ids == channel.node_ids:
+                made.updates = waiting.updates
         verdict = self._admit(made, now)
         if waiting is not None:
             same = waiting.channel.node_ids == channel.node_ids
@@ -291,7 +279,7 @@ class GossipRules:
             channel.borrow_updates(old)
             self.membership.remove(old, "spliced", now)
             self.memory.closed.put(old.short_channel_id, channel.short_channel_id.block, now)
-        self._again(waiting.updates, channel.short_channel_id, now)
+        self._again(waiting.updates.values(), channel.short_channel_id, now)
         self._again(self.orphans.take(channel.short_channel_id, now), channel.short_channel_id, now)
         self._again(waiting.nodes.values(), channel.short_channel_id, now)
         return _kept(channel)
@@ -340,6 +328,7 @@ class GossipRules:
                 negative.put(short_channel_id, Verdict.SPENT, now)
                 self._settle(waiting, Verdict.SPENT, now)
             case Failed():
+                self.rechecks_failed += short_channel_id in self.graph.channels
                 self._settle(waiting, Verdict.LOOKUP_FAILED, now)
 
     def _found(self, waiting: Waiting, found: Found, now: float) -> Verdict:
@@ -377,16 +366,15 @@ class GossipRules:
         if waiting.told:
             self.verdicts.count(verdict)
             self.changes.put(Judged(waiting.source, channel.short_channel_id, verdict))
-        if waiting.behind is not None:
-            self._again((waiting.behind,), channel.short_channel_id, now)
+        self._again(waiting.behind, channel.short_channel_id, now)
 
     def recheck(self, now: float, *, most: int = 1000, proven: bool = False) -> bool:
         """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most;
-        with `proven` about all of them, for who is told of no blocks and wants to hear of spends. True: that was the
-        last of them, and the next call begins again."""
-        for channel in self.graph.ascending(self._rechecked_to):
+        with `proven` about all of them, for who is told of no spends. A thousand channels are looked at in a call.
+        True: that was the last of them, and the next call begins again."""
+        for looked, channel in enumerate(self.graph.ascending(self._rechecked_to)):
             self._rechecked_to = channel.short_channel_id
-            if not most or not self.lookups.has_room:
+            if not most or not self.lookups.has_room or looked == self.policy.prune_slice:
                 return False
             waits = self.lookups.get(channel.short_channel_id) is not None
             if not channel.own and not waits and (proven or not channel.proven):
@@ -469,7 +457,7 @@ class GossipRules:
         if channel is not None:
             direction = data[111] & 1
             before = channel.update_bytes(direction)
-            refusal = self._update_refused(channel, data, now)
+            refusal = self._update_refused(channel, one, now)
             if refusal is None:
                 self.changes.put(ChannelChanged(channel, direction, one.source, before))
             return refusal or _kept(channel)
@@ -478,16 +466,36 @@ class GossipRules:
             return self._update_of_tombstone(tombstone, one, now)
         if self.memory.closed.get(short_channel_id, now) is not None:
             return Verdict.SPENT
-        refusal = self.memory.negative.get(short_channel_id, now) or self._not_newer(data, None, now)
+        waiting = self.lookups.get(short_channel_id)
+        refusal = self.memory.negative.get(short_channel_id, now)
+        if refusal is None and waiting is not None:
+            refusal = self._beside(waiting, one, now)
+        refusal = refusal or self._not_newer(data, None, now)
         if refusal is not None:
             return refusal
-        waiting = self.lookups.get(short_channel_id)
-        if waiting is not None:
-            return _beside(waiting, one)
         return Verdict.ORPHAN if one.source is None else self._orphan(short_channel_id, one, one.source, now)
 
-    def _update_refused(self, channel: Channel, data: bytes, now: float) -> Verdict | None:
+    def _beside(self, waiting: Waiting, one: Parked, now: float) -> Verdict | None:
+        """Of an update of a channel that waits. Its nodes are known by their signatures, so this one's is checked now:
+        nothing false outdates what is true. None: it is of no node of this channel, and perhaps of another one's."""
+        data = one.data
+        direction = data[111] & 1
+        before = waiting.updates.get(direction)
+        refusal = self._not_newer(data, None if before is None else before.data, now)
+        if refusal is not None:
+            return refusal
+        if data[110] & 2:
+            return Verdict.DONT_FORWARD
+        if len(data) > LONGEST_PARKED:
+            return Verdict.LIMITED
+        if not self._verify(data[2:66], _digest(data, 66), waiting.channel.node_ids[direction]):
+            return None
+        waiting.updates[direction] = one._replace(signed=True)
+        return waiting.state
+
+    def _update_refused(self, channel: Channel, one: Parked, now: float) -> Verdict | None:
         """Why an update of a channel is not kept; None: it is kept now."""
+        data = one.data
         direction = data[111] & 1
         refusal = self._not_newer(data, channel.update_bytes(direction), now)
         if refusal is not None:
@@ -498,7 +506,7 @@ class GossipRules:
             return Verdict.SPENT
         if len(data) > LONGEST_PARKED and not channel.proven:
             return Verdict.LIMITED
-        if not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
+        if not one.signed and not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
             # Nobody's fault where it may be of the channel that stays out because another one came first.
             return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)
@@ -524,7 +532,7 @@ class GossipRules:
 
     def _update_of_tombstone(self, channel: Channel, one: Parked, now: float) -> Verdict:
         """It is back once neither side is old: with what it was, and without another question to the chain."""
-        refusal = self._update_refused(channel, one.data, now)
+        refusal = self._update_refused(channel, one, now)
         if refusal is not None:
             return refusal
         if self.membership.is_old(channel, now):
@@ -545,7 +553,7 @@ class GossipRules:
             return Verdict.PRIVATE_UPDATE
         if stays_here:
             return Verdict.DONT_FORWARD
-        return Verdict.ORPHAN if self.orphans.put(short_channel_id, one, now) else Verdict.STALE
+        return self.orphans.put(short_channel_id, one, now)
 
     # Nodes.
 
@@ -582,11 +590,11 @@ class GossipRules:
         proven = node is not None and node.proven
         if size > LONGEST_PARKED and not proven:
             return Verdict.LIMITED
-        if node is None:
-            self.lookups.park_node(node_id, one)
-            return Verdict.PENDING
-        if not self._verify(data[2:66], _digest(data, 66), node_id):
+        if not one.signed and not self._verify(data[2:66], _digest(data, 66), node_id):
             return Verdict.BAD_SIGNATURE
+        if node is None:
+            self.lookups.park_node(node_id, one._replace(signed=True))
+            return Verdict.PENDING
         node.put_announcement(data)
         self.changes.put(NodeChanged(node, one.source))
         return Verdict.ACCEPTED if proven else Verdict.UNVERIFIED
@@ -601,7 +609,6 @@ class GossipRules:
             self._settle(waiting, Verdict.LOOKUP_FAILED, now)
         self.orphans.sweep(now)
         self.memory.sweep(now)
-        self._accounts.sweep(now)
         self._ask(now)
 
     def prune(self, now: float) -> bool:
@@ -628,25 +635,15 @@ def _announcement(waiting: Waiting) -> Parked:
 
 
 def _behind(waiting: Waiting, one: Parked) -> Verdict:
-    """Of an announcement of a place where another one waits: equal ones are one, and one other waits for its turn."""
-    verdict = waiting.state
-    if one.data == waiting.channel.announcement_bytes:
-        return verdict
-    if waiting.behind is None and len(one.data) <= LONGEST_PARKED:
-        waiting.behind = one
-        return verdict
-    return verdict if waiting.behind is not None and one.data == waiting.behind.data else Verdict.LIMITED
-
-
-def _beside(waiting: Waiting, one: Parked) -> Verdict:
-    """Of an update of a channel that waits."""
-    if one.data[110] & 2:
-        return Verdict.DONT_FORWARD
-    if len(one.data) > LONGEST_PARKED:
+    """Of an announcement of a place where another one waits: equal ones are one, and one other of each of a few peers
+    waits for its turn."""
+    held = waiting.behind
+    if one.data == waiting.channel.announcement_bytes or any(one.data == other.data for other in held):
+        return waiting.state
+    if len(one.data) > LONGEST_PARKED or len(held) == MOST_BEHIND or any(one.source == other.source for other in held):
         return Verdict.LIMITED
-    if any(one.data[66:] == other.data[66:] for other in waiting.updates):
-        return Verdict.DUPLICATE
-    return Verdict.STALE if park(waiting.updates, one) is one else waiting.state
+    held.append(one)
+    return waiting.state
 
 
 def _digest(data: bytes, at: int) -> bytes:

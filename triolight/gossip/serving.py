@@ -140,6 +140,8 @@ class Serving:
         """Those who wait for one of these to end."""
         self._begun: dict[bytes, float] = {}
         """When a history began, of nodes that may have gone since."""
+        self._ranges: dict[bytes, tuple[float, Rate]] = {}
+        """Of nodes that have gone and had asked for ranges: when they went, and what they have left."""
         self._looks: list[tuple[float, bytes]] = []
         self._sweep_at = now + SWEEP_SECONDS
 
@@ -149,7 +151,8 @@ class Serving:
         """A peer is there; it gets all that is our own."""
         now = self._clock()
         flush_at = now + self._chance() * self._policy.flush_every
-        ranges = Rate(1.0, now, self._policy.ranges_at_once)
+        kept = self._ranges.pop(node_id, None)
+        ranges = Rate(1.0, now, self._policy.ranges_at_once) if kept is None else kept[1]
         peer = self._peers[node_id] = Served(node_id, self.ring.place(), flush_at, ranges, foreign)
         if self._own and not foreign:
             peer.own.update(dict.fromkeys(sorted(self._own, key=_in_order)))
@@ -161,6 +164,8 @@ class Serving:
         if peer is not None:
             self._starved.pop(node_id, None)
             self._end_history(peer)
+            if peer.ranges.wait(self._clock(), self._policy.ranges_at_once):
+                self._ranges[node_id] = self._clock(), peer.ranges
 
     # What it asks for.
 
@@ -412,6 +417,7 @@ class Serving:
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
             self.limits.sweep(unix, unix)
+            self._ranges = {one: kept for one, kept in self._ranges.items() if kept[0] > now - SWEEP_SECONDS}
             self._begun = {one: at for one, at in self._begun.items() if at > now - self._policy.dump_every}
 
     def _look(self, peer: Served, now: float) -> None:

@@ -19,9 +19,11 @@ from triolight.gossip.changes import Change, Changes, Judged
 from triolight.gossip.fields import Announcement
 from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.policy import GossipPolicy
+from triolight.gossip.rechecks import Rechecks
 from triolight.gossip.relay import Key, channel_key, update_key
 from triolight.gossip.rules import GossipRules
 from triolight.gossip.serving import Serving
+from triolight.gossip.upkeep import Upkeep
 from triolight.gossip.utxo import UtxoLookup, UtxoResult
 from triolight.gossip.verdicts import Verdict
 from triolight.handlers import (
@@ -46,19 +48,16 @@ from triolight.messages import (
     Warning,
 )
 
-__all__ = ["Asker", "P2PGossipSync"]
+__all__ = ["Inquirer", "P2PGossipSync"]
 
 DEFAULTS: Final = GossipPolicy()
 UNITS_OF_SIGNATURE: Final = 5
 """What checking one is worth, in messages of the pump's turn: 40 µs."""
-RULES_SECONDS: Final = 1.0
-"""How often what the rules keep for some time is looked at."""
-PRUNE_SECONDS: Final = 3600.0
-"""How often the graph is looked through for what is too old; a thousand channels a second then."""
 _FEATURES: Final = Features.named("gossip_queries", "gossip_queries_ex")
+_KEPT: Final = (Verdict.ACCEPTED, Verdict.UNVERIFIED)
 
 
-class Asker(Protocol):
+class Inquirer(Protocol):
     """Whoever asks peers for gossip."""
 
     def is_asked(self, node_id: bytes) -> bool:
@@ -112,7 +111,7 @@ class P2PGossipSync(RoutingMessageHandler):
         self.graph: Final = graph
         self.policy: Final = policy
         self.rules: Final = GossipRules(graph, utxo_lookup, policy)
-        self.asker: Asker | None = None
+        self.asker: Inquirer | None = None
         """Whoever asks peers; None: every reply is unasked."""
         self.on_change: Callable[[Change], None] | None = None
         """Hears of each change, once it has happened, and must not call back."""
@@ -125,8 +124,8 @@ class P2PGossipSync(RoutingMessageHandler):
         self._serving: Final = Serving(
             graph, policy.serve, unchecked=policy.relay_unchecked, clock=clock, chance=chance, wake=self.wake
         )
-        self._rules_at = clock() + RULES_SECONDS
-        self._prune_at = clock() + PRUNE_SECONDS
+        self._upkeep: Final = Upkeep(self.rules, clock(), unix_time())
+        self._rechecks: Final = Rechecks(self.rules)
         self._held: set[bytes] = set()
         """Peers that are not read from, for too much of theirs waits for the chain."""
         self._conduct: dict[bytes, _Conduct] = {}
@@ -145,6 +144,18 @@ class P2PGossipSync(RoutingMessageHandler):
     def limited(self) -> int:
         """How many messages were not passed on, for there had been one of their kind just before."""
         return self._serving.limits.limited
+
+    @property
+    def pruning_stopped(self) -> bool:
+        """Whether the clock of the day has jumped by more than an hour, and no two peers have agreed with it since:
+        nothing is taken out for its age until then."""
+        return self._upkeep.frozen
+
+    @property
+    def rechecks_left(self) -> int:
+        """Channels that were in the graph without a chain's word, and about which it is still to be asked. None once it
+        could not answer: they are asked about again later."""
+        return self._rechecks.left
 
     # What the manager asks.
 
@@ -176,7 +187,7 @@ class P2PGossipSync(RoutingMessageHandler):
     def announce(self, message: NodeAnnouncement) -> bool:
         """Our node_announcement: into the graph and to every peer, past its filter. A node without a channel is nobody
         to others: then it waits for one."""
-        return self.announce_own(message)[0] in (Verdict.ACCEPTED, Verdict.UNVERIFIED)
+        return self.announce_own(message)[0] in _KEPT
 
     # Our own.
 
@@ -187,7 +198,7 @@ class P2PGossipSync(RoutingMessageHandler):
         for message in messages:
             verdict = self._take(message, None)
             verdicts.append(verdict)
-            if verdict in (Verdict.ACCEPTED, Verdict.UNVERIFIED, Verdict.DUPLICATE):
+            if verdict in _KEPT or verdict is Verdict.DUPLICATE:
                 self._serving.announce(_key_of(message))
             elif isinstance(message, NodeAnnouncement) and verdict is Verdict.ORPHAN:
                 self._own_nodes[message.node_id] = message.encode()
@@ -221,6 +232,8 @@ class P2PGossipSync(RoutingMessageHandler):
         ring = self._serving.ring
         if ring:
             ring.heard(_key_of(message), _signature_of(message), source)
+        if source is not None and verdict in _KEPT and not isinstance(message, ChannelAnnouncement):
+            self._upkeep.heard(source, message.timestamp, self._unix_time())
         if source is not None and self.asker is not None:
             self.asker.judged(source, verdict)
         if verdict is not Verdict.DUPLICATE:  # of which others come soon, and cost nothing
@@ -256,7 +269,9 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def resolve(self, token: int, result: UtxoResult) -> None:
         """A chain's answer to what it was asked with this token."""
-        self.rules.resolve(token, result, self._unix_time())
+        unix = self._unix_time()
+        self.rules.resolve(token, result, unix)
+        self._rechecks.go_on(self._clock(), unix)
         self._after()
 
     def block_connected(self, height: int, spent: Iterable[int] = ()) -> None:
@@ -354,7 +369,7 @@ class P2PGossipSync(RoutingMessageHandler):
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the earliest, by the clock that was given."""
-        return min(self._serving.due, self._rules_at)
+        return min(self._serving.due, self._upkeep.due)
 
     @property
     def due_in(self) -> float:
@@ -364,11 +379,8 @@ class P2PGossipSync(RoutingMessageHandler):
     def tick(self) -> None:
         """Does what is due: peers get what is new, answers and histories that had to wait go on, what is old goes."""
         now, unix = self._clock(), self._unix_time()
-        if now >= self._rules_at:
-            self._rules_at = now + RULES_SECONDS
-            self.rules.tick(unix)
-            if now >= self._prune_at and self.rules.prune(unix):
-                self._prune_at = now + PRUNE_SECONDS
+        if self._upkeep.tick(now, unix):
+            self._rechecks.go_on(now, unix)
             self._after()
         self._serving.tick(unix)
 
