@@ -508,7 +508,9 @@ class GossipRules:
             return Verdict.SPENT
         if len(data) > LONGEST_PARKED and not channel.proven:
             return Verdict.LIMITED
-        if not one.signed and not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
+        if not one.signed and not self._verify(
+            data[2:66], _digest(data, 66), channel.node_id_2 if direction else channel.node_id_1
+        ):
             # Nobody's fault where it may be of the channel that stays out because another one came first.
             return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)
