@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coincurve import GLOBAL_CONTEXT, PrivateKey, PublicKey
-from coincurve._libsecp256k1 import lib  # type: ignore[import-not-found]
-from coincurve.ecdsa import der_to_cdata, deserialize_compact, serialize_compact
+from coincurve import GLOBAL_CONTEXT, PrivateKey
+from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
+from coincurve.ecdsa import der_to_cdata, serialize_compact
 
 DIGEST_LENGTH: Final = 32
+SIGNATURE_LENGTH: Final = 64
+_CONTEXT: Final = GLOBAL_CONTEXT.ctx
 
 
 class Secret:
@@ -42,19 +44,17 @@ class Secret:
 
 def read_point(point: bytes) -> Any:
     """What `verify` wants of 33 bytes: a point; None if they are none."""
-    try:
-        return PublicKey(point).public_key
-    except ValueError:
-        return None
+    read = ffi.new("secp256k1_pubkey *")
+    return read if lib.secp256k1_ec_pubkey_parse(_CONTEXT, read, point, len(point)) else None
 
 
 def verify(signature: bytes, digest: bytes, point: Any) -> bool:
     """Whether 64 bytes are the signature of 32 by the key of a point that was read; False for what is no signature or
     no hash."""
-    if len(digest) != DIGEST_LENGTH:  # 32 bytes are read, whatever there is
+    if len(signature) != SIGNATURE_LENGTH or len(digest) != DIGEST_LENGTH:  # so much is read, whatever there is
         return False
-    try:
-        # Not `PublicKey.verify`, which would have it as DER: written here, to be read there.
-        return bool(lib.secp256k1_ecdsa_verify(GLOBAL_CONTEXT.ctx, deserialize_compact(signature), digest, point))
-    except ValueError:
+    # Not `PublicKey.verify`, which wants it as DER: that would be written here, to be read there.
+    read = ffi.new("secp256k1_ecdsa_signature *")
+    if not lib.secp256k1_ecdsa_signature_parse_compact(_CONTEXT, read, signature):
         return False
+    return bool(lib.secp256k1_ecdsa_verify(_CONTEXT, read, digest, point))

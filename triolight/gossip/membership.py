@@ -46,7 +46,7 @@ class Membership:
         self.memory.tombstones.pop(channel.short_channel_id)
         self.graph.add(channel)
         self.changes.put(ChannelAdded(channel, source, returned))
-        for node_id in channel.node_ids:
+        for node_id in channel.node_ids if self.memory.nodes else ():
             node = self.graph.nodes[node_id]
             aside = self.memory.nodes.get(node_id, now)
             if aside is not None and node.announcement_bytes is None:

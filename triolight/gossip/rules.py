@@ -220,9 +220,10 @@ class GossipRules:
             return Verdict.TOMBSTONED
         if memory.closed.get(short_channel_id, now) is not None:
             return Verdict.SPENT
-        denied = memory.negative.get(short_channel_id, now) or memory.negative.get(data[at + 32 : at + 172], now)
-        if denied is not None:
-            return denied
+        if memory.negative:
+            denied = memory.negative.get(short_channel_id, now) or memory.negative.get(data[at + 32 : at + 172], now)
+            if denied is not None:
+                return denied
         if memory.blacklist and any(memory.blacklist.get(node_id, now) for node_id in node_ids):
             return Verdict.BLACKLISTED
         ahead = 0 if self.tip is None else short_channel_id.block - self.tip
@@ -280,7 +281,8 @@ class GossipRules:
             self.membership.remove(old, "spliced", now)
             self.memory.closed.put(old.short_channel_id, channel.short_channel_id.block, now)
         self._again(waiting.updates.values(), channel.short_channel_id, now)
-        self._again(self.orphans.take(channel.short_channel_id, now), channel.short_channel_id, now)
+        if self.orphans:
+            self._again(self.orphans.take(channel.short_channel_id, now), channel.short_channel_id, now)
         self._again(waiting.nodes.values(), channel.short_channel_id, now)
         return _kept(channel)
 
@@ -520,7 +522,9 @@ class GossipRules:
             return Verdict.SPENT
         if len(data) > LONGEST_PARKED and not channel.proven:
             return Verdict.LIMITED
-        if not one.signed and not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
+        if not one.signed and not self._verify(
+            data[2:66], _digest(data, 66), channel.node_id_2 if direction else channel.node_id_1
+        ):
             # Nobody's fault where it may be of the channel that stays out because another one came first.
             return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)

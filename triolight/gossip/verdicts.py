@@ -63,6 +63,9 @@ class Verdict(StrEnum):
     """Said once to a peer, and a flood of them ends the connection."""
     SECOND_QUERY = "second_query"
 
+    # Equal to its words, it has their hash; an enum's own is computed in Python, three times for each message.
+    __hash__ = str.__hash__
+
     @property
     def kept(self) -> Kept:
         """What is kept of the message."""
