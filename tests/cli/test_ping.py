@@ -39,6 +39,14 @@ def test_ping_in_words() -> None:
         assert json.loads(listener.line("connected"))["features"] == "08a0002a0aa222"
 
 
+def test_through_a_proxy() -> None:
+    with listening() as (_, address):
+        code, lines, errors = run("ping", address, "--count", "1", "--proxy", "socks5://127.0.0.1:1")
+    assert (code, lines) == (3, [])
+    assert "127.0.0.1:1" in errors
+    assert "proxy" in errors
+
+
 def test_json_lines() -> None:
     with listening() as (listener, address):
         code, lines, _ = run("ping", address, "--json", "--count", "2", "--interval", "0.001")

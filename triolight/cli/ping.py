@@ -12,7 +12,9 @@ from triolight.cli.group import command
 from triolight.cli.options import (
     as_tape,
     json_option,
+    need,
     node_argument,
+    proxy_option,
     seconds_option,
     secret_option,
     tape_options,
@@ -21,7 +23,7 @@ from triolight.cli.options import (
 from triolight.connection import LARGEST_PONG
 
 if TYPE_CHECKING:
-    from triolight import NodeAddress
+    from triolight import NodeAddress, Proxy
 
 CONNECT_SECONDS: Final = 15.0
 
@@ -51,6 +53,7 @@ CONNECT_SECONDS: Final = 15.0
     help=f"What each pong brings, up to {LARGEST_PONG}.",
 )
 @seconds_option("--timeout", CONNECT_SECONDS, "For the whole connect: name, TCP, handshake, both Inits.", open=True)
+@proxy_option
 @tape_options
 @secret_option
 @json_option
@@ -63,6 +66,7 @@ def ping_command(
     interval: float,
     size: int,
     timeout: float,
+    proxy: Proxy | None,
     tape: Path | None,
     secret_tape: Path | None,
     secret_file: Path | None,
@@ -75,7 +79,9 @@ def ping_command(
     time of one is from when the ping is queued to when its pong has been read. At the end, at Ctrl-C too, comes a
     summary; on a terminal, with a histogram.
     """
+    if proxy is not None:
+        need("python_socks", "tor")
     from triolight.cli.jobs.ping import Plan, ping  # with Trio, which help and completion do without
 
-    plan = Plan(address, count, interval, size, timeout, as_tape(tape, secret_tape))
+    plan = Plan(address, count, interval, size, timeout, as_tape(tape, secret_tape), proxy)
     ctx.exit(ping(plan, secret_file, verbose, as_json))

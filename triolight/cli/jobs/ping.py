@@ -21,6 +21,7 @@ from triolight import (
     PeerClosed,
     PeerManager,
     PeerNursery,
+    Proxy,
     Side,
     Tape,
     open_peer_nursery,
@@ -49,6 +50,7 @@ class Plan:
     size: int
     connect_seconds: float
     tape: Tape | None = None
+    proxy: Proxy | None = None
 
 
 def ping(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
@@ -64,7 +66,9 @@ def ping(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> i
 async def _ping(manager: PeerManager, plan: Plan, report: _PingReport) -> int:
     patience = plan.connect_seconds
     # Init gets what is left of it after the handshake: `_connect` sees to that.
-    async with open_peer_nursery(manager, handshake_deadline=patience, init_deadline=math.inf, tape=plan.tape) as peers:
+    async with open_peer_nursery(
+        manager, handshake_deadline=patience, init_deadline=math.inf, tape=plan.tape, proxy=plan.proxy
+    ) as peers:
         progress(f"dialling {plan.address} as {manager.our_node_id.hex()}")
         began = trio.current_time()
         try:
