@@ -26,6 +26,9 @@ class Nobody:
     def block_connected(self, height: int) -> None: ...
     def block_disconnected(self, height: int) -> None: ...
 
+    def may_replace(self, token: int) -> list[ShortChannelId]:
+        return []
+
 
 async def test_one_that_answers_is_open_until_the_block_is_left() -> None:
     async with serving(Chain().rpc) as server:
