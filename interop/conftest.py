@@ -138,5 +138,5 @@ def running_network() -> Iterator[Network]:
 async def network(running_network: Network) -> AsyncIterator[Network]:
     """One for all tests of a run, so a test leaves it with the channels that it has found. A test that waits for what
     never comes ends too."""
-    with trio.fail_after(120):
+    with trio.fail_after(240):
         yield running_network

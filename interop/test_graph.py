@@ -197,8 +197,8 @@ async def test_a_changed_fee_goes_through_us(network: Network) -> None:
 
 # A large one.
 
-MANY = 5200
-OF_ONE_BLOCK = 4200
+MANY = 4600
+OF_ONE_BLOCK = 4100
 """More than LND lists in one message."""
 
 
