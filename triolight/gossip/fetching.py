@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeAlias
@@ -69,6 +69,19 @@ def _never(short_channel_id: int) -> bool:
 
 def _nobody(node_id: bytes) -> bool:
     return False
+
+
+def _wanted_nodes(graph: NetworkGraph, one: int, due: Collection[bytes]) -> int:
+    """Which ends of a channel have not announced themselves, or are to do so again."""
+    channel = graph.channels.get(one)
+    if channel is None:
+        return 0
+    nodes = graph.nodes
+    return sum(
+        flag
+        for flag, node_id in zip(NODES, channel.node_ids, strict=True)
+        if nodes[node_id].announcement_bytes is None or node_id in due
+    )
 
 
 class Fetching:
@@ -434,14 +447,14 @@ class Fetching:
     def _flags(self, source: Source, wants: Wants, one: int) -> int:
         """What this peer may have of it, as query flags."""
         if wants is self._ends:
-            return self._wanted_nodes(one)
+            return _wanted_nodes(self._graph, one, self._due)
         claim = source.claims.get(one, NO_CLAIM)
         return difference(self._graph.channels.get(one), claim, self._unix)
 
     def _needs(self, wants: Wants, one: int) -> bool:
         """Whether any of those that were not asked yet may have something of it that we lack."""
         if wants is self._ends:
-            return bool(self._wanted_nodes(one))
+            return bool(_wanted_nodes(self._graph, one, self._due))
         channel = self._graph.channels.get(one)
         if channel is None:
             return not self._settled(one)
@@ -452,18 +465,6 @@ class Fetching:
                 if claim != NO_CLAIM and difference(channel, claim, self._unix):
                     return True
         return False
-
-    def _wanted_nodes(self, one: int, *, due: bool = True) -> int:
-        """Which of its ends have not announced themselves, or, with `due`, are to do so again."""
-        channel = self._graph.channels.get(one)
-        if channel is None:
-            return 0
-        nodes = self._graph.nodes
-        return sum(
-            flag
-            for flag, node_id in zip(NODES, channel.node_ids, strict=True)
-            if nodes[node_id].announcement_bytes is None or (due and node_id in self._due)
-        )
 
     def _answered(self, source: Source, answer: BatchAnswer, now: float) -> None:
         wants, source.batch = source.batch, None
@@ -498,7 +499,7 @@ class Fetching:
 
     def _lacks(self, wants: Wants, one: int) -> bool:
         if wants is self._ends:
-            return bool(self._wanted_nodes(one, due=False))
+            return bool(_wanted_nodes(self._graph, one, ()))
         return one not in self._graph.channels and not self._settled(one)
 
     def _settle(self, source: Source, wants: Wants, short_channel_ids: tuple[int, ...], *, heard: bool = True) -> None:
