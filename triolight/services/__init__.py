@@ -17,8 +17,11 @@ from triolight.services.gossip import SyncReport as SyncReport
 from triolight.services.gossip import open_gossip as open_gossip
 from triolight.services.importing import ImportReport as ImportReport
 from triolight.services.importing import import_gossip as import_gossip
+from triolight.services.recorder import Recorder as Recorder
+from triolight.services.recorder import open_recorder as open_recorder
+from triolight.services.recorder import unread_gossip as unread_gossip
+from triolight.services.sqlite import StoreError as StoreError
 from triolight.services.store import GraphStore as GraphStore
-from triolight.services.store import StoreError as StoreError
 from triolight.services.store import open_graph_store as open_graph_store
 from triolight.services.utxo import UtxoSource as UtxoSource
 from triolight.services.utxo import open_bitcoind_utxo as open_bitcoind_utxo
@@ -38,6 +41,7 @@ __all__ = [
     "NodeChanged",
     "PeerReport",
     "Progress",
+    "Recorder",
     "StoreError",
     "SyncPolicy",
     "SyncReport",
@@ -47,5 +51,7 @@ __all__ = [
     "open_esplora_utxo",
     "open_gossip",
     "open_graph_store",
+    "open_recorder",
     "open_utxo",
+    "unread_gossip",
 ]
