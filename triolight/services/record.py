@@ -177,7 +177,7 @@ RECORD_TABLES: Final = (
 """The tables, in the words of the documentation."""
 VIEW: Final = """CREATE VIEW delay(message, type, session, delay_ns) AS
   SELECT m.id, m.type, s.session, s.seen_ns - m.first_ns FROM sighting s JOIN message m ON m.id = s.message
-  WHERE s.asked = 0"""
+  JOIN sighting f ON f.seen_ns = m.first_ns WHERE s.asked = 0 AND f.asked = 0"""
 SCHEMA: Final = Schema(
     "record",
     0x54524C52,  # TRLR

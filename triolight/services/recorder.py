@@ -506,7 +506,7 @@ async def open_recorder(
     Each channel_announcement, node_announcement and channel_update of each peer is a sighting; nothing of it is
     verified. When the block is left, whichever way, all that was read by then is on the disk. Where the disk is slower
     than the peers, they are read more slowly. A process that is killed loses its last second at the most, and the next
-    recorder says so in the file. What the file holds: see `record`'s page of the documentation.
+    recorder says so in the file. The page "What a record holds" has all of its tables.
 
     Enter it before the first dial, to miss nothing. A manager that has ``messages=unread_gossip()`` records what cannot
     be decoded, too; with another one that ends up as a gap with a number.
