@@ -199,6 +199,17 @@ def test_ping_pings_others() -> None:
         assert errors.startswith("no connection: CLOSED_IN_HANDSHAKE")
 
 
+def test_experiment_says_and_draws_what_an_interval_does(tmp_path: Path) -> None:
+    code, lines, errors = run_example("experiment.py", "10", str(tmp_path / "delays.png"))
+    assert (code, errors) == (0, "")
+    found = [re.match(r"each (\d+) s: 10 of 10 peers say it, half within ([\d.]+) s", line) for line in lines[:-1]]
+    halves = {int(one[1]): float(one[2]) for one in found if one is not None}
+    assert [*halves] == [10, 30, 60, 90]
+    assert halves[10] < halves[60]
+    assert lines[-1] == f"drawn into {tmp_path / 'delays.png'}"
+    assert (tmp_path / "delays.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_propagation_counts_what_was_pushed_while_all_were_there(tmp_path: Path) -> None:
     path, second = tmp_path / "seen.db", 10**9
     start = NOW * second
@@ -258,6 +269,7 @@ def test_every_example_is_tested_and_says_what_it_shows() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
         "collector.py",
+        "experiment.py",
         "graph.py",
         "hello.py",
         "lsps0.py",

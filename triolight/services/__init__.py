@@ -18,6 +18,7 @@ from triolight.services.gossip import open_gossip as open_gossip
 from triolight.services.importing import ImportReport as ImportReport
 from triolight.services.importing import import_gossip as import_gossip
 from triolight.services.recorder import Recorder as Recorder
+from triolight.services.recorder import RecordingHandler as RecordingHandler
 from triolight.services.recorder import open_recorder as open_recorder
 from triolight.services.recorder import unread_gossip as unread_gossip
 from triolight.services.sqlite import StoreError as StoreError
@@ -42,6 +43,7 @@ __all__ = [
     "PeerReport",
     "Progress",
     "Recorder",
+    "RecordingHandler",
     "StoreError",
     "SyncPolicy",
     "SyncReport",

@@ -20,8 +20,10 @@ import trio
 from triolight.address import readable
 from triolight.chains import BITCOIN, AnyChain, chain_hash
 from triolight.errors import PeerClosed
+from triolight.features import Features
 from triolight.gossip.asking import filter_of
 from triolight.gossip.formats.places import SIGNED, problem, timestamp_of
+from triolight.handlers import RoutingMessageHandler
 from triolight.messages import BOLT, Registry
 from triolight.messages.registry import opaque
 from triolight.services.record import (
@@ -41,7 +43,7 @@ from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.peer import Peer
 from triolight.shell.peers import PeerNursery
 
-__all__ = ["Recorder", "open_recorder", "unread_gossip"]
+__all__ = ["Recorder", "RecordingHandler", "open_recorder", "unread_gossip"]
 
 BATCH_ROWS: Final = 1000
 """Of one transaction. More at once would keep other tasks waiting while they are handed over."""
@@ -71,6 +73,15 @@ def unread_gossip(messages: Registry = BOLT) -> Registry:
     So what no decoder takes is recorded too, and recording costs less. Handlers of gossip hear nothing.
     """
     return Registry(one for one in messages if one.type not in SIGNED) | opaque(sorted(SIGNED))
+
+
+class RecordingHandler(RoutingMessageHandler):
+    """A routing handler for who only records. It offers gossip_queries, without which many nodes tell no gossip; what
+    they ask is answered as by a node that has none."""
+
+    def provided_init_features(self, node_id: bytes) -> Features:
+        """gossip_queries."""
+        return Features.named("gossip_queries")
 
 
 class _Session:
@@ -508,7 +519,8 @@ async def open_recorder(
     than the peers, they are read more slowly. A process that is killed loses its last second at the most, and the next
     recorder says so in the file. The page "What a record holds" has all of its tables.
 
-    Enter it before the first dial, to miss nothing. A manager that has ``messages=unread_gossip()`` records what cannot
+    Enter it before the first dial, to miss nothing. A manager needs a routing handler that offers gossip_queries, as
+    `RecordingHandler` does. One that has ``messages=unread_gossip()`` records what cannot
     be decoded, too; with another one that ends up as a gap with a number.
 
     Args:

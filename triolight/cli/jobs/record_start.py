@@ -16,20 +16,18 @@ import trio
 from triolight import (
     ChannelMessageHandler,
     ConnectError,
-    Features,
     MessageHandler,
     NodeAddress,
     PeerManager,
     PeerNursery,
     Proxy,
-    RoutingMessageHandler,
     open_peer_nursery,
 )
 from triolight.cli.exits import Exit
 from triolight.cli.node import new_secret, read_secret
 from triolight.cli.output import data, logger_for, progress, redraw, start_log
 from triolight.cli.running import run
-from triolight.services import Recorder, open_recorder, unread_gossip
+from triolight.services import Recorder, RecordingHandler, open_recorder, unread_gossip
 
 SHOWN_EVERY: Final = 1.0
 """Seconds from one line of progress to the next one, which takes its place."""
@@ -50,13 +48,6 @@ class Plan:
     segment_seconds: float | None
     max_bytes: int | None
     proxy: Proxy | None
-
-
-class Listens(RoutingMessageHandler):
-    """Offers gossip_queries, without which many nodes tell no gossip. What they ask is answered as if we had none."""
-
-    def provided_init_features(self, node_id: bytes) -> Features:
-        return Features.named("gossip_queries")
 
 
 def record_start(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
@@ -118,7 +109,7 @@ class Told:
 async def record(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
     """The work, inside Trio."""
     manager = PeerManager(
-        MessageHandler(ChannelMessageHandler(), Listens()),
+        MessageHandler(ChannelMessageHandler(), RecordingHandler()),
         secret,
         secrets.token_bytes(32),
         logger_for(verbose),
