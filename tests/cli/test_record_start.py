@@ -75,6 +75,18 @@ async def test_what_a_node_says_is_recorded_and_shown(tmp_path: Path) -> None:
     assert json.loads(shown.stdout.splitlines()[-1])["gaps"] == {"not running": 1}
 
 
+async def test_a_node_that_says_nothing_keeps_nobody_from_being_recorded(tmp_path: Path) -> None:
+    (deaf,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    silent = f"{identity(2).hex()}@127.0.0.1:{deaf.socket.getsockname()[1]}"
+    nobody = f"{identity(3).hex()}@127.0.0.1:1"
+    async with deaf, a_node_with_a_graph() as node:
+        nodes = [silent, nobody, node]
+        done = await start(tmp_path / "seen.db", *nodes, "--chain", "regtest", "--seconds", "3", capture_stdout=True)
+    assert done.returncode == 0
+    assert b"60 sightings of 60 messages from 1 peers" in done.stdout
+    assert done.stderr.splitlines()[0].startswith(nobody.encode())
+
+
 async def test_a_size_ends_it_and_segments_are_files(tmp_path: Path) -> None:
     path = tmp_path / "seen.db"
     sizes = ["--max-size", "80K", "--segment-size", "1K", "--rotate", "1d", "--seconds", str(PATIENCE)]

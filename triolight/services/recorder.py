@@ -190,7 +190,7 @@ class Recorder:
         backlog: float | None,
         chain: bytes | None,
         max_bytes: int | None,
-        open_writer: Callable[[int], RecordWriter],
+        open_writer: Callable[[int], Any],
         in_line: bool,
     ) -> None:
         self.path: Final = path
@@ -207,7 +207,7 @@ class Recorder:
         self._backlog: Final = backlog
         self._chain: Final = chain
         self._max_bytes: Final = max_bytes
-        self._open_writer: Final = open_writer
+        self._open_writer: Final[Callable[[int], RecordWriter]] = open_writer
         self._in_line: Final = in_line
         self._sessions: dict[Peer, _Session] = {}
         self._numbered: dict[int, _Session] = {}
@@ -311,6 +311,7 @@ class Recorder:
                 return
 
     def _drain(self, inbox: Inbox[tuple[Peer, Any]]) -> None:
+        """What waits for us, which an inbox bounds by its bytes."""
         if self.failed is not None or self._full.is_set():
             return
         try:
@@ -520,19 +521,20 @@ async def open_recorder(
     recorder says so in the file. The page "What a record holds" has all of its tables.
 
     Enter it before the first dial, to miss nothing. A manager needs a routing handler that offers gossip_queries, as
-    `RecordingHandler` does. One that has ``messages=unread_gossip()`` records what cannot
-    be decoded, too; with another one that ends up as a gap with a number.
+    `RecordingHandler` does. One that has ``messages=unread_gossip()`` records what cannot be decoded, too; with another
+    one that ends up as a gap with a number.
+
+    On a mock clock the calls of SQLite run in line: a thread would take no time of it, or all.
+
+    `backlog`: each peer gets a gossip_timestamp_filter, unless it has one: for all that it has, and news, if this is
+    infinite; for what is younger than so many seconds, and news; None: no filter, since somebody else sends one. The
+    filter is of `chain`; None: the first one that the peer's Init names, else Bitcoin's.
 
     Args:
       path: an SQLite file, made if it is missing; else the record goes on. On no network file system.
-      backlog: each peer gets a gossip_timestamp_filter, unless it has one: for all that it has, and news, if this is
-        infinite; for what is younger than so many seconds, and news; None: no filter, since somebody else sends one.
-      chain: of the filter; None: the first one that the peer's Init names, else Bitcoin's.
-      segment_bytes, segment_seconds: when the record goes on in another file, beside the first: by its size, and where
-        a span since 1970 ends, a day's for 86400.
+      segment_bytes: from this size on the record goes on in another file, beside the first.
+      segment_seconds: the same where a span since 1970 ends; a day's for 86400.
       max_bytes: of all its files; then nothing more is taken (`Recorder.wait_full`). A batch more may be in it.
-
-    On a mock clock the calls of SQLite run in line: a thread would take no time of it, or all.
 
     Raises:
       StoreError: the file cannot be opened, is none of ours, is of a newer schema, or is written by another process;

@@ -18,6 +18,7 @@ from triolight import (
     ConnectError,
     MessageHandler,
     NodeAddress,
+    Peer,
     PeerManager,
     PeerNursery,
     Proxy,
@@ -131,18 +132,44 @@ async def record(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
         told.began = trio.current_time()
         try:
             with trio.move_on_after(plan.seconds):
-                if not await _reach(peers, plan):
-                    return Exit.CONNECT
-                told.recorder = recorder
-                told.begin(plan.record)
-                for address in plan.addresses:
-                    peers.keep(address)
-                await _until_full(recorder, peers, plan, told)
+                await _record(recorder, peers, plan, told)
         finally:
             told.ended = trio.current_time()
     if told.recorder is None:
         return Exit.CONNECT
     return Exit.OK if recorder.sightings else Exit.TIMEOUT
+
+
+async def _record(recorder: Recorder, peers: PeerNursery, plan: Plan, told: Told) -> None:
+    """Until the record is full; or until it is clear that nobody can be reached."""
+    settled = trio.Event()
+    reached: list[Peer] = []
+
+    async def dial(address: NodeAddress) -> None:
+        try:
+            reached.append(await peers.connect(address))
+        except ConnectError as error:
+            progress(f"{address}: {error.reason.message}")
+        else:
+            settled.set()
+
+    async def dial_all() -> None:
+        async with trio.open_nursery() as dials:
+            for address in plan.addresses:
+                dials.start_soon(dial, address)
+        settled.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dial_all)
+        await settled.wait()
+        if not reached:
+            return
+        told.recorder = recorder
+        told.begin(plan.record)
+        for address in plan.addresses:
+            peers.keep(address)
+        await _until_full(recorder, peers, plan, told)
+        nursery.cancel_scope.cancel(reason="the record is full")
 
 
 async def _until_full(recorder: Recorder, peers: PeerNursery, plan: Plan, told: Told) -> None:
@@ -158,21 +185,3 @@ async def _tell(recorder: Recorder, peers: PeerNursery, told: Told) -> None:
     while True:
         await trio.sleep(SHOWN_EVERY)
         told.further(recorder, len(peers.peers))
-
-
-async def _reach(peers: PeerNursery, plan: Plan) -> bool:
-    """Whether one at least is there. Of the others it is said why not, and they are tried again."""
-    reached = trio.Event()
-
-    async def dial(address: NodeAddress) -> None:
-        try:
-            await peers.connect(address)
-        except ConnectError as error:
-            progress(f"{address}: {error.reason.message}")
-        else:
-            reached.set()
-
-    async with trio.open_nursery() as nursery:
-        for address in plan.addresses:
-            nursery.start_soon(dial, address)
-    return reached.is_set()
