@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -85,6 +86,25 @@ async def test_a_node_that_says_nothing_keeps_nobody_from_being_recorded(tmp_pat
     assert done.returncode == 0
     assert b"60 sightings of 60 messages from 1 peers" in done.stdout
     assert done.stderr.splitlines()[0].startswith(nobody.encode())
+
+
+async def test_on_a_terminal_it_says_how_it_goes(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    async with a_node_with_a_graph() as node:
+        with trio.fail_after(PATIENCE):
+            process = await trio.lowlevel.open_process(
+                [*COMMAND, "record", "start", str(tmp_path / "seen.db"), node, "--chain", "regtest"],
+                stdout=subprocess.DEVNULL,
+                stderr=theirs,
+            )
+            os.close(theirs)
+            said = ""
+            while "60 sightings of 60 messages, 0 to be written" not in said:
+                said += (await trio.to_thread.run_sync(os.read, ours, 4096)).decode()
+            process.terminate()
+            assert await process.wait() == 143
+    os.close(ours)
+    assert "/s, 1 peers, " in said
 
 
 async def test_a_size_ends_it_and_segments_are_files(tmp_path: Path) -> None:

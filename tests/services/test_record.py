@@ -241,3 +241,25 @@ def test_a_graph_is_no_record(tmp_path: Path) -> None:
         opened(path)
     with pytest.raises(StoreError, match=r"cannot be written: .*seen\.db\.lock: No such file"):
         opened(tmp_path / "nowhere" / "seen.db")
+
+
+def test_a_damaged_record_is_said_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    with closing(opened(path)) as writer:
+        writer.write(RecordBatch(opened=[FIRST], sightings=[(110, 1, 0, update())]))
+        writer.finish(120)
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("DROP TABLE gap")
+    before = rows(path, "SELECT * FROM sighting")
+    with pytest.raises(StoreError, match=r"seen\.db: SQLite says: no such table: gap"):
+        opened(path)
+    assert rows(path, "SELECT * FROM sighting") == before
+    data = bytearray(path.read_bytes())
+    data[100:4000] = b"\x5a" * 3900
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=r"seen\.db: (the file is damaged|SQLite says)"):
+        opened(path)
+    assert path.read_bytes() == data
+    # The lock is free again.
+    path.unlink()
+    opened(path).close()

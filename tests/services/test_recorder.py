@@ -151,14 +151,36 @@ async def test_what_cannot_be_decoded_is_recorded_by_who_reads_nothing_and_count
     assert rows(tmp_path / "read.db", "SELECT session, lost, why FROM gap") == [(1, 1, "not recorded")]
 
 
-async def filters_of(pair: Pair) -> list[GossipTimestampFilter]:
-    """What `far` hears."""
-    found: list[GossipTimestampFilter] = []
-    async with pair.far.subscribe(GossipTimestampFilter) as inbox:
-        with trio.move_on_after(1):
-            async for _, message in inbox:
-                found.append(message)
-    return found
+async def test_what_is_lost_before_the_recorder_has_heard_of_the_peer_is_counted_too(tmp_path: Path) -> None:
+    near, far = make_manager(1), make_manager(2)
+    async with (
+        open_peer_nursery(near) as one,
+        open_peer_nursery(far) as other,
+        open_recorder(one, tmp_path / "seen.db", backlog=None) as recorder,
+    ):
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.attach, ours, identity(2))
+            to_near = await other.attach(theirs)
+            await to_near.send(UnknownMessage(258, b"short"), UnknownMessage(258, update()[2:]))
+        await until(lambda: recorder.sightings == 1)
+    assert rows(tmp_path / "seen.db", "SELECT lost, why FROM gap") == [(1, "not recorded")]
+
+
+async def test_who_has_a_filter_gets_no_other_one(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
+    mine = GossipTimestampFilter(chain_hash=REGTEST.chain_hash, first_timestamp=5, timestamp_range=6)
+    async with open_pair() as pair, pair.far.subscribe(GossipTimestampFilter) as inbox:
+        await pair.to_far.send(mine)
+        async with open_recorder(pair.near, tmp_path / "seen.db"):
+            await trio.sleep(1)
+        assert (await anext(inbox))[1] == mine
+        with pytest.raises(trio.WouldBlock):
+            inbox.receive_nowait()
+        # One that goes while it is told is gone.
+        async with open_recorder(pair.near, tmp_path / "seen.db"):
+            again = await join(pair.near, pair.far)
+            await again[1].disconnect("at once")
+    assert len(rows(tmp_path / "seen.db", "SELECT * FROM session WHERE closed_ns IS NULL")) == 0
 
 
 @pytest.mark.parametrize(

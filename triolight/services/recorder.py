@@ -103,7 +103,8 @@ class _Session:
         "taken",
     )
 
-    def __init__(self, number: int, peer: Peer, names: _Names) -> None:
+    def __init__(self, number: int, peer: Peer, names: _Names, whole: bool) -> None:
+        """`whole`: all that it says is heard, from its Init on."""
         self.number: Final = number
         self.peer: Final = peer
         self._names: Final = names
@@ -118,8 +119,7 @@ class _Session:
         """By the run's clock."""
         self.news_from = 0
         """Seconds since 1970: what is signed then or later is no history."""
-        statistics = peer.statistics()
-        self._counted = self._received(statistics)
+        self._counted = 0 if whole else self._received(peer.statistics())
         self._queries_sent = 0
         self.filters_sent = 0
 
@@ -335,7 +335,7 @@ class Recorder:
         arrival = inbox.received_at
         at = trio.current_time() if arrival is None else arrival.monotonic
         if isinstance(message, PeerConnected):
-            self._begin(peer, self._now_ns(at))
+            self._begin(peer, self._now_ns(at), whole=True)
             return
         session = self._sessions.get(peer)
         if isinstance(message, PeerDisconnected):
@@ -356,13 +356,13 @@ class Recorder:
         self._batch.sightings.append((seen_ns, session.number, session.asked(raw, at), raw))
         self.sightings += 1
 
-    def _begin(self, peer: Peer, at_ns: int) -> _Session:
+    def _begin(self, peer: Peer, at_ns: int, *, whole: bool = False) -> _Session:
         known = self._sessions.get(peer)
         if known is not None:
             return known
         self.sessions += 1
         self._node_ids.add(peer.node_id)
-        session = _Session(self.sessions, peer, self._names)
+        session = _Session(self.sessions, peer, self._names, whole)
         session.last_ns = at_ns
         self._sessions[peer] = self._numbered[session.number] = session
         address = "" if peer.address is None else readable(peer.address)
