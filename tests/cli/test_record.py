@@ -14,7 +14,7 @@ from tests.support.gossip import IDS
 from tests.support.processes import run
 from tests.support.records import START, a_record
 from triolight.cli import cli
-from triolight.cli import record as module
+from triolight.cli.jobs import record as module
 from triolight.services.reading import EXPORT_TABLES
 
 

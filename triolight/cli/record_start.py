@@ -113,8 +113,8 @@ def start(
         raise click.UsageError("nobody to hear: name nodes")
     if proxy is not None:
         need("python_socks", "tor")
-    from triolight.cli.jobs.record_start import Plan, record_start  # with Trio, which help and completion do without
-    from triolight.cli.record import no_record
+    from triolight.cli.jobs.record import no_record  # with Trio, which help and completion do without
+    from triolight.cli.jobs.record_start import Plan, record_start
     from triolight.services import StoreError
 
     plan = Plan(
