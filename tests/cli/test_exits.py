@@ -146,6 +146,15 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.BROKEN_PIPE: "test_graph_sync.test_exit_code_141_for_a_reader_that_has_left",
         Exit.TERMINATED: "test_graph_sync.test_a_follower_keeps_what_it_has",
     },
+    "crawl": {
+        Exit.OK: "test_crawl.test_a_network_is_walked",
+        Exit.USAGE: "test_crawl.test_exit_code_2_for_what_is_no_record_and_no_number",
+        Exit.CONNECT: "test_crawl.test_exit_code_3_where_nobody_is",
+        Exit.HUNG_UP: "test_crawl.test_a_signal_ends_it_whole",
+        Exit.INTERRUPTED: "test_crawl.test_a_signal_ends_it_whole",
+        Exit.BROKEN_PIPE: "test_crawl.test_exit_code_141_for_a_reader_that_has_left",
+        Exit.TERMINATED: "test_crawl.test_a_signal_ends_it_whole",
+    },
     "record start": {
         Exit.OK: "test_record_start.test_what_a_node_says_is_recorded_and_shown",
         Exit.USAGE: "test_record_start.test_exit_code_2_for_what_is_no_record_and_no_size",

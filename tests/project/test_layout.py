@@ -18,6 +18,7 @@ WITHOUT_A_TEST = {
         f"cli/jobs/{name}.py": f"what the command does: cli/test_{name}.py tests it with what it is asked"
         for name in (
             "check",
+            "crawl",
             "demo",
             "graph",
             "graph_files",

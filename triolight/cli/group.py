@@ -30,6 +30,7 @@ of the machine can read it."""
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("check", "Which rules of the BOLTs a node keeps: a table of what it does."),
+    "crawl": ("crawl", "Walk the network from nodes, and note in RECORD who is there: one line a node."),
     "decode": (
         "messages",
         "Show the messages in FILE, or in standard input: decrypted ones, the two type bytes first.",

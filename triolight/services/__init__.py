@@ -11,6 +11,9 @@ from triolight.gossip.policy import AskPolicy as AskPolicy
 from triolight.gossip.policy import FollowPolicy as FollowPolicy
 from triolight.gossip.policy import SyncPolicy as SyncPolicy
 from triolight.services.changes import GossipChanges as GossipChanges
+from triolight.services.crawler import NodeReport as NodeReport
+from triolight.services.crawler import crawl as crawl
+from triolight.services.frontier import CrawlPolicy as CrawlPolicy
 from triolight.services.gossip import Gossip as Gossip
 from triolight.services.gossip import PeerReport as PeerReport
 from triolight.services.gossip import SyncReport as SyncReport
@@ -34,12 +37,14 @@ __all__ = [
     "ChannelAdded",
     "ChannelChanged",
     "ChannelRemoved",
+    "CrawlPolicy",
     "FollowPolicy",
     "Gossip",
     "GossipChanges",
     "GraphStore",
     "ImportReport",
     "NodeChanged",
+    "NodeReport",
     "PeerReport",
     "Progress",
     "Recorder",
@@ -48,6 +53,7 @@ __all__ = [
     "SyncPolicy",
     "SyncReport",
     "UtxoSource",
+    "crawl",
     "import_gossip",
     "open_bitcoind_utxo",
     "open_esplora_utxo",

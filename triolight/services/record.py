@@ -210,6 +210,7 @@ class RecordBatch:
     gaps: list[tuple[int, int, int | None, int | None, str]] = field(default_factory=list[Any])
     rtts: list[tuple[int, int, int]] = field(default_factory=list[tuple[int, int, int]])
     clocks: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    dials: list[tuple[int, bytes, str, str, int, bytes, float | None]] = field(default_factory=list[Any])
 
     def __len__(self) -> int:
         return sum(len(getattr(self, name)) for name in self.__slots__)
@@ -297,6 +298,7 @@ class RecordWriter:
             "SELECT max(to_ns) FROM gap",
             "SELECT max(connected_ns) FROM session",
             "SELECT max(closed_ns) FROM session",
+            "SELECT max(at_ns) FROM dial",
             "SELECT value FROM meta WHERE key = 'open'",
             "SELECT value FROM meta WHERE key = 'ended_ns'",
         )
@@ -329,6 +331,7 @@ class RecordWriter:
                 many("INSERT INTO gap VALUES(?, ?, ?, ?, ?)", gaps)
                 many("INSERT INTO rtt VALUES(?, ?, ?)", ((at, self._id_of(one), rtt) for at, one, rtt in batch.rtts))
                 many("INSERT OR REPLACE INTO clock VALUES(?, ?)", batch.clocks)
+                many("INSERT INTO dial VALUES(?, ?, ?, ?, ?, ?, ?)", batch.dials)
                 ends = ((at, why, self._id_of(number)) for number, at, why in batch.closed)
                 many("UPDATE session SET closed_ns = ?, why = ? WHERE id = ?", ends)
             for number, _, _ in batch.closed:
@@ -336,6 +339,24 @@ class RecordWriter:
             if self._is_full():
                 self._next_segment()
             return Written(heard, self.size, self.segment)
+
+    def dials(self) -> list[tuple[bytes, int, bool, int]]:
+        """Of each node that this segment has dialled: its id, when it was last, whether it was reached then, and how
+        often it was not since it last was."""
+        found: dict[bytes, tuple[bytes, int, bool, int]] = {}
+        with self._file.words():
+            for at_ns, node_id, outcome in self._file.run("SELECT at_ns, node_id, outcome FROM dial ORDER BY at_ns"):
+                reached = outcome == "reached"
+                before = found.get(node_id)
+                failures = 0 if reached else 1 + (0 if before is None else before[3])
+                found[node_id] = node_id, at_ns, reached, failures
+        return list(found.values())
+
+    def messages_of(self, type_: int) -> Iterator[bytes]:
+        """All of this type in this segment."""
+        with self._file.words():
+            for (raw,) in self._file.run("SELECT raw FROM message WHERE type = ? ORDER BY id", (type_,)):
+                yield raw
 
     def _insert_session(self, facts: SessionFacts) -> int:
         file = self._file
