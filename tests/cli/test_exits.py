@@ -172,6 +172,13 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.INTERRUPTED: "test_record.test_interrupting",
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
+    "record plot": {
+        Exit.OK: "test_record.test_pictures",
+        Exit.USAGE: "test_record.test_exit_code_2_for_what_is_no_record",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_record.test_interrupting",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
     "record export": {
         Exit.OK: "test_record.test_tables_of_both_kinds",
         Exit.USAGE: "test_record.test_exit_code_2_for_what_is_no_record",

@@ -49,6 +49,7 @@ def without_peers(there: Path, tmp_path: Path) -> dict[str, list[str | Path]]:
         "encode": ["encode", there / "json"],
         "replay": ["replay", there / "tape"],
         "record stats": ["record", "stats", there / "seen"],
+        "record plot": ["record", "plot", there / "seen", "-o", tmp_path / "pictures"],
         "record export": ["record", "export", there / "seen", tmp_path / "tables", "--format", "csv"],
         "graph stats": ["graph", "stats", there / "store"],
         "graph show": ["graph", "show", there / "store", "103x1x0"],
@@ -82,6 +83,7 @@ NATURAL = {
     "encode": (["encode", "json"], 0),
     "replay": (["replay", "tape"], 0),
     "record stats": (["record", "stats", "seen"], 0),
+    "record plot": (["record", "plot", "seen", "-o", "newpictures"], 0),
     "record export": (["record", "export", "seen", "newtables", "--format", "csv"], 0),
     "graph stats": (["graph", "stats", "store"], 0),
     "graph show": (["graph", "show", "store", "1x2x3"], 1),
@@ -156,7 +158,7 @@ def test_what_a_peer_is_pinged_with_comes_out_though_no_word_is_taken() -> None:
     assert (done.returncode, told) == (2, ["connected", "pong", "pong", "summary"])
 
 
-LOOKED_AT = ["graph stats", "graph show", "graph export", "record stats", "record export"]
+LOOKED_AT = ["graph stats", "graph show", "graph export", "record stats", "record export", "record plot"]
 
 
 @pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *LOOKED_AT])

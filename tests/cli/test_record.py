@@ -75,26 +75,54 @@ def test_without_pyarrow_it_is_csv_and_says_so(tmp_path: Path, monkeypatch: pyte
     assert "pip install 'triolight[parquet]'" in found.stderr
 
 
+def test_pictures(tmp_path: Path) -> None:
+    a_record(tmp_path / "seen.db")
+    found = invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out", "--json")
+    assert (found.exit_code, found.stderr) == (0, "")
+    line = json.loads(found.stdout)
+    assert line["event"] == "plotted"
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {*line["files"]}
+    assert "index.html" in line["files"]
+    assert "1 pictures" not in invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out").stdout
+
+
 def test_exit_code_2_for_what_is_no_record(tmp_path: Path) -> None:
     letter = tmp_path / "letter"
     letter.write_text("Dear reader, " * 100)
-    both: list[list[str | Path]] = [["stats", letter], ["export", letter, tmp_path / "out"]]
+    both: list[list[str | Path]] = [
+        ["stats", letter],
+        ["export", letter, tmp_path / "out"],
+        ["plot", letter, "-o", tmp_path / "out"],
+    ]
     for arguments in both:
         found = invoke(*arguments)
         assert found.exit_code == 2
         assert f"Invalid value for RECORD: {letter}: no SQLite file, and so no record" in found.stderr
     assert "there is no such file" in invoke("stats", tmp_path / "nothing").stderr
     a_record(tmp_path / "seen.db")
-    found = invoke("export", tmp_path / "seen.db", tmp_path / "no" / "where")
-    assert (found.exit_code, found.stdout) == (2, "")
-    assert "No such file or directory" in found.stderr
+    others: list[list[str | Path]] = [["export", tmp_path / "seen.db"], ["plot", tmp_path / "seen.db", "-o"]]
+    for those in others:
+        found = invoke(*those, tmp_path / "no" / "where")
+        assert (found.exit_code, found.stdout) == (2, "")
+        assert "No such file or directory" in found.stderr
 
 
-@pytest.mark.parametrize(("command", "function"), [("stats", "record_stats"), ("export", "export_record")])
-def test_interrupting(command: str, function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+OUT = {"stats": [], "export": ["out"], "plot": ["-o", "out"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [
+        ("stats", "triolight.cli.jobs.record.record_stats"),
+        ("export", "triolight.cli.jobs.record.export_record"),
+        ("plot", "triolight.services.series.record_series"),
+    ],
+)
+def test_interrupting(command: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, function, interrupted)
-    found = invoke(command, tmp_path / "seen.db", *([tmp_path / "out"] if command == "export" else []))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(where, interrupted)
+    found = invoke(command, "seen.db", *OUT[command])
     assert (found.exit_code, found.stdout, found.stderr) == (130, "", "")

@@ -61,6 +61,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "node-id": ("keys", "Print the node id of a node secret."),
     "ping": ("ping", "Dial a node, and measure its Lightning pings."),
     "record export": ("record", "Write RECORD to DIR as tables: Parquet and CSV."),
+    "record plot": (
+        "record",
+        "Draw RECORD into DIR: delays, rates, who is first; PNG, SVG, and a page with all of them.",
+    ),
     "record start": ("record_start", "Record the gossip of nodes into RECORD: who said what when, until Ctrl-C."),
     "record stats": (
         "record",

@@ -1,4 +1,4 @@
-"""``triolight record stats`` and ``record export``: what they are asked."""
+"""``triolight record stats``, ``record export`` and ``record plot``: what they are asked."""
 
 from __future__ import annotations
 
@@ -49,3 +49,27 @@ def export(record: Path, folder: Path, format_: str | None, as_json: bool) -> No
     from triolight.cli.jobs.record import export as write
 
     write(record, folder, format_, as_json)
+
+
+@command("record plot", Exit.OK, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
+@click.argument("record", type=RECORD)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    metavar="DIR",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Made if it is missing; pictures that are there are replaced.",
+)
+@json_option
+def plot(record: Path, folder: Path, as_json: bool) -> None:
+    """Draw RECORD into DIR: delays, rates, who is first; PNG, SVG, and a page with all of them.
+
+    Drawn is what there are numbers for. Delays count what was pushed, by the first peer and by the others: what we have
+    asked for is no news. index.html stands alone.
+    """
+    need("matplotlib", "plot")
+    from triolight.cli.jobs.record import plot as draw
+
+    draw(record, folder, as_json)

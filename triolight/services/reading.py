@@ -298,7 +298,7 @@ def export_record(path: Path, folder: Path, formats: Mapping[str, MakeTable]) ->
 def _export(path: Path, files: Mapping[str, Sequence[TableFile]]) -> dict[str, int]:
     counts = {one.name: 0 for one in EXPORT_TABLES}
     shift = Shift()
-    for segment in _segments(path):
+    for segment in segments_to_read(path):
         with open_for_reading(segment, SCHEMA) as file:
             for table in EXPORT_TABLES:
                 # Read once for each format: rows are many, and held by nobody.
@@ -316,7 +316,8 @@ def _largest(file: SqliteFile, table: str) -> int:
     return file.one(f"SELECT max(id) FROM {table}") or 0
 
 
-def _segments(path: Path) -> list[Path]:
+def segments_to_read(path: Path) -> list[Path]:
+    """Its files, in order. StoreError if there is none."""
     found = [segment for _, segment in segments_of(path)]
     if not found:
         raise StoreError(f"{path}: there is no such file")
@@ -366,7 +367,7 @@ def record_stats(path: Path) -> RecordStats:
     """One pass over all of it. StoreError for what is no record."""
     found = RecordStats()
     with ExitStack() as stack:
-        files = [stack.enter_context(open_for_reading(one, SCHEMA)) for one in _segments(path)]
+        files = [stack.enter_context(open_for_reading(one, SCHEMA)) for one in segments_to_read(path)]
         found.segments = len(files)
         for file in files:
             _add(found, file)

@@ -1,4 +1,4 @@
-"""A record in numbers, and as tables for other programs."""
+"""A record in numbers, in pictures, and as tables for other programs."""
 
 from __future__ import annotations
 
@@ -92,3 +92,17 @@ def export(record: Path, folder: Path, format_: str | None, as_json: bool) -> No
     size = sum((folder / f"{name}.{suffix}").stat().st_size for name in counts for suffix in formats)
     words = f"{counts['sightings']:,} sightings of {counts['messages']:,} messages"
     data(as_json, f"{folder}: {words}, {size:,} bytes", "exported", formats=[*formats], bytes=size, **counts)
+
+
+def plot(record: Path, folder: Path, as_json: bool) -> None:
+    """Pictures."""
+    from triolight.services.plots import plot_record
+    from triolight.services.series import record_series
+
+    try:
+        names = plot_record(record_series(record), folder, record.name)
+    except StoreError as error:
+        raise no_record(record, error) from None
+    except OSError as error:
+        raise cannot_use(folder, error, "--output") from None
+    data(as_json, f"{folder / 'index.html'}: {len(names) // 2} pictures", "plotted", files=names)
