@@ -19,6 +19,7 @@ from tests.cli.decoding import UPDATE
 from tests.support import identity, secret
 from tests.support.gossip_files import SIMPLE
 from tests.support.processes import COMMAND, Running, listening, run, unread, unseen
+from tests.support.records import a_record
 from tests.support.tapes import record
 from triolight.cli import cli
 from triolight.cli.group import COMMANDS
@@ -35,6 +36,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "json").write_text('{"message": "pong", "ignored": "00"}\n')
     record(folder / "tape")
     (folder / "store").write_bytes(SIMPLE)
+    a_record(folder / "seen")
     return folder
 
 
@@ -46,6 +48,9 @@ def without_peers(there: Path, tmp_path: Path) -> dict[str, list[str | Path]]:
         "decode": ["decode", "--hex", UPDATE],
         "encode": ["encode", there / "json"],
         "replay": ["replay", there / "tape"],
+        "record stats": ["record", "stats", there / "seen"],
+        "record plot": ["record", "plot", there / "seen", "-o", tmp_path / "pictures"],
+        "record export": ["record", "export", there / "seen", tmp_path / "tables", "--format", "csv"],
         "graph stats": ["graph", "stats", there / "store"],
         "graph show": ["graph", "show", there / "store", "103x1x0"],
         "graph import": ["graph", "import", tmp_path / "graph.db", there / "store"],
@@ -77,6 +82,9 @@ NATURAL = {
     "decode --hex": (["decode", "--hex", "0012"], 5),
     "encode": (["encode", "json"], 0),
     "replay": (["replay", "tape"], 0),
+    "record stats": (["record", "stats", "seen"], 0),
+    "record plot": (["record", "plot", "seen", "-o", "newpictures"], 0),
+    "record export": (["record", "export", "seen", "newtables", "--format", "csv"], 0),
     "graph stats": (["graph", "stats", "store"], 0),
     "graph show": (["graph", "show", "store", "1x2x3"], 1),
     "graph import": (["graph", "import", "newgraph", "store"], 0),
@@ -150,10 +158,10 @@ def test_what_a_peer_is_pinged_with_comes_out_though_no_word_is_taken() -> None:
     assert (done.returncode, told) == (2, ["connected", "pong", "pong", "summary"])
 
 
-GRAPH = ["graph stats", "graph show", "graph export"]
+LOOKED_AT = ["graph stats", "graph show", "graph export", "record stats", "record export", "record plot"]
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *GRAPH])
+@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *LOOKED_AT])
 def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_path: Path) -> None:
     with unread() as pipe:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=pipe)
@@ -162,7 +170,7 @@ def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_p
     assert "Broken" not in errors
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", *GRAPH])
+@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", *LOOKED_AT])
 def test_a_terminal_that_is_gone(command: str, there: Path, tmp_path: Path) -> None:
     with unseen() as terminal:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=terminal)
@@ -245,7 +253,7 @@ def test_a_shell_completes_a_groups_own_names_in_order_and_says_what_each_does(w
 
 
 def test_the_help_of_a_group_lists_its_own_commands_in_order() -> None:
-    for group in ("", "graph "):
+    for group in ("", "graph ", "record "):
         listed = run_command(*group.split(), "--help")
         names = {name.removeprefix(group).partition(" ")[0] for name in COMMANDS if name.startswith(group)}
         assert listed == sorted(names)

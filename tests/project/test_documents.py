@@ -35,6 +35,11 @@ def test_the_page_of_reasons_is_made_from_their_table() -> None:
     assert list(ABOUT) == list(DisconnectCode)
 
 
+def test_the_page_of_records_is_made_from_their_tables() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_record.py"))["page"]()
+    assert made == (ROOT / "docs" / "record.md").read_text(), "run docs/make_record.py"
+
+
 BOUNDS = DESIGN + (ROOT / "docs" / "policy.md").read_text()
 UNITS = {"KiB": 1024, "MiB": 1024 * 1024}
 

@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 from tests.support import gossip, identity, make_manager, port_of, secret
+from tests.support.gossip import NOW, channel, update
+from tests.support.gossip import node as announcement
 from tests.support.processes import PATIENCE, lines_of, listening, python
 from triolight import Features, NullLogger, RoutingMessageHandler, SendMessages, open_peer_nursery, open_peers
 from triolight.chains import REGTEST
@@ -18,6 +21,7 @@ from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
 from triolight.gossip.policy import ServePolicy
 from triolight.messages import BOLT, ChannelUpdate, GossipTimestampFilter
 from triolight.services import open_graph_store
+from triolight.services.record import ANSWER, HISTORY, PUSHED, RecordBatch, RecordWriter, SessionFacts
 from triolight.wire import ShortChannelId
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -195,6 +199,50 @@ def test_ping_pings_others() -> None:
         assert errors.startswith("no connection: CLOSED_IN_HANDSHAKE")
 
 
+def test_experiment_says_and_draws_what_an_interval_does(tmp_path: Path) -> None:
+    code, lines, errors = run_example("experiment.py", "10", str(tmp_path / "delays.png"))
+    assert (code, errors) == (0, "")
+    found = [re.match(r"each (\d+) s: 10 of 10 peers say it, half within ([\d.]+) s", line) for line in lines[:-1]]
+    halves = {int(one[1]): float(one[2]) for one in found if one is not None}
+    assert [*halves] == [10, 30, 60, 90]
+    assert halves[10] < halves[60]
+    assert lines[-1] == f"drawn into {tmp_path / 'delays.png'}"
+    assert (tmp_path / "delays.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_propagation_counts_what_was_pushed_while_all_were_there(tmp_path: Path) -> None:
+    path, second = tmp_path / "seen.db", 10**9
+    start = NOW * second
+    with closing(RecordWriter(path, start)) as writer:
+        lives = [SessionFacts(number, identity(number), "", True, start + number * second, b"") for number in (1, 2, 3)]
+        heard = [
+            (start + 5 * second, 1, PUSHED, update()),
+            (start + 7 * second, 2, PUSHED, update()),
+            (start + 9 * second, 3, PUSHED, update()),
+            (start + 7 * second, 1, PUSHED, announcement()),
+            (start + 8 * second, 2, PUSHED, announcement()),
+            # What was history first, what was asked for, what came before all were there.
+            (start + 6 * second, 1, HISTORY, channel()),
+            (start + 99 * second, 2, PUSHED, channel()),
+            (start + 90 * second, 2, ANSWER, announcement()),
+            (start + 1 * second, 1, PUSHED, announcement(1)),
+            (start + 50 * second, 2, PUSHED, announcement(1)),
+        ]
+        # The third is not there for long.
+        ends = [(3, start + 20 * second, "went")]
+        writer.write(RecordBatch(opened=lives, sightings=heard, closed=ends))
+        writer.finish(start + 100 * second)
+    code, lines, errors = run_example("propagation.py", str(path))
+    assert (code, errors) == (0, "")
+    assert lines == [
+        "2 sessions, 98 s",
+        "node_announcement: n = 1: 50% 1.000 s, 75% 1.000 s, 95% 1.000 s, 99% 1.000 s",
+        "channel_update: n = 1: 50% 2.000 s, 75% 2.000 s, 95% 2.000 s, 99% 2.000 s",
+    ]
+    RecordWriter(tmp_path / "empty.db", start).close()
+    assert run_example("propagation.py", str(tmp_path / "empty.db"))[1] == ["0 sessions, 0 s"]
+
+
 def test_sans_io() -> None:
     code, lines, errors = run_example("sans_io.py")
     assert (code, errors) == (0, "")
@@ -221,11 +269,13 @@ def test_every_example_is_tested_and_says_what_it_shows() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
         "collector.py",
+        "experiment.py",
         "graph.py",
         "hello.py",
         "lsps0.py",
         "own_message.py",
         "ping.py",
+        "propagation.py",
         "sans_io.py",
         "simulated_network.py",
     ]

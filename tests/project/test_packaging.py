@@ -50,7 +50,7 @@ def test_versions_agree() -> None:
 
 
 def test_extras_are_what_users_want_and_groups_what_we_want() -> None:
-    assert {*EXTRAS} == {"cli", "tor", "ws", "dns", "metrics", "utxo", "testing", "test"}
+    assert {*EXTRAS} == {"cli", "tor", "ws", "dns", "metrics", "utxo", "parquet", "plot", "testing", "test"}
     assert [Requirement(one).name for one in EXTRAS["testing"]] == ["hypothesis"]
     assert {*PYPROJECT["dependency-groups"]} == {"lint", "fuzz", "docs", "user"}
 
@@ -115,6 +115,8 @@ def test_the_source_distribution_holds_what_the_readme_leads_to() -> None:
         ("metrics", "prometheus_client", "metrics"),
         ("seeds", "dns", "dns"),
         ("services.calls", "httpx", "utxo"),
+        ("services.parquet", "pyarrow", "parquet"),
+        ("services.plots", "matplotlib", "plot"),
         ("testing.strategies", "hypothesis", "testing"),
     ],
 )

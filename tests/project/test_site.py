@@ -137,6 +137,18 @@ async def test_the_guides_node_takes_peers(tmp_path: Path) -> None:
         assert all([line.startswith(identity(2).hex()) async for line in said])
 
 
+async def test_the_guides_recorder_records(tmp_path: Path) -> None:
+    _, program = programs("data_set.md")
+    async with open_peer_nursery(make_manager(2)) as peers, peers.events() as events:
+        address = str(NodeAddress(identity(2), "127.0.0.1", await port_of(peers)))
+        assert "sleep(3600)" in program
+        (tmp_path / "recorder.py").write_text(re.sub(r'"02ab.*?"', repr(address), program.replace("3600", "0.5")))
+        async with python("recorder.py", folder=tmp_path) as process:
+            assert isinstance(await anext(events), PeerConnected)
+            assert [line async for line in lines_of(process.stdout)] == ["0 sightings of 0 messages"]
+    assert (tmp_path / "seen.db").exists()
+
+
 def test_the_guides_exit_code_for_ctrl_c() -> None:
     async def interrupted() -> None:
         raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,16 @@ from triolight.services.database import (
     Batch,
     ChannelRow,
     GraphDatabase,
-    Schema,
     StoreError,
     read_items,
 )
+from triolight.services.sqlite import Schema
 
-NEXT = Schema(
-    VERSION + 1,
-    ("CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID",),
-    {VERSION: ("ALTER TABLE channel ADD COLUMN more INTEGER", "UPDATE channel SET more = 7")},
+NEXT = replace(
+    module.SCHEMA,
+    version=VERSION + 1,
+    statements=("CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID",),
+    migrations={VERSION: ("ALTER TABLE channel ADD COLUMN more INTEGER", "UPDATE channel SET more = 7")},
 )
 
 
@@ -185,11 +187,12 @@ def test_an_older_schema_is_brought_up_to_date_and_then_too_new_for_the_old_prog
 def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "graph.db"
     opened(path).close()
-    broken = Schema(3, NEXT.statements, {1: ("ALTER TABLE channel ADD COLUMN more INTEGER",), 2: ("NONSENSE",)})
+    steps = {1: ("ALTER TABLE channel ADD COLUMN more INTEGER",), 2: ("NONSENSE",)}
+    broken = replace(NEXT, version=3, migrations=steps)
     with pytest.raises(StoreError, match="SQLite says"):
         opened(path, schema=broken)
     with pytest.raises(StoreError, match="of schema 1, which this version no longer reads"):
-        opened(path, schema=Schema(3, NEXT.statements, {2: ()}))
+        opened(path, schema=replace(NEXT, version=3, migrations={2: ()}))
     with closing(opened(path)) as database:
         database.write(a_batch())
 
@@ -242,7 +245,7 @@ def test_many_rows_are_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "graph.db"
-    full = Schema(statements=(*module.SCHEMA.statements, "PRAGMA max_page_count = 20"))
+    full = replace(module.SCHEMA, statements=(*module.SCHEMA.statements, "PRAGMA max_page_count = 20"))
     with closing(opened(path, schema=full)) as database:
         database.write(a_batch())
         large = Batch(channels=[(number, None, 5, None, SIGNATURES, channel()) for number in range(20, 500)])

@@ -30,6 +30,7 @@ of the machine can read it."""
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("check", "Which rules of the BOLTs a node keeps: a table of what it does."),
+    "crawl": ("crawl", "Walk the network from nodes, and note in RECORD who is there: one line a node."),
     "decode": (
         "messages",
         "Show the messages in FILE, or in standard input: decrypted ones, the two type bytes first.",
@@ -59,6 +60,16 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
     "node-id": ("keys", "Print the node id of a node secret."),
     "ping": ("ping", "Dial a node, and measure its Lightning pings."),
+    "record export": ("record", "Write RECORD to DIR as tables: Parquet and CSV."),
+    "record plot": (
+        "record",
+        "Draw RECORD into DIR: delays, rates, who is first; PNG, SVG, and a page with all of them.",
+    ),
+    "record start": ("record_start", "Record the gossip of nodes into RECORD: who said what when, until Ctrl-C."),
+    "record stats": (
+        "record",
+        "Show RECORD in numbers: messages, sightings, who said them first, and what is missing.",
+    ),
     "replay": ("replay", "Play back a tape: what came, what went, what handlers wanted, who left and why."),
     "top": ("top", "A live table of peers: the nodes that are named, kept connected, and those that dial us."),
 }
@@ -179,7 +190,16 @@ def graph() -> None:
     """The graph of the network: kept in a file, looked at, and exchanged with other programs."""
 
 
-_GROUPS: Final = {"": cli, "graph": graph}
+class _Record(Group):
+    words = "record "
+
+
+@cli.group(cls=_Record)
+def record() -> None:
+    """Who said what when: gossip, recorded from nodes, and as tables."""
+
+
+_GROUPS: Final = {"": cli, "graph": graph, "record": record}
 
 
 def command(name: str, *gives: Exit) -> Callable[[Callable[..., Any]], click.Command]:

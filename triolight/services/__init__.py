@@ -11,14 +11,21 @@ from triolight.gossip.policy import AskPolicy as AskPolicy
 from triolight.gossip.policy import FollowPolicy as FollowPolicy
 from triolight.gossip.policy import SyncPolicy as SyncPolicy
 from triolight.services.changes import GossipChanges as GossipChanges
+from triolight.services.crawler import NodeReport as NodeReport
+from triolight.services.crawler import crawl as crawl
+from triolight.services.frontier import CrawlPolicy as CrawlPolicy
 from triolight.services.gossip import Gossip as Gossip
 from triolight.services.gossip import PeerReport as PeerReport
 from triolight.services.gossip import SyncReport as SyncReport
 from triolight.services.gossip import open_gossip as open_gossip
 from triolight.services.importing import ImportReport as ImportReport
 from triolight.services.importing import import_gossip as import_gossip
+from triolight.services.recorder import Recorder as Recorder
+from triolight.services.recorder import RecordingHandler as RecordingHandler
+from triolight.services.recorder import open_recorder as open_recorder
+from triolight.services.recorder import unread_gossip as unread_gossip
+from triolight.services.sqlite import StoreError as StoreError
 from triolight.services.store import GraphStore as GraphStore
-from triolight.services.store import StoreError as StoreError
 from triolight.services.store import open_graph_store as open_graph_store
 from triolight.services.utxo import UtxoSource as UtxoSource
 from triolight.services.utxo import open_bitcoind_utxo as open_bitcoind_utxo
@@ -30,22 +37,29 @@ __all__ = [
     "ChannelAdded",
     "ChannelChanged",
     "ChannelRemoved",
+    "CrawlPolicy",
     "FollowPolicy",
     "Gossip",
     "GossipChanges",
     "GraphStore",
     "ImportReport",
     "NodeChanged",
+    "NodeReport",
     "PeerReport",
     "Progress",
+    "Recorder",
+    "RecordingHandler",
     "StoreError",
     "SyncPolicy",
     "SyncReport",
     "UtxoSource",
+    "crawl",
     "import_gossip",
     "open_bitcoind_utxo",
     "open_esplora_utxo",
     "open_gossip",
     "open_graph_store",
+    "open_recorder",
     "open_utxo",
+    "unread_gossip",
 ]

@@ -119,6 +119,10 @@ class PeerNursery:
         hosts = agreed_hosts(session.details for session in self._parts.present.sessions.values())
         return tuple(descriptor_of(host, port) for host in hosts for port in self._ports[:1])
 
+    def unix_ns(self) -> int:
+        """Nanoseconds since 1970 by the wall's clock that this block was given."""
+        return self._parts.unix_ns()
+
     def statistics(self) -> PeersStatistics:
         """A snapshot of all. Costs as much as there are peers and message types."""
         return peers_statistics(self._block)

@@ -1,0 +1,200 @@
+"""crawl, on a simulated network: who is found, what each is, and that nobody else is dialled."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator, Set
+from contextlib import aclosing, asynccontextmanager, closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.support import make_manager
+from tests.support.gossip import NOW
+from tests.support.towns import Town
+from triolight import NodeAddress, PeerNursery, open_peer_nursery
+from triolight.chains import REGTEST
+from triolight.services import CrawlPolicy, NodeReport, RecordingHandler, StoreError, crawl
+from triolight.testing import Conditions, SimulatedNetwork
+
+HOSTS_ARE_PRIVATE = CrawlPolicy(allow_private=True, host_seconds=1)
+
+
+class World:
+    """A town on a network, and somebody who crawls it."""
+
+    def __init__(self, town: Town, silent: Set[int] = frozenset()) -> None:
+        self.network = SimulatedNetwork(3, Conditions(latency=0.05), cut=False)
+        self.town, self.silent = town, silent
+        self.hosts = [self.network.host() for _ in range(town.count)]
+        self.dials: list[tuple[float, str]] = []
+        self.at_once = 0
+        self.host = self.network.host()
+
+    def address(self, number: int) -> NodeAddress:
+        return NodeAddress(self.town.ids[number], self.hosts[number].address, 9735)
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        self.dials.append((trio.current_time(), host))
+        return await self.host.dial(host, port)
+
+    async def live(self, number: int) -> None:
+        async with open_peer_nursery(self.town.manager(number)) as peers:
+            await peers.listen_on(await self.hosts[number].listen())
+            await trio.sleep_forever()
+
+    @asynccontextmanager
+    async def crawler(self) -> AsyncGenerator[PeerNursery]:
+        async with trio.open_nursery() as nursery:
+            for number in range(self.town.count):
+                if number not in self.silent:
+                    nursery.start_soon(self.live, number)
+            await trio.testing.wait_all_tasks_blocked()
+            manager = make_manager(99, route=RecordingHandler(), networks=REGTEST)
+            async with open_peer_nursery(manager, dial=self.dial, unix_ns=lambda: NOW * 10**9) as peers:
+                yield peers
+            nursery.cancel_scope.cancel()
+
+
+def a_town(count: int) -> Town:
+    """Each host has announced itself, as `World` numbers them."""
+    town = Town(count)
+    for number in range(count):
+        town.announce(number, [(f"10.0.{(number + 1) >> 8}.{(number + 1) & 255}", 9735)])
+    return town
+
+
+async def all_of(peers: PeerNursery, *addresses: Any, **options: Any) -> dict[bytes, NodeReport]:
+    found: dict[bytes, NodeReport] = {}
+    async with aclosing(crawl(peers, *addresses, chain=REGTEST, **options)) as reports:
+        async for one in reports:
+            assert one.node_id not in found
+            found[one.node_id] = one
+    return found
+
+
+@pytest.mark.parametrize("count", [25, pytest.param(1000, marks=pytest.mark.scale)])
+async def test_everybody_is_found_from_one(count: int, autojump_clock: trio.testing.MockClock) -> None:
+    world = World(a_town(count), silent={3, 11})
+    policy = CrawlPolicy(allow_private=True, channels_at_once=40)
+    async with world.crawler() as peers:
+        found = await all_of(peers, str(world.address(0)), policy=policy)
+        assert not peers.peers
+    assert {*found} == {*world.town.ids}
+    for number, node_id in enumerate(world.town.ids):
+        one = found[node_id]
+        assert one.address == world.address(number)
+        if number in world.silent:
+            assert (one.outcome, one.reached, one.features, one.rtt) == ("TCP_FAILED", False, None, None)
+        else:
+            assert (one.outcome, one.reached, one.channels) == ("reached", True, count)
+            assert one.features is not None
+            assert one.features.offers("gossip_queries")
+            assert one.rtt == pytest.approx(0.1)
+            assert one.took > 0.3
+        assert one.alias == f"node {number}" or number == 0
+    # The whole graph was told once, and not by one alone.
+    assert max(one.told or 0 for one in found.values()) <= 40 * 3
+    # Everybody once, ten a second at the most.
+    times = [at for at, _ in world.dials]
+    assert len({host for _, host in world.dials}) == len(world.dials) == count
+    assert all(later - earlier >= 0.0999 for earlier, later in pairwise(times))
+
+
+async def test_nobody_is_dialled_who_is_private_or_has_not_signed(autojump_clock: trio.testing.MockClock) -> None:
+    town = a_town(6)
+    town.announce(2, [("10.9.9.9", 1)], signed=False)
+    world = World(town)
+    async with world.crawler() as peers:
+        alone = await all_of(peers, world.address(0))
+        assert {*alone} == {town.ids[0]}
+        found = await all_of(peers, world.address(0), policy=HOSTS_ARE_PRIVATE)
+    assert {*found} == {*town.ids} - {town.ids[2]}
+
+
+async def test_each_address_is_tried_until_one_answers(autojump_clock: trio.testing.MockClock) -> None:
+    town = a_town(4)
+    town.announce(1, [("10.7.7.7", 1), ("10.0.0.2", 9735), ("10.7.7.8", 1)])
+    town.announce(2, [("10.7.7.9", 1), ("10.7.8.0", 1)])
+    world = World(town)
+    async with world.crawler() as peers:
+        found = await all_of(peers, world.address(0), policy=HOSTS_ARE_PRIVATE)
+    assert found[town.ids[1]].reached
+    assert found[town.ids[1]].address == world.address(1)
+    assert (found[town.ids[2]].outcome, found[town.ids[2]].address.host) == ("RESOLVE_FAILED", "10.7.8.0")
+    assert "10.7.7.8" not in {host for _, host in world.dials}
+
+
+async def test_without_questions_only_who_is_named_is_visited(autojump_clock: trio.testing.MockClock) -> None:
+    world = World(a_town(5))
+    policy = CrawlPolicy(ask_graph=False, allow_private=True)
+    async with world.crawler() as peers:
+        found = await all_of(peers, world.address(0), world.address(3), policy=policy)
+    assert {*found} == {world.town.ids[0], world.town.ids[3]}
+    assert all(one.reached and one.channels is None and one.told is None for one in found.values())
+
+
+async def test_a_bound_of_nodes_and_of_time(autojump_clock: trio.testing.MockClock) -> None:
+    world = World(a_town(10))
+    async with world.crawler() as peers:
+        policy = CrawlPolicy(max_nodes=4, allow_private=True)
+        assert len(await all_of(peers, world.address(0), policy=policy)) == 4
+        world.network.stall(world.hosts[0], world.host)
+        policy = CrawlPolicy(visit_seconds=3, ask_graph=False)
+        (one,) = (await all_of(peers, world.address(0), policy=policy)).values()
+    assert (one.outcome, one.reached, round(one.took)) == ("too slow", False, 3)
+
+
+async def test_a_peer_that_was_there_stays(autojump_clock: trio.testing.MockClock) -> None:
+    world = World(a_town(3))
+    async with world.crawler() as peers:
+        await peers.connect(world.address(1))
+        found = await all_of(peers, world.address(0), policy=HOSTS_ARE_PRIVATE)
+        assert len(found) == 3
+        assert {*peers.peers} == {world.town.ids[1]}
+
+
+async def test_a_record_has_all_of_it_and_a_crawl_goes_on_from_there(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    path = tmp_path / "crawl.db"
+    world = World(a_town(12), silent={5})
+    async with world.crawler() as peers:
+        async with aclosing(
+            crawl(
+                peers, world.address(0), policy=CrawlPolicy(allow_private=True, at_once=4), chain=REGTEST, record=path
+            )
+        ) as reports:
+            first = [(await anext(reports)).node_id]  # and that was all: somebody has pressed Ctrl-C
+        before = len(world.dials)
+        found = await all_of(peers, policy=HOSTS_ARE_PRIVATE, record=path)
+        assert len(world.dials) == 12
+        assert len(found) == 12 - before
+        assert not {*first} & {*found}
+        # All are known, and it is too soon.
+        assert await all_of(peers, policy=HOSTS_ARE_PRIVATE, record=path) == {}
+        named = await all_of(peers, world.address(2), policy=HOSTS_ARE_PRIVATE, record=path)
+        assert {*named} == {world.town.ids[2]}
+        # An hour later who was not reached may be asked again, a day later everybody.
+        soon = CrawlPolicy(allow_private=True, retry_seconds=1e-9)
+        assert {*await all_of(peers, policy=soon, record=path)} == {world.town.ids[5]}
+    with closing(sqlite3.connect(path)) as file:
+        outcomes = file.execute("SELECT outcome, count(*) FROM dial GROUP BY 1 ORDER BY 1").fetchall()
+        assert outcomes == [("TCP_FAILED", 2), ("reached", 12)]
+        assert file.execute("SELECT count(*) FROM session WHERE why = 'crawled'").fetchone() == (12,)
+        assert file.execute("SELECT count(*) FROM message WHERE type = 257").fetchone() == (12,)
+        assert file.execute("SELECT DISTINCT asked FROM sighting").fetchall() == [(1,)]
+        assert file.execute("SELECT count(*) FROM dial WHERE init IS NULL OR rtt_ms < 90").fetchone() == (0,)
+
+
+async def test_what_is_no_record_and_no_address_is_said(tmp_path: Path) -> None:
+    (tmp_path / "letter").write_text("Dear reader, " * 100)
+    async with open_peer_nursery(make_manager(1)) as peers:
+        with pytest.raises(StoreError, match="no SQLite file, and so no record"):
+            await all_of(peers, record=tmp_path / "letter")
+        with pytest.raises(ValueError, match="no node id"):
+            await all_of(peers, "nobody")
