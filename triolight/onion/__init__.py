@@ -17,29 +17,59 @@ if TYPE_CHECKING:
     from triolight.onion.blinded import unseal as unseal
     from triolight.onion.drops import Drop as Drop
     from triolight.onion.drops import OnionDropped as OnionDropped
+    from triolight.onion.invoices import Invoice as Invoice
+    from triolight.onion.invoices import InvoiceError as InvoiceError
     from triolight.onion.layers import Delivery as Delivery
     from triolight.onion.layers import Forward as Forward
     from triolight.onion.layers import open_message as open_message
     from triolight.onion.layers import seal as seal
+    from triolight.onion.offers import Offer as Offer
+    from triolight.onion.records import RULES as RULES
+    from triolight.onion.records import OfferError as OfferError
+    from triolight.onion.records import Record as Record
+    from triolight.onion.records import merkle_root as merkle_root
+    from triolight.onion.requests import InvoiceRequest as InvoiceRequest
     from triolight.onion.sphinx import SIZES as SIZES
     from triolight.onion.sphinx import Layer as Layer
     from triolight.onion.sphinx import build_packet as build_packet
     from triolight.onion.sphinx import framed_length as framed_length
     from triolight.onion.sphinx import open_packet as open_packet
     from triolight.onion.sphinx import size_for as size_for
+    from triolight.onion.streams import Bip353Name as Bip353Name
+    from triolight.onion.streams import BlindedPayinfo as BlindedPayinfo
+    from triolight.onion.streams import FallbackAddress as FallbackAddress
+    from triolight.onion.streams import InvoiceErrorTlvs as InvoiceErrorTlvs
+    from triolight.onion.streams import InvoiceRequestTlvs as InvoiceRequestTlvs
+    from triolight.onion.streams import InvoiceTlvs as InvoiceTlvs
+    from triolight.onion.streams import OfferTlvs as OfferTlvs
 
 __all__ = [
+    "RULES",
     "SIZES",
+    "Bip353Name",
+    "BlindedPayinfo",
     "Delivery",
     "Drop",
+    "FallbackAddress",
     "Forward",
+    "Invoice",
+    "InvoiceError",
+    "InvoiceErrorTlvs",
+    "InvoiceRequest",
+    "InvoiceRequestTlvs",
+    "InvoiceTlvs",
     "Layer",
+    "Offer",
+    "OfferError",
+    "OfferTlvs",
     "OnionDropped",
+    "Record",
     "blind",
     "blind_route",
     "build_packet",
     "framed_length",
     "join",
+    "merkle_root",
     "next_path_key",
     "open_message",
     "open_packet",
@@ -54,8 +84,21 @@ _HOMES = {
     for home, names in {
         "blinded": ("blind", "blind_route", "join", "next_path_key", "padded", "unseal"),
         "drops": ("Drop", "OnionDropped"),
+        "invoices": ("Invoice", "InvoiceError"),
         "layers": ("Delivery", "Forward", "open_message", "seal"),
+        "offers": ("Offer",),
+        "records": ("OfferError", "RULES", "Record", "merkle_root"),
+        "requests": ("InvoiceRequest",),
         "sphinx": ("Layer", "SIZES", "build_packet", "framed_length", "open_packet", "size_for"),
+        "streams": (
+            "Bip353Name",
+            "BlindedPayinfo",
+            "FallbackAddress",
+            "InvoiceErrorTlvs",
+            "InvoiceRequestTlvs",
+            "InvoiceTlvs",
+            "OfferTlvs",
+        ),
     }.items()
     for name in names
 }
