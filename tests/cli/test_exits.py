@@ -105,6 +105,20 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
+    "offer decode": {
+        Exit.OK: "test_offers.test_an_offer_for_people_and_as_json",
+        Exit.USAGE: "test_offers.test_exit_code_2_names_the_rule",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_offers.test_interrupted",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
+    "invoice decode": {
+        Exit.OK: "test_offers.test_an_invoice_for_people_and_as_json",
+        Exit.USAGE: "test_offers.test_exit_code_2_names_the_rule",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_offers.test_interrupted",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
     "graph stats": {
         Exit.OK: "test_graph.test_stats_of_any_file",
         Exit.USAGE: "test_graph.test_exit_code_2_for_what_is_no_graph",

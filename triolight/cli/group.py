@@ -55,9 +55,18 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "graph_sync",
         "Fetch the whole graph of the network from nodes into GRAPH, every signature verified.",
     ),
+    "invoice decode": (
+        "offers",
+        "Show what an invoice of BOLT 12 says, given as hex digits or as ``lni1…``: who wants how much for what, and "
+        "until when it may be paid.",
+    ),
     "keygen": ("keys", "Write a new random node secret to FILE, and print its node id."),
     "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
     "node-id": ("keys", "Print the node id of a node secret."),
+    "offer decode": (
+        "offers",
+        "Show what an offer says, ``lno1…``: who sells what for how much, and how to ask for an invoice.",
+    ),
     "ping": ("ping", "Dial a node, and measure its Lightning pings."),
     "replay": ("replay", "Play back a tape: what came, what went, what handlers wanted, who left and why."),
     "top": ("top", "A live table of peers: the nodes that are named, kept connected, and those that dial us."),
@@ -179,7 +188,25 @@ def graph() -> None:
     """The graph of the network: kept in a file, looked at, and exchanged with other programs."""
 
 
-_GROUPS: Final = {"": cli, "graph": graph}
+class _Offer(Group):
+    words = "offer "
+
+
+@cli.group(cls=_Offer)
+def offer() -> None:
+    """Offers of BOLT 12: what somebody sells, in a string that may stand anywhere."""
+
+
+class _Invoice(Group):
+    words = "invoice "
+
+
+@cli.group(cls=_Invoice)
+def invoice() -> None:
+    """Invoices of BOLT 12: what somebody wants to be paid."""
+
+
+_GROUPS: Final = {"": cli, "graph": graph, "offer": offer, "invoice": invoice}
 
 
 def command(name: str, *gives: Exit) -> Callable[[Callable[..., Any]], click.Command]:
