@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from triolight.onion.layers import Forward as Forward
     from triolight.onion.layers import open_message as open_message
     from triolight.onion.layers import seal as seal
+    from triolight.onion.limits import OnionLimits as OnionLimits
+    from triolight.onion.messenger import NoRoute as NoRoute
+    from triolight.onion.messenger import OnionGraph as OnionGraph
+    from triolight.onion.messenger import OnionMessenger as OnionMessenger
+    from triolight.onion.messenger import OnionRequest as OnionRequest
+    from triolight.onion.messenger import OnionStatistics as OnionStatistics
+    from triolight.onion.messenger import ReceivedOnion as ReceivedOnion
     from triolight.onion.offers import Offer as Offer
     from triolight.onion.records import RULES as RULES
     from triolight.onion.records import OfferError as OfferError
@@ -59,10 +66,17 @@ __all__ = [
     "InvoiceRequestTlvs",
     "InvoiceTlvs",
     "Layer",
+    "NoRoute",
     "Offer",
     "OfferError",
     "OfferTlvs",
     "OnionDropped",
+    "OnionGraph",
+    "OnionLimits",
+    "OnionMessenger",
+    "OnionRequest",
+    "OnionStatistics",
+    "ReceivedOnion",
     "Record",
     "blind",
     "blind_route",
@@ -86,6 +100,8 @@ _HOMES = {
         "drops": ("Drop", "OnionDropped"),
         "invoices": ("Invoice", "InvoiceError"),
         "layers": ("Delivery", "Forward", "open_message", "seal"),
+        "limits": ("OnionLimits",),
+        "messenger": ("NoRoute", "OnionGraph", "OnionMessenger", "OnionRequest", "OnionStatistics", "ReceivedOnion"),
         "offers": ("Offer",),
         "records": ("OfferError", "RULES", "Record", "merkle_root"),
         "requests": ("InvoiceRequest",),
