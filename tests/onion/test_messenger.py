@@ -21,7 +21,7 @@ from triolight.handlers import (
 )
 from triolight.keys import SecretKey
 from triolight.logger import NullLogger
-from triolight.messages import EncryptedDataTlv, Init, OnionMessage
+from triolight.messages import EncryptedDataTlv, Init, OnionMessage, UnknownMessage
 from triolight.onion.blinded import blind, blind_route
 from triolight.onion.drops import Drop
 from triolight.onion.layers import seal
@@ -373,10 +373,10 @@ def test_the_same_calls_give_the_same_bytes() -> None:
             OnionMessenger(b"\1" * 32, bad)
 
 
-def managed(number: int) -> tuple[MemoryNode, OnionMessenger, list[ReceivedOnion]]:
+def managed(number: int, limits: OnionLimits | None = None) -> tuple[MemoryNode, OnionMessenger, list[ReceivedOnion]]:
     """A messenger in a manager of its own."""
     secret = bytes([number]) * 32
-    onions = OnionMessenger(secret, random(number + 100))
+    onions = OnionMessenger(secret, random(number + 100), limits=limits)
     inbox: list[ReceivedOnion] = []
     onions.on_message = into(inbox)
     handler = MessageHandler(
@@ -402,6 +402,26 @@ def test_through_managers_over_wires() -> None:
     answering.reply(received, [(66, b"here")])
     run()
     assert [answer.content for answer in answers] == [(66, b"here")]
+
+
+def test_each_byte_that_is_changed_is_dropped_and_the_peer_stays() -> None:
+    limits = OnionLimits(per_second=1e9, burst=1e9, byte_burst=1e9, all_per_second=1e9, all_burst=1e9)
+    (one, _, _), (two, opened, inbox) = managed(1), managed(2, limits)
+    wire = Wire(one, two).connect()
+    wire.run()
+    whole = seal(random(1), blind_route(random(2), [key(2).public_key]), [(77, b"x")], size=200).encode()
+    for at in range(2, len(whole)):
+        changed = whole[2:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :]
+        one.manager.send_message(key(2).public_key, UnknownMessage(513, changed))
+        wire.run()
+    assert not inbox
+    statistics = opened.statistics()
+    assert statistics.received == sum(statistics.dropped.values()) > 250
+    assert {*statistics.dropped} == {Drop.VERSION, Drop.POINT, Drop.HMAC}
+    one.manager.send_message(key(2).public_key, UnknownMessage(513, whole[2:]))
+    wire.run()
+    assert [received.content for received in inbox] == [(77, b"x")]
+    assert one.manager.get_peer_node_ids() == [key(2).public_key]
 
 
 def test_a_secret_is_shown_nowhere() -> None:

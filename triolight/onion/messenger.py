@@ -26,7 +26,7 @@ from triolight.onion.layers import Delivery, open_message, seal
 from triolight.onion.limits import OnionLimits, Rates
 from triolight.wire import ShortChannelId, TlvRecord
 
-__all__ = ["NoRoute", "OnionGraph", "OnionMessenger", "OnionRequest", "OnionStatistics", "ReceivedOnion"]
+__all__ = ["NoRoute", "OnionGraph", "OnionMessenger", "OnionRequest", "OnionStatistics", "PassedOn", "ReceivedOnion"]
 
 UNITS_OF_LAYER: Final = 36
 """What opening one costs, in messages of the pump's turn: 0.3 ms."""
@@ -36,6 +36,18 @@ _FEATURE: Final = "option_onion_messages"
 _OFFERED: Final = Features.named(_FEATURE)
 _BY_CHANNEL: Final = 9
 """Bytes of a first_node_id that is a direction and a channel."""
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class PassedOn(SendMessages):
+    """A message that goes on to somebody, unless so many bytes wait for that peer already: it may be lost anyway, and a
+    peer that reads slowly is not to be ended for what others send through us."""
+
+    most_waiting: int
+
+    def __init__(self, node_id: bytes, message: OnionMessage, most_waiting: int) -> None:
+        SendMessages.__init__(self, node_id, message)
+        object.__setattr__(self, "most_waiting", most_waiting)
 
 
 class NoRoute(TriolightError):
@@ -101,6 +113,7 @@ class OnionStatistics:
     received: int
     """By peers, all of them."""
     forwarded: int
+    """Given to the manager, which drops them if too much waits for the next node."""
     delivered: int
     """For us, and nobody had asked for it."""
     answers: int
@@ -311,7 +324,7 @@ class OnionMessenger(OnionMessageHandler):
             raise OnionDropped(Drop.NOT_CONNECTED)
         if not self._peers[next_node]:
             raise OnionDropped(Drop.NOT_OFFERED)
-        self.push(SendMessages(next_node, message))
+        self.push(PassedOn(next_node, message, self.limits.waiting_bytes))
         self._counts["forwarded"] += 1
 
     def _deliver(self, sender: bytes, delivery: Delivery) -> None:
@@ -335,7 +348,7 @@ class OnionMessenger(OnionMessageHandler):
     ) -> None:
         path, peer = way
         message = seal(self._random(), path, content, reply_path)
-        self.push(SendMessages(peer, message))
+        self.push(PassedOn(peer, message, self.limits.waiting_bytes))
         self._counts["sent"] += 1
 
     def _way(self, to: bytes | BlindedPath | Iterable[BlindedPath], via: Sequence[bytes]) -> tuple[BlindedPath, bytes]:
