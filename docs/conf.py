@@ -88,6 +88,9 @@ MADE_BY_US: Final = {
     "triolight.testing.SimulatedListener",
     "triolight.testing.SimulatedStream",
     "triolight.websocket.WebSocketStream",
+    "triolight.services.Gossip",
+    "triolight.services.GossipChanges",
+    "triolight.services.GraphStore",
     "triolight.services.UtxoSource",
 }
 """Classes whose constructor is nobody's to call: it is not shown."""

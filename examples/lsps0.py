@@ -15,7 +15,16 @@ from typing import Any
 
 import trio
 
-from triolight import CustomMessageHandler, NodeAddress, NullLogger, Peer, SendMessages, open_peers
+from triolight import (
+    ConnectError,
+    CustomMessageHandler,
+    NodeAddress,
+    NullLogger,
+    Peer,
+    PeerClosed,
+    SendMessages,
+    open_peers,
+)
 from triolight.messages import BOLT, LSPS0, Message
 
 MESSAGES = BOLT | {LSPS0}
@@ -59,14 +68,25 @@ async def ask(address: str | NodeAddress) -> None:
             print("no_such_thing:", await call(peer, "lsps0.no_such_thing"))
 
 
-async def main() -> None:
-    if len(sys.argv) > 1:
-        await ask(sys.argv[1])
-        return
+async def ask_ourselves() -> None:
     async with open_peers(custom_handler=Provider(), messages=MESSAGES, logger=NullLogger()) as provider:
         listeners = await provider.listen(0, host="127.0.0.1")
         port = listeners[0].socket.getsockname()[1]
         await ask(NodeAddress(provider.manager.our_node_id, "127.0.0.1", port))
+
+
+async def main() -> None:
+    try:
+        if len(sys.argv) > 1:
+            await ask(sys.argv[1])
+        else:
+            await ask_ourselves()
+    except ConnectError as error:
+        sys.exit(f"no connection: {error.reason}")
+    except PeerClosed as error:
+        sys.exit(f"the connection has ended: {error.reason}")
+    except trio.TooSlowError:
+        sys.exit(f"no answer within {PATIENCE} seconds: this node may be no liquidity provider")
 
 
 if __name__ == "__main__":

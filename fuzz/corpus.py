@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fuzz.connection import DRAIN, GONE, MESSAGE, NOISE, SEND, SHORT, STEPS, TAKE, TICK, TWICE
+from fuzz.ranges import CHANNELS
 from triolight.messages import BOLT
 from triolight.testing import strategies
 
@@ -66,6 +67,29 @@ def connection_inputs() -> list[bytes]:
     return sorted(found)
 
 
+def lives() -> st.SearchStrategy[bytes]:
+    """An input of `fuzz.graph`: small numbers choose something, most of the others nothing in particular."""
+    byte = st.integers(0, 15) | st.integers(0, 15) | st.integers(0, 255)
+    return st.tuples(st.integers(0, 3), st.lists(byte, max_size=400)).map(lambda drawn: bytes((drawn[0], *drawn[1])))
+
+
+def listings() -> st.SearchStrategy[bytes]:
+    """An input of `fuzz.ranges`."""
+    return st.integers(0, CHANNELS).flatmap(lambda count: st.binary(min_size=4 + 4 * count, max_size=4 + 4 * count))
+
+
+def drawn_inputs(strategy: st.SearchStrategy[bytes]) -> list[bytes]:
+    found: set[bytes] = set()
+
+    @quietly
+    @given(strategy)
+    def draw(data: bytes) -> None:
+        found.add(data)
+
+    draw()
+    return sorted(found)
+
+
 def write(name: str, inputs: list[bytes]) -> None:
     folder = CORPUS / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,3 +101,5 @@ def write(name: str, inputs: list[bytes]) -> None:
 if __name__ == "__main__":
     write("decode", decode_inputs())
     write("connection", connection_inputs())
+    write("graph", drawn_inputs(lives()))
+    write("ranges", drawn_inputs(listings()))

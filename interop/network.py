@@ -1,7 +1,8 @@
 """A Lightning network on one machine: three LNDs with announced channels, on the chain of one btcd.
 
 alice -- bob -- carol -- alice. What a node says of itself and what it asks for its channels differ from node to node.
-`describe_graph` is what an LND knows, in the words of BOLT 7; `said_of` is the same of messages: so one `==` compares.
+`describe_graph` is what an LND knows, in the words of BOLT 7; `said_of` is the same of messages, `known` of a graph of
+ours: so one `==` compares.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from interop.programs import free_ports
 from triolight import NodeAddress, wire
 from triolight.address import readable
 from triolight.features import Features
-from triolight.gossip import addresses_of, direction, disabled, display_alias
+from triolight.gossip import NetworkGraph, addresses_of, direction, disabled, display_alias
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
 from triolight.wire import ShortChannelId
 
@@ -88,8 +89,11 @@ class Funding:
 
 
 async def describe_graph(lnd: LndNode) -> Graph:
-    """Without nodes that have no channel: itself an LND says also then."""
-    found = await lnd.call("GET", "/v1/graph")
+    return described(await lnd.call("GET", "/v1/graph"))
+
+
+def described(found: dict[str, Any]) -> Graph:
+    """What LND's JSON says. Without nodes that have no channel: itself an LND says also then."""
     channels = {
         ShortChannelId(edge["channel_id"]): Channel(
             bytes.fromhex(edge["node1_pub"]),
@@ -111,6 +115,15 @@ async def describe_graph(lnd: LndNode) -> Graph:
         if node["last_update"]
     }
     return Graph(channels, {node_id: node for node_id, node in nodes.items() if node_id in ends})
+
+
+def known(graph: NetworkGraph) -> Graph:
+    """What a graph of ours holds."""
+    messages: list[ChannelAnnouncement | ChannelUpdate | NodeAnnouncement] = []
+    for channel in graph.channels.values():
+        messages += [channel.announcement, *(one for one in channel.updates if one is not None)]
+    messages += [node.announcement for node in graph.nodes.values() if node.announcement is not None]
+    return said_of(messages)
 
 
 async def fundings(lnd: LndNode) -> dict[ShortChannelId, Funding]:

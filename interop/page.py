@@ -35,7 +35,7 @@ CAPABILITIES: Final = {
     "killed": "it is killed, and comes back",
     "keepalive": "its own keepalive is answered",
     "queries": "gossip queries, both ways",
-    "graph": "a network's gossip: verified, and what its own graph says",
+    "graph": "gossip of a whole graph: verified, both ways, and what its own graph says",
     "check": "`triolight check`",
     "codecs": "each message that both know, made by both; what one takes and the other refuses",
 }
@@ -46,9 +46,7 @@ _LIBRARY: Final = "only packets: messages are its user's"
 _NO_PEER: Final = "only its noise and its codec: its peer wants a wallet, and is not run"
 _NOT_ALONE: Final = "its codec is not asked alone, only in what is counted above"
 CANNOT: Final = {
-    ("LDK native", "queries"): "it has no gossip to ask for here",
     ("LDK WASM", "queries"): "it has no gossip to ask for here",
-    ("LDK native", "graph"): "it has no gossip to ask for here",
     ("LDK WASM", "graph"): "it has no gossip to ask for here",
     ("pyln-proto", "keepalive"): _LIBRARY,
     ("pyln-proto", "queries"): _NO_GOSSIP,
@@ -115,7 +113,11 @@ def page(collected: Collected) -> str:
         *(f"| {name} | {version} |" for name, version in nodes.items()),
         "",
         "lnmessage is run over TCP and over WebSocket, the others over TCP. For gossip three LNDs are a network, with",
-        f"channels on the chain of a btcd {chain_version()}.",
+        f"channels on the chain of a btcd {chain_version()}; a fourth one, and LDK native,",
+        "learn their graph from us.",
+        "",
+        "Core Lightning, Eclair and Electrum are not run. How they gossip, as far as we know it, is played by scripted",
+        "peers, in `tests/support/personas.py`.",
         "",
         "## What holds",
         "",

@@ -117,14 +117,14 @@ def start_program(command: Callable[[Path], Sequence[str]]) -> Iterator[Program]
 
 
 @asynccontextmanager
-async def open_program(*command: str) -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
-    """Runs a program that speaks JSON lines; what it says of itself when it is ready comes with it. Leaving the block
-    kills it, without a word to anybody."""
+async def open_program(*command: str, begins: str = "ready") -> AsyncIterator[tuple[JsonNode, dict[str, Any]]]:
+    """Runs a program that speaks JSON lines; what it says of itself when it `begins` to be there comes with it. Leaving
+    the block kills it, without a word to anybody."""
     process = await trio.lowlevel.open_process(list(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         node = JsonNode(process)
         with trio.fail_after(60):
-            ready = await node.event("ready")
+            ready = await node.event(begins)
         yield node, ready
     finally:
         with trio.CancelScope(shield=True):

@@ -37,7 +37,14 @@ from triolight import (
     chains,
     open_peer_nursery,
 )
-from triolight.gossip import decode_short_ids, decode_timestamps, direction, encode_short_ids, verify_announcement
+from triolight.gossip import (
+    decode_short_ids,
+    decode_timestamps,
+    direction,
+    encode_query_flags,
+    encode_short_ids,
+    verify_announcement,
+)
 from triolight.handlers import HandlerResult
 from triolight.messages import (
     ChannelAnnouncement,
@@ -47,6 +54,7 @@ from triolight.messages import (
     QueryChannelRange,
     QueryChannelRangeTlvs,
     QueryShortChannelIds,
+    QueryShortChannelIdsTlvs,
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
 )
@@ -97,8 +105,12 @@ ASK_ALL = QueryChannelRange(
 )
 
 
-def ask_for(*short_channel_ids: int) -> QueryShortChannelIds:
-    return QueryShortChannelIds(chain_hash=CHAIN, encoded_short_ids=encode_short_ids(short_channel_ids))
+def ask_for(*short_channel_ids: int, tlvs: QueryShortChannelIdsTlvs | None = None) -> QueryShortChannelIds:
+    return QueryShortChannelIds(
+        chain_hash=CHAIN,
+        encoded_short_ids=encode_short_ids(short_channel_ids),
+        tlvs=tlvs or QueryShortChannelIdsTlvs(),
+    )
 
 
 @pytest.mark.shows("graph")
@@ -147,9 +159,11 @@ async def test_what_it_answers_to_queries_is_what_it_knows(name: str, network: N
         assert sum(isinstance(one, ChannelAnnouncement) for one in answer) == len(knows.channels)
 
 
-async def ask(peer: Peer, *short_channel_ids: int) -> tuple[list[Announcement], ReplyShortChannelIdsEnd]:
+async def ask(
+    peer: Peer, *short_channel_ids: int, tlvs: QueryShortChannelIdsTlvs | None = None
+) -> tuple[list[Announcement], ReplyShortChannelIdsEnd]:
     async with peer.subscribe(ChannelAnnouncement, ChannelUpdate, NodeAnnouncement, ReplyShortChannelIdsEnd) as inbox:
-        await peer.send(ask_for(*short_channel_ids))
+        await peer.send(ask_for(*short_channel_ids, tlvs=tlvs))
         answer: list[Announcement] = []
         async for message in inbox:
             if isinstance(message, ReplyShortChannelIdsEnd):
@@ -299,6 +313,40 @@ async def test_an_empty_query_has_no_end(encoded: bytes, network: Network) -> No
 def listed(*short_channel_ids: int) -> bytes:
     """As they stand, in order or not."""
     return b"\0" + b"".join(one.to_bytes(8, "big") for one in short_channel_ids)
+
+
+@pytest.mark.shows("queries")
+@pytest.mark.differs("gives no checksums of updates, whatever is asked for", "give them, if they are asked for")
+async def test_it_lists_no_checksums(network: Network) -> None:
+    knows = await describe_graph(network.alice)
+    async with open_peer(network, network.alice, Offers()) as peer, peer.subscribe(ReplyChannelRange) as replies:
+        for option, stamped in ((None, False), (1, True), (2, False), (3, True)):
+            await peer.send(ASK_ALL.replace(tlvs=QueryChannelRangeTlvs(query_option=option)))
+            reply = await anext(replies)
+            assert (decode_short_ids(reply.encoded_short_ids), reply.sync_complete) == (
+                tuple(sorted(knows.channels)),
+                1,
+            )
+            assert (reply.tlvs.timestamps_tlv is not None, reply.tlvs.checksums_tlv) == (stamped, None)
+
+
+@pytest.mark.shows("queries")
+@pytest.mark.differs("tells all of a channel, whichever query_flags ask for a part of it", "tell what is asked for")
+async def test_it_heeds_no_flags(network: Network) -> None:
+    key = next(iter((await describe_graph(network.bob)).channels))
+    async with open_peer(network, network.bob, Offers()) as peer:
+        whole, _ = await ask(peer, key)
+        assert sorted(type(one).__name__ for one in whole) == [
+            "ChannelAnnouncement",
+            "ChannelUpdate",
+            "ChannelUpdate",
+            "NodeAnnouncement",
+            "NodeAnnouncement",
+        ]
+        for flags in (1, 2, 4, 8, 16, 0):
+            tlvs = QueryShortChannelIdsTlvs(query_flags=encode_query_flags([flags]))
+            part, _ = await ask(peer, key, tlvs=tlvs)
+            assert sorted(one.encode() for one in part) == sorted(one.encode() for one in whole)
 
 
 FIRST, SECOND = ShortChannelId.of(400, 1, 0), ShortChannelId.of(401, 1, 0)

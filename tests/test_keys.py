@@ -47,6 +47,9 @@ def test_multiplication() -> None:
             two.multiply(bad)
         with pytest.raises(ValueError):  # noqa: PT011
             multiply(identity(1), bad)
+    for point in (identity(1)[:-1], b"\x02" + b"\xff" * 32, b"\x04" + bytes(64)):
+        with pytest.raises(ValueError):  # noqa: PT011
+            multiply(point, (2).to_bytes(32, "big"))
 
 
 def test_schnorr() -> None:

@@ -8,7 +8,7 @@ touches a secret goes through libsecp256k1's constant-time calls; each of the tw
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 __all__ = [
     "SecretKey",
@@ -28,8 +28,8 @@ SECRET_LENGTH: Final = 32
 POINT_LENGTH: Final = 33
 SIGNATURE_LENGTH: Final = 64
 POINTS_REMEMBERED: Final = 4096
-"""A square root for each point, unless it came a while ago: gossip names the same nodes over and over, and a message
-that was decoded is checked again when it is encoded. Under 1 MiB."""
+"""A square root for each point, unless it came a while ago: gossip names the same nodes over and over, a message that
+was decoded is checked again when it is encoded, and its signatures are of keys that were looked at. About 1 MiB."""
 
 
 class SecretKey:
@@ -84,12 +84,12 @@ def node_id(secret: bytes) -> bytes:
 
 def is_point(data: bytes) -> bool:
     """Whether `data` is a compressed point of secp256k1: 33 bytes, 02 or 03 first, on the curve."""
-    return len(data) == POINT_LENGTH and _is_on_curve(bytes(data))
+    return len(data) == POINT_LENGTH and _read_point(bytes(data)) is not None
 
 
 @lru_cache(maxsize=POINTS_REMEMBERED)
-def _is_on_curve(data: bytes) -> bool:
-    return _curve.is_on_curve(data)
+def _read_point(data: bytes) -> Any:
+    return _curve.read_point(data)
 
 
 def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
@@ -97,7 +97,10 @@ def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
 
     High-s signatures are refused, as in every implementation that uses libsecp256k1.
     """
-    return len(signature) == SIGNATURE_LENGTH and _curve.verify(signature, digest, point)
+    if len(signature) != SIGNATURE_LENGTH or len(point) != POINT_LENGTH:
+        return False
+    read = _read_point(bytes(point))
+    return read is not None and _curve.verify(signature, digest, read)
 
 
 def multiply(point: bytes, factor: bytes) -> bytes:
@@ -107,6 +110,8 @@ def multiply(point: bytes, factor: bytes) -> bytes:
     The time that this takes depends on the factor. It is for blinding factors, which hide how one hop of an onion is
     linked to the next and are no keys; a secret goes through `SecretKey.ecdh` and `SecretKey.multiply`.
     """
+    if len(point) != POINT_LENGTH:
+        raise ValueError(f"a point has {POINT_LENGTH} bytes, not {len(point)}")
     return _curve.multiply(point, _factor(factor))
 
 

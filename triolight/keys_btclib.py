@@ -42,13 +42,14 @@ class Secret:
         return ssa.sign(digest, self._secret, randomness)
 
 
-def is_on_curve(point: bytes) -> bool:
-    """Whether 33 bytes are a point."""
-    return keys.pubkey_verify(point)
+def read_point(point: bytes) -> bytes | None:
+    """What `verify` wants of 33 bytes: a point; None if they are none."""
+    return point if keys.pubkey_verify(point) else None
 
 
 def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
-    """Whether 64 bytes are `point`'s signature of 32; False for what is no signature, hash or point."""
+    """Whether 64 bytes are the signature of 32 by the key of a point that was read; False for what is no signature or
+    no hash."""
     try:
         return dsa.verify(digest, point, signature, compact=True)
     except ValueError:

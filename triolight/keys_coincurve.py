@@ -11,8 +11,13 @@ factors that are no key.
 
 from __future__ import annotations
 
-from coincurve import PrivateKey, PublicKey, PublicKeyXOnly, verify_signature
-from coincurve.ecdsa import cdata_to_der, der_to_cdata, deserialize_compact, serialize_compact
+from typing import Any, Final
+
+from coincurve import GLOBAL_CONTEXT, PrivateKey, PublicKey, PublicKeyXOnly
+from coincurve._libsecp256k1 import lib  # type: ignore[import-not-found]
+from coincurve.ecdsa import der_to_cdata, deserialize_compact, serialize_compact
+
+DIGEST_LENGTH: Final = 32
 
 
 class Secret:
@@ -44,19 +49,22 @@ class Secret:
         return self._key.sign_schnorr(digest, randomness)
 
 
-def is_on_curve(point: bytes) -> bool:
-    """Whether 33 bytes are a point."""
+def read_point(point: bytes) -> Any:
+    """What `verify` wants of 33 bytes: a point; None if they are none."""
     try:
-        PublicKey(point)
+        return PublicKey(point).public_key
     except ValueError:
+        return None
+
+
+def verify(signature: bytes, digest: bytes, point: Any) -> bool:
+    """Whether 64 bytes are the signature of 32 by the key of a point that was read; False for what is no signature or
+    no hash."""
+    if len(digest) != DIGEST_LENGTH:  # 32 bytes are read, whatever there is
         return False
-    return True
-
-
-def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
-    """Whether 64 bytes are `point`'s signature of 32; False for what is no signature, hash or point."""
     try:
-        return verify_signature(cdata_to_der(deserialize_compact(signature)), digest, point, hasher=None)
+        # Not `PublicKey.verify`, which would have it as DER: written here, to be read there.
+        return bool(lib.secp256k1_ecdsa_verify(GLOBAL_CONTEXT.ctx, deserialize_compact(signature), digest, point))
     except ValueError:
         return False
 

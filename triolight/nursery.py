@@ -248,7 +248,6 @@ class Block:
                 except trio.WouldBlock:
                     await self.parts.events_in.send(event)
                 del event
-            del of
             self._keeper_scope = trio.CancelScope(deadline=timers.first)
             with self._keeper_scope:
                 await trio.sleep_forever()

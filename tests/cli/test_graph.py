@@ -37,9 +37,8 @@ def small(tmp_path: Path) -> Path:
     """A GSP file of a channel with one update and one node that names itself."""
     said = node(0, alias=b"a name".ljust(32, b"\0"), addresses=write_address(IPv4Address("1.2.3.4", 9735)))
     path = tmp_path / "small.gsp"
-    path.write_bytes(
-        b"".join(write_gsp([channel(), update(timestamp=NOW), said, node(1, alias=b"A NAME" + bytes(26))]))
-    )
+    fee = update(timestamp=NOW, extension=bytes.fromhex("fdd90308fffffff9ffffffce"))
+    path.write_bytes(b"".join(write_gsp([channel(), fee, said, node(1, alias=b"A NAME" + bytes(26))])))
     return path
 
 
@@ -147,8 +146,10 @@ def test_show_a_channel_as_a_page(small: Path) -> None:
         "Channel 100x1x0 (109951162843136)",
         "  capacity  capacity unknown",
         f"  node 1    {IDS[0].hex()} a name",
+        "  funded    in block 100, by output 0 of its transaction 1",
         "  node 1 to node 2: enabled",
         "    fee      1,000 msat and 10 ppm",
+        "    inbound  -7 msat and -50 ppm, for what comes in over this channel",
         "    amounts  1 to 500,000,000 msat",
         "    expiry   80 blocks",
         "  node 2 to node 1: no update",
@@ -165,6 +166,8 @@ def test_show_a_channel_as_a_page(small: Path) -> None:
         "htlc_maximum_msat": 500_000_000,
         "fee_base_msat": 1000,
         "fee_proportional_millionths": 10,
+        "inbound_fee_base_msat": -7,
+        "inbound_fee_proportional_millionths": -50,
     }
 
 
@@ -179,9 +182,31 @@ def test_show_a_node(small: Path) -> None:
     assert [json.loads(one)["node_id"] for one in both] == [IDS[0].hex(), IDS[1].hex()]
     page = run("show", small, "a name").stdout.splitlines()
     assert page[0] == f"Node {IDS[0].hex()}"
-    for line in ("  address    1.2.3.4:9735", "  channels   1, of 0 sat", "    in   no update"):
+    for line in ("  address    1.2.3.4:9735", "  channels   1, of capacity unknown", "    in   no update"):
         assert line in page
     assert any(line.startswith("    out  enabled, 1,000 msat and 10 ppm, updated ") for line in page)
+
+
+def test_show_a_node_by_the_beginning_of_its_id(small: Path) -> None:
+    begin = IDS[0].hex()[:6]
+    assert shown("show", small, begin)["node_id"] == IDS[0].hex()
+    assert shown("show", small, begin.upper())["node_id"] == IDS[0].hex()
+    assert run("show", small, IDS[0].hex()[:5]).exit_code == 1
+
+
+def test_who_remembers_a_part_of_an_alias_is_told_of_the_whole(small: Path) -> None:
+    found = run("show", small, "nam")
+    assert found.exit_code == 1
+    assert found.stderr.endswith("is called nam; there is A NAME, a name\n")
+
+
+def test_a_page_has_lines_that_fit(tmp_path: Path) -> None:
+    first = json.loads(unpacked("describegraph_LN_10.json"))["nodes"][0]
+    page = run("show", GRAPH_LN_10, first["pub_key"]).stdout.splitlines()
+    features = [line for line in page if line.startswith(("  features   ", " " * 13))]
+    assert len(features) > 1
+    assert all(len(line) <= 100 for line in features)
+    assert any(" BTC)" in line for line in page if line.startswith("  channels   "))
 
 
 def test_exit_code_1_for_what_is_not_there(small: Path) -> None:

@@ -19,9 +19,10 @@ from tests.support.gossip import IDS, channel, node, update
 from tests.support.gossip_files import BOTH_PARTS, FILES, MESH, SIMPLE, a_few, items_of, snapshot_of
 from tests.support.processes import SIGNALS
 from triolight.chains import BITCOIN, REGTEST
-from triolight.cli import cli, graph_files
+from triolight.cli import cli
 from triolight.cli.graph_files import FORMATS
-from triolight.gossip.formats import Item
+from triolight.cli.jobs import graph_files
+from triolight.gossip.formats import SIGNED_FORMATS, Item
 from triolight.gossip.formats.gsp import write_gsp
 from triolight.gossip.formats.items import About
 from triolight.services import GraphStore, ImportReport, import_gossip
@@ -133,6 +134,7 @@ def test_tables_and_graphml(tmp_path: Path) -> None:
 def test_every_format_is_exported(tmp_path: Path) -> None:
     store = tmp_path / "store.gz"
     store.write_bytes(gzip.compress(SIMPLE))
+    assert {*SIGNED_FORMATS} < {*FORMATS}
     for format_ in FORMATS:
         assert run("export", store, tmp_path / f"out.{format_}", "--format", format_).exit_code == 0
     assert not [one for one in tmp_path.iterdir() if one.name.startswith(".")]

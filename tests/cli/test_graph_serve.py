@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import trio
+
 from tests.support import gossip
+from tests.support.chains import Chain, Output
+from tests.support.chains import serving as serving_chain
 from tests.support.processes import SIGNALS, Running, run, unread
 from triolight.gossip.formats.gsp import write_gsp
 from triolight.wire import ShortChannelId
@@ -83,3 +87,26 @@ def test_exit_code_141_for_a_reader_that_has_left(tmp_path: Path) -> None:
             stdout=pipe,
         )
     assert code == 141
+
+
+async def test_what_a_chain_has_confirmed_is_told(tmp_path: Path) -> None:
+    """Not the one of twenty channels whose output is spent."""
+    chain = Chain(height=300)
+    for number in range(20):
+        chain.outputs[200 + number, 1] = [Output(gossip.SCRIPT, "0.0123", spent=number == 3)]
+
+    def learn_and_tell(url: str) -> str:
+        told, last = tmp_path / "told.db", ""
+        with serving(a_graph(tmp_path / "all.db"), "--relay-unchecked") as (_, all_of_it):
+            code, lines, errors = run("graph", "sync", str(told), all_of_it, "--chain", "regtest", "--utxo", url)
+            assert (code, errors) == (0, ""), lines
+        # Once without a server: its word is in the file.
+        for more in ([], ["--utxo", url]):
+            with serving(told, *more) as (_, address):
+                code, (last,), errors = run("graph", "sync", str(tmp_path / "own.db"), address, "--chain", "regtest")
+                assert (code, errors) == (0, "")
+        return last
+
+    async with serving_chain(chain.rpc) as server:
+        last = await trio.to_thread.run_sync(learn_and_tell, f"http://127.0.0.1:{server.port}")
+    assert last.startswith("19 channels, 38 updates, ")

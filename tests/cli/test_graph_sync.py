@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from tests.support import gossip, identity
+from tests.support.chains import Asked, Chain, Output, Reply, serving
 from tests.support.processes import COMMAND, PATIENCE, SIGNALS, lines_of
 from triolight import NullLogger, open_peers
 from triolight.chains import REGTEST
@@ -61,6 +62,15 @@ async def test_exit_code_3_where_nobody_is(tmp_path: Path) -> None:
     assert b"127.0.0.1:1" in done.stderr
 
 
+async def test_dials_go_through_a_proxy(tmp_path: Path) -> None:
+    async with a_node_with_a_graph() as node:
+        done = await sync(
+            tmp_path / "graph.db", node, "--chain", "regtest", "--proxy", "socks5://127.0.0.1:1", capture_stdout=True
+        )
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"127.0.0.1:1" in done.stderr
+
+
 async def test_exit_code_2_for_a_file_of_something_else_and_without_nodes(tmp_path: Path) -> None:
     path = tmp_path / "graph.db"
     path.write_text("a letter")
@@ -81,6 +91,61 @@ async def test_exit_code_6_where_not_all_of_it_came(tmp_path: Path) -> None:
         done = await sync(tmp_path / "graph.db", node, "--chain", "regtest", "--seconds", "1.5", capture_stdout=True)
     assert done.returncode == 6
     assert b"incomplete" in done.stdout
+
+
+async def test_outputs_are_looked_up(tmp_path: Path) -> None:
+    """The capacity is in the file then, and a channel whose output is spent is not."""
+    path, cookie = tmp_path / "graph.db", tmp_path / ".cookie"
+    cookie.write_text("me:secret")
+    chain = Chain(height=300)
+    for number in range(20):
+        chain.outputs[200 + number, 1] = [Output(gossip.SCRIPT, "0.0123", spent=number == 3)]
+    async with a_node_with_a_graph() as node, serving(chain.rpc) as server:
+        url = f"bitcoind+http://127.0.0.1:{server.port}"
+        arguments = "--chain", "regtest", "--utxo", url, "--utxo-auth", cookie, "--json"
+        done = await sync(path, node, *arguments, capture_stdout=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert (line["channels"], line["updates"], {*line["rejected"]}) == (19, 38, {"spent"})
+    shown = await trio.run_process([*COMMAND, "graph", "show", str(path), "200x1x0", "--json"], capture_stdout=True)
+    channel = json.loads(shown.stdout)
+    assert (channel["capacity_sat"], channel["checked"]) == (1_230_000, "output")
+
+
+async def test_what_was_believed_on_signatures_is_looked_up_later(tmp_path: Path) -> None:
+    path = tmp_path / "graph.db"
+    chain = Chain(height=300)
+    for number in range(20):
+        chain.outputs[200 + number, 1] = [Output(gossip.SCRIPT, "0.0123", spent=number == 3)]
+    async with a_node_with_a_graph() as node, serving(chain.rest) as server:
+        done = await sync(path, node, "--chain", "regtest", capture_stdout=True)
+        assert done.stdout.endswith(b"; signatures only: no output was looked up (--utxo)\n")
+        shown = await trio.run_process([*COMMAND, "graph", "stats", str(path)], capture_stdout=True)
+        assert b"signatures only: no output was looked up" in shown.stdout
+        done = await sync(path, node, "--utxo", f"bitcoind+rest://127.0.0.1:{server.port}", capture_stdout=True)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.endswith(b"; 19 outputs confirmed, 1 spent\n")
+    shown = await trio.run_process([*COMMAND, "graph", "stats", str(path), "--json"], capture_stdout=True)
+    found = json.loads(shown.stdout)
+    assert found["checked"] == {"output": 19, "spent": 1, "signatures": 0, "unknown": 0}
+    assert found["capacity_sat"] == 19 * 1_230_000
+
+
+async def test_exit_code_6_where_a_chain_stops_to_answer(tmp_path: Path) -> None:
+    chain = Chain(height=300)
+    async with a_node_with_a_graph() as node, serving(chain.rpc) as server:
+
+        def until_asked_for_a_block(asked: Asked) -> Reply:
+            return Reply(500, b"no") if asked.call[0] == "getblock" else chain.rpc(asked)
+
+        server.answer = until_asked_for_a_block
+        url = f"http://127.0.0.1:{server.port}"
+        done = await sync(
+            tmp_path / "graph.db", node, "--chain", "regtest", "--utxo", url, "--json", capture_stdout=True
+        )
+    line = json.loads(done.stdout)
+    assert (done.returncode, line["channels"], line["complete"]) == (6, 0, False)
+    assert b": 20 lookups failed; the last one: " in done.stderr
 
 
 @pytest.mark.parametrize(("number", "exits"), SIGNALS)

@@ -288,15 +288,18 @@ from triolight.cli import main
 try:
     main()
 finally:
-    print(",".join({"trio", "triolight.peer_manager", "triolight.cli.ping"} & {*sys.modules}), file=sys.stderr)
+    heavy = {"trio", "triolight.peer_manager", "triolight.gossip", "triolight.cli.ping"}
+    print(",".join(heavy & {*sys.modules}), file=sys.stderr)
 """
 
 
 @pytest.mark.parametrize(
-    ("words", "loaded"), [("triolight ", ""), ("triolight ping --", "triolight.cli.ping"), ("triolight top --", "")]
+    ("words", "loaded"),
+    [("triolight ", ""), ("triolight ping --", "triolight.cli.ping"), ("triolight top --", "")]
+    + [(f"triolight {name} --", "") for name in COMMANDS if name.startswith("graph ")],
 )
 def test_a_completion_loads_no_more_than_it_needs(words: str, loaded: str) -> None:
     asked = {"_TRIOLIGHT_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = subprocess.run([sys.executable, "-c", LOADED], env=os.environ | asked, capture_output=True, text=True)
-    assert done.stdout.count("plain,") > 4
+    assert done.stdout.count("plain,") > 1
     assert done.stderr == f"{loaded}\n"

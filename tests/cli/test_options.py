@@ -46,6 +46,31 @@ def test_exit_code_2_for_the_command_line(arguments: list[str]) -> None:
     assert "Error: " in result.stderr
 
 
+NODE = f"{identity(1).hex()}@127.0.0.1:1"
+
+
+@pytest.mark.parametrize("command", [["graph", "sync", "g.db", NODE], ["graph", "serve", "g.db"]])
+def test_a_password_of_a_chains_server_is_no_argument(command: list[str]) -> None:
+    for url in ("http://me:secret@127.0.0.1:1", "secret@nonsense", "esplora+https://secret@[::1"):
+        result = CliRunner().invoke(cli, [*command, "--utxo", url])
+        assert result.exit_code == 2
+        assert "--utxo-auth" in result.stderr
+        assert "secret" not in result.stderr
+    result = CliRunner().invoke(cli, [*command, "--utxo-auth", __file__])
+    assert (result.exit_code, "--utxo-auth is of a server that --utxo names" in result.stderr) == (2, True)
+    result = CliRunner().invoke(cli, [*command, "--utxo", "http://127.0.0.1:1", "--utxo-ca", "/does/not/exist"])
+    assert (result.exit_code, "--utxo-ca" in result.stderr) == (2, True)
+
+
+def test_what_is_not_installed_is_said_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(name: str) -> None: ...
+
+    monkeypatch.setattr("importlib.util.find_spec", nothing)
+    result = CliRunner().invoke(cli, ["graph", "sync", "g.db", NODE, "--utxo", "http://127.0.0.1:1"])
+    assert result.exit_code == 2
+    assert "pip install 'triolight[utxo]'" in result.stderr
+
+
 def test_exit_code_2() -> None:
     code, lines, errors = run("ping", "nowhere")
     assert (code, lines) == (2, [])

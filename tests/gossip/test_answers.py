@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.ranges import facts_of, graph_of
 from tests.support.gossip import NOW
 from tests.support.gossip_peers import query_ids, query_range
 from tests.support.planted import plant, planted_channel, planted_node, planted_update
+from tests.support.replies import LAST, Fact, check_replies
 from triolight import DecodeError
 from triolight.chains import BITCOIN
 from triolight.gossip import NetworkGraph, answers, decode_short_ids, decode_timestamps, encode_query_flags
@@ -26,8 +28,6 @@ from triolight.messages import (
 from triolight.messages.bolt7 import QueryShortChannelIdsTlvs
 from triolight.wire import ShortChannelId
 
-LAST = 0xFFFFFFFF
-
 
 def scid(block: int, number: int) -> ShortChannelId:
     return ShortChannelId.of(block, number, 0)
@@ -39,74 +39,45 @@ def messages_of(answer: Iterable[bytes | None]) -> list[bytes]:
     return given
 
 
-def replies_to(graph: NetworkGraph, query: QueryChannelRange) -> list[ReplyChannelRange]:
-    return [ReplyChannelRange.decode(one) for one in messages_of(answer_channel_range(graph, query, unchecked=True))]
+def replies_to(graph: NetworkGraph, query: QueryChannelRange, unchecked: bool = True) -> list[ReplyChannelRange]:
+    given = messages_of(answer_channel_range(graph, query, unchecked=unchecked))
+    return [ReplyChannelRange.decode(one) for one in given]
 
 
-def read_strictly(query: QueryChannelRange, replies: list[ReplyChannelRange]) -> list[ShortChannelId]:
-    """The ids, as LND takes them; AssertionError where it would end its sync, or the connection."""
-    end = min(query.first_blocknum + query.number_of_blocks, LAST)
-    option = query.tlvs.query_option or 0
-    found: list[ShortChannelId] = []
-    last: int | None = None
-    for number, reply in enumerate(replies, 1):
-        final = number == len(replies)
-        begin, stop = reply.first_blocknum, reply.first_blocknum + reply.number_of_blocks
-        assert reply.chain_hash == query.chain_hash
-        assert reply.sync_complete == final
-        assert query.first_blocknum <= begin
-        assert stop <= end
-        if last is None:
-            assert begin == query.first_blocknum
-        else:
-            assert begin in (last, last + 1)
-        # What claims the end of the range is the end of the sync, unless it is all of the range: then its flag counts.
-        assert (stop == end) == final or (begin, stop) == (query.first_blocknum, end)
-        last = stop - 1
-        assert reply.encoded_short_ids[:1] == b"\0"
-        ids = decode_short_ids(reply.encoded_short_ids)
-        assert list(ids) == sorted(set(ids))
-        assert all(query.first_blocknum <= one >> 40 < end for one in ids)
-        assert (reply.tlvs.timestamps_tlv is not None) == bool(option & 1)
-        assert (reply.tlvs.checksums_tlv is not None) == bool(option & 2)
-        if reply.tlvs.timestamps_tlv is not None:
-            assert len(decode_timestamps(reply.tlvs.timestamps_tlv)) == len(ids)
-        if reply.tlvs.checksums_tlv is not None:
-            assert len(reply.tlvs.checksums_tlv) == len(ids)
-        found += ids
-    assert found == sorted(set(found))
-    return found
-
-
-@st.composite
-def graphs(draw: st.DrawFn) -> list[ShortChannelId]:
-    places = draw(st.sets(st.tuples(st.integers(95, 106), st.integers(0, 5)), max_size=40))
-    return [scid(*one) for one in places]
+def read_strictly(query: QueryChannelRange, graph: NetworkGraph) -> list[int]:
+    """The ids, as LND takes them; Unfit where it would end its sync, or the connection, or what is told is not true."""
+    facts = {
+        one: Fact(graph.channel_updates(one), found.checked == "output", found.spent_height is not None)
+        for one, found in graph.channels.items()
+    }
+    return check_replies(query, messages_of(answer_channel_range(graph, query, unchecked=True)), facts)
 
 
 @settings(max_examples=150, deadline=None)
 @given(
-    graphs(),
-    st.integers(90, 108),
-    st.integers(1, 20),
+    st.lists(st.binary(min_size=4, max_size=4), max_size=40).map(b"".join),
+    st.integers(90, 112),
+    st.sampled_from([1, 2, 3, 5, 9, 20, LAST]),
     st.sampled_from([None, 0, 1, 2, 3, 7]),
     st.integers(1, 5),
+    st.booleans(),
 )
-def test_g62_g63_g74_a_strict_reader_gets_all_of_any_graph(
-    ids: list[ShortChannelId], first: int, number: int, option: int | None, most: int
+def test_g62_g63_g66_g70_g74_a_strict_reader_gets_all_of_any_graph(
+    drawn: bytes, first: int, number: int, option: int | None, most: int, unchecked: bool
 ) -> None:
-    query = query_range(first, number, option)
+    query, facts = query_range(first, number, option), facts_of(drawn)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(answers, "CHUNKS", (most,) * 4)
-        replies = replies_to(plant(ids), query)
-    assert read_strictly(query, replies) == sorted(one for one in ids if first <= one >> 40 < first + number)
+        given = messages_of(answer_channel_range(graph_of(facts), query, unchecked=unchecked))
+    check_replies(query, given, facts, unchecked=unchecked)
 
 
 @pytest.mark.parametrize("count", [0, 1, 8000, 8001])
 def test_g64_a_reply_has_as_many_ids_as_others_take(count: int) -> None:
     query = query_range(0, LAST)
-    replies = replies_to(plant(scid(1000 + number // 50, number % 50) for number in range(count)), query)
-    assert len(read_strictly(query, replies)) == count
+    graph = plant(scid(1000 + number // 50, number % 50) for number in range(count))
+    assert len(read_strictly(query, graph)) == count
+    replies = replies_to(graph, query)
     assert [len(decode_short_ids(one.encoded_short_ids)) for one in replies] == ([8000, 1] if count > 8000 else [count])
 
 
@@ -114,8 +85,8 @@ def test_g64_a_reply_has_as_many_ids_as_others_take(count: int) -> None:
 def test_g64_with_what_belongs_to_ids_there_are_fewer(option: int, most: int) -> None:
     query = query_range(0, LAST, option)
     graph = plant(scid(1000 + number, 0) for number in range(most + 1))
+    assert len(read_strictly(query, graph)) == most + 1
     replies = replies_to(graph, query)
-    assert len(read_strictly(query, replies)) == most + 1
     assert [len(decode_short_ids(one.encoded_short_ids)) for one in replies] == [most, 1]
 
 
@@ -124,7 +95,7 @@ def test_g63_a_block_of_9000_channels_is_told_whole(around: str) -> None:
     first, number = {"first": (500, 10), "middle": (495, 10), "last": (491, 10), "only": (500, 1)}[around]
     graph = plant([*(scid(500, one) for one in range(9000)), scid(494, 1), scid(506, 1)])
     query = query_range(first, number)
-    found = read_strictly(query, replies_to(graph, query))
+    found = read_strictly(query, graph)
     assert sum(one >> 40 == 500 for one in found) == 9000
 
 
@@ -165,9 +136,7 @@ def test_g70_what_is_not_told_unasked_is_not_told_here() -> None:
     graph.channels[scid(100, 4)].checked = "output"
     ids = [scid(100, number) for number in (1, 2, 3, 4)]
     for unchecked, told in ((True, [ids[0], ids[3]]), (False, [ids[3]])):
-        query = query_range()
-        given = messages_of(answer_channel_range(graph, query, unchecked=unchecked))
-        assert read_strictly(query, [ReplyChannelRange.decode(one) for one in given]) == told
+        assert decode_short_ids(replies_to(graph, query_range(), unchecked)[0].encoded_short_ids) == tuple(told)
         given = messages_of(answer_short_channel_ids(graph, query_ids(ids), unchecked=unchecked))
         assert [one for one in given if one[:2] == b"\1\0"] == [planted_channel(one) for one in told]
 

@@ -30,6 +30,6 @@ def test_the_defaults_are_those_that_others_use() -> None:
         policy.waiting.lookup_age,
     ) == (1000, 64, 8, 10)
     assert (policy.memory.negative, policy.memory.negative_age) == (10_000, 3600)
-    assert (policy.unverified, policy.unverified_of_peer, policy.verify_per_second) == (100_000, 5000, 500)
+    assert (policy.unverified, policy.unverified_of_peer) == (100_000, 5000)
     assert (policy.memory.blacklisted, policy.memory.blacklist_age, policy.memory.seen) == (10_000, 2 * day, 100_000)
     assert (policy.blacklist, policy.relay_unchecked) == (False, False)

@@ -504,22 +504,6 @@ def test_u10_what_a_store_has_kept_counts_too() -> None:
     assert rules.graph.unproven == 1
 
 
-def test_d2_signatures_of_what_was_not_asked_for_are_counted_by_the_second() -> None:
-    rules = fresh(policy=GossipPolicy(verify_per_second=8))
-    for number in range(2):
-        assert rules.overdrawn(PEER, NOW) is None
-        rules.take(channel(scid(number)), PEER, NOW)
-    assert rules.overdrawn(PEER, NOW) is None
-    rules.take(channel(scid(2)), PEER, NOW)
-    assert rules.overdrawn(PEER, NOW) == 0.75
-    assert rules.overdrawn(PEERS[1], NOW) is None
-    rules.take(channel(scid(3)), PEERS[1], NOW, asked=True)
-    rules.take(channel(scid(4)), PEERS[1], NOW, asked=True)
-    rules.take(channel(scid(5)), PEERS[1], NOW, asked=True)
-    assert rules.overdrawn(PEERS[1], NOW) is None
-    assert rules.overdrawn(PEER, NOW + 0.75) is None
-
-
 def test_d15_signatures_that_hold_are_not_checked_again_for_what_is_not_kept() -> None:
     rules = fresh(channel(), policy=GossipPolicy(memory=MemoryPolicy(seen=2)))
     others = [channel(first=first, second=5) for first in (2, 3, 4)]

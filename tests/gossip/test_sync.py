@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -40,6 +40,7 @@ from triolight import (
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import (
     ChannelAdded,
+    ChannelProven,
     Found,
     GossipPolicy,
     NetworkGraph,
@@ -59,6 +60,7 @@ from triolight.messages import (
     Warning,
 )
 from triolight.messages.bolt7 import QueryShortChannelIdsTlvs
+from triolight.policy import Allowance, Policy
 from triolight.testing import Conditions, SimulatedNetwork
 
 A, B, C = (scid(number) for number in (1, 2, 3))
@@ -227,6 +229,34 @@ def test_verify_a_turn_ends_after_what_it_may_cost() -> None:
     assert sync.rules.verifications == 160
 
 
+@pytest.mark.parametrize(("asked", "slowed"), [(False, 1), (True, 0)])
+def test_d2_who_pushes_signatures_that_nobody_asked_for_is_read_more_slowly(asked: bool, slowed: int) -> None:
+    """2,000 bytes of its allowance each: 524 a second and 2,097 at once, by the usual one."""
+
+    class Asks:
+        def is_asked(self, node_id: bytes) -> bool:
+            return asked
+
+        def judged(self, node_id: bytes, verdict: Verdict) -> None:
+            pass
+
+    async def main() -> None:
+        sync = make_sync()
+        sync.asker = cast("Any", Asks())
+        allowance = Allowance(per_second=20_000, burst=24_000)
+        async with (
+            open_peer_nursery(make_manager(1, route=sync), policy=Policy(allowance=allowance)) as one,
+            open_peer_nursery(make_manager(2)) as other,
+        ):
+            to_one, from_other = await connected(SimulatedNetwork(1), other, one)
+            for number, throttled in ((0, 0), (1, 0), (2, 0), (3, slowed)):
+                await to_one.send(decode(channel(scid(number))))
+                await to_one.ping()
+                assert (len(sync.graph.channels), from_other.statistics().throttled) == (number + 1, throttled)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
 def test_u4_a_peer_with_64_lookups_is_not_read_from_and_others_are() -> None:
     chain = Chain(at_once=False)
     server = Server(policy=GossipPolicy(waiting=WaitingPolicy(pending_of_peer=4)), utxo_lookup=chain)
@@ -258,6 +288,26 @@ def test_u1_what_a_chain_confirms_later_goes_out_with_all_that_came_meanwhile() 
     server.sync.resolve(chain.asked[0][1], chain.outputs[A])
     server.pass_time(60, peer)
     assert peer.gossip() == [*pair_of(A), node(0)]
+
+
+def test_channels_without_a_chains_word_are_asked_about_as_time_goes_on_and_answers_come() -> None:
+    chain = Chain(at_once=False)
+    server = Server(policy=GossipPolicy(), utxo_lookup=chain)
+    ids = [scid(number) for number in range(80)]
+    for one in ids:
+        server.sync.graph.load(channel(one), received=NOW)
+        chain.has(one)
+    heard: list[Any] = []
+    server.sync.on_change = heard.append
+    server.pass_time(2)
+    assert [place for place, _ in chain.asked] == ids[:8]
+    answered = 0
+    while answered < len(chain.asked):
+        place, token = chain.asked[answered]
+        server.sync.resolve(token, chain.outputs[place])
+        answered += 1
+    assert (server.sync.rechecks_left, server.sync.graph.unproven) == (0, 0)
+    assert heard == [ChannelProven(server.sync.graph.channels[one]) for one in ids]
 
 
 def test_g6_a_wrong_script_that_is_found_later_is_told_later() -> None:

@@ -670,6 +670,7 @@ def send(*kinds: str, count: int = 7, stalled: str = "") -> Step:
     return lambda peers: peers.send((1, 2), list(kinds), count, stalled, None)
 
 
+TO_1: Final[Step] = lambda peers: peers.carry(0, 0, 100_000)  # noqa: E731
 TO_2: Final[Step] = lambda peers: peers.carry(0, 1, 100_000)  # noqa: E731
 SETTLE: Final[Step] = lambda peers: peers.settle(0)  # noqa: E731
 END_AT_2: Final[Step] = lambda peers: peers.disconnect((2, 1))  # noqa: E731
@@ -682,6 +683,8 @@ def kept(peers: Peers) -> int:
 
 
 COURSES: dict[str, tuple[Step, ...]] = {
+    "messages are read after the end": (send("offence", "offence"), TO_2),
+    "the last word is empty": (END_AT_2, TO_1, TO_1),  # the word, and the end of the stream
     "what was left over is read after the end": (
         send("answer", stalled="far"),
         TO_2,

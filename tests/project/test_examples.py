@@ -10,10 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from tests.support import identity, make_manager, port_of
+from tests.support import gossip, identity, make_manager, port_of, secret
 from tests.support.processes import PATIENCE, lines_of, listening, python
-from triolight import Features, RoutingMessageHandler, SendMessages, open_peer_nursery
+from triolight import Features, NullLogger, RoutingMessageHandler, SendMessages, open_peer_nursery, open_peers
+from triolight.chains import REGTEST
+from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
+from triolight.gossip.policy import ServePolicy
 from triolight.messages import BOLT, ChannelUpdate, GossipTimestampFilter
+from triolight.services import open_graph_store
 from triolight.wire import ShortChannelId
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
@@ -94,6 +98,34 @@ async def test_collector_collects_from_all_and_comes_back() -> None:
     assert times[-1] <= time.time_ns()
 
 
+async def test_graph_is_fetched_kept_and_its_changes_are_printed(tmp_path: Path) -> None:
+    stamp, place = int(time.time()) - 5000, ShortChannelId.of(200, 1, 0)
+    graph = NetworkGraph(REGTEST)
+    graph.load(gossip.channel(place), [gossip.update(place, 0, stamp), gossip.update(place, 1, stamp)])
+    policy = GossipPolicy(relay_unchecked=True, serve=ServePolicy(flush_every=1))
+    serving, path = P2PGossipSync(graph, policy=policy), tmp_path / "graph.db"
+    async with open_peers(secret(2), route_handler=serving, networks="regtest", logger=NullLogger()) as peers:
+        (listener,) = await peers.listen(0, host="127.0.0.1")
+        address = f"{identity(2).hex()}@127.0.0.1:{listener.socket.getsockname()[1]}"
+        async with python(str(EXAMPLES / "graph.py"), address, str(path), "regtest") as process:
+            said = lines_of(process.stdout)
+            assert await anext(said) == "1 channels, 2 updates, 2 nodes"
+            serving.announce_own(ChannelUpdate.decode(gossip.update(place, 0, stamp + 100)))
+            assert (await anext(said)).startswith(f"ChannelChanged <Channel {place} ")
+            process.send_signal(signal.SIGINT)
+            assert [line async for line in said] == []
+            assert await process.wait() == 130
+    kept = NetworkGraph(REGTEST)
+    async with open_graph_store(path, kept):
+        assert kept.channels[place].timestamp(0) == stamp + 100
+
+
+def test_graph_says_why_there_is_no_connection(tmp_path: Path) -> None:
+    code, lines, errors = run_example("graph.py", f"{identity(2).hex()}@127.0.0.1:1", str(tmp_path / "graph.db"))
+    assert (code, lines) == (1, [])
+    assert errors.startswith("no connection: TCP_FAILED")
+
+
 def test_hello() -> None:
     code, lines, errors = run_example("hello.py")
     assert (code, errors) == (0, "")
@@ -109,6 +141,19 @@ def test_lsps0() -> None:
         "list_protocols: {'protocols': [1, 2]}",
         "no_such_thing: {'code': -32601, 'message': 'method not found'}",
     ]
+
+
+def test_lsps0_has_words_for_who_is_no_provider() -> None:
+    with listening() as (_, address):
+        program = f"import lsps0, sys, trio; sys.argv[1:] = [{address!r}]; lsps0.PATIENCE = 0.1; trio.run(lsps0.main)"
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program], cwd=EXAMPLES, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "no answer within 0.1 seconds: this node may be no liquidity provider\n"
+    code, lines, errors = run_example("lsps0.py", f"{identity(1).hex()}@127.0.0.1:1")
+    assert (code, lines) == (1, [])
+    assert errors.startswith("no connection: TCP_FAILED")
 
 
 def test_simulated_network(tmp_path: Path) -> None:
@@ -176,6 +221,7 @@ def test_every_example_is_tested_and_says_what_it_shows() -> None:
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
         "collector.py",
+        "graph.py",
         "hello.py",
         "lsps0.py",
         "own_message.py",

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import identity, make_manager, port_of, secret
+from tests.support import gossip, identity, make_manager, port_of, secret
+from tests.support.chains import Chain, Output, serving
 from tests.support.processes import PATIENCE, lines_of, python, run
 from tests.support.project import ROOT
-from triolight import DisconnectCode, NodeAddress, PeerConnected, open_peer_nursery
+from triolight import DisconnectCode, NodeAddress, NullLogger, PeerConnected, open_peer_nursery, open_peers
+from triolight.chains import REGTEST
 from triolight.cli.exits import Exit
+from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
+from triolight.wire import ShortChannelId
 
 REFERENCE = ROOT / "docs" / "reference"
 GUIDE = ROOT / "docs" / "guide"
@@ -188,6 +193,31 @@ async def test_the_guides_page_for_prometheus_is_served() -> None:
                 await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
             nursery.cancel_scope.cancel()
+
+
+async def test_the_guides_graph_counts_what_a_chain_has_confirmed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (program,) = programs("graph.md")
+    chain, stamp = Chain(height=300), int(time.time()) - 5000
+    graph, places = NetworkGraph(REGTEST), [ShortChannelId.of(200 + number, 1, 0) for number in range(3)]
+    for place in places:
+        graph.load(gossip.channel(place), [gossip.update(place, side, stamp) for side in (0, 1)])
+        chain.outputs[place.block, 1] = [Output(gossip.SCRIPT, "0.5", spent=place == places[2])]
+    told = P2PGossipSync(graph, policy=GossipPolicy(relay_unchecked=True))
+    async with (
+        open_peers(secret(2), route_handler=told, networks="regtest", logger=NullLogger()) as peers,
+        serving(chain.rpc) as server,
+    ):
+        (listener,) = await peers.listen(0, host="127.0.0.1")
+        address = f"{identity(2).hex()}@127.0.0.1:{listener.socket.getsockname()[1]}"
+        scope = defined(program.replace('"bitcoin"', '"regtest"'))
+        with trio.fail_after(PATIENCE):
+            await scope["main"](address, str(tmp_path / "graph.db"), f"http://127.0.0.1:{server.port}")
+    told_of = capsys.readouterr().out.splitlines()
+    assert told_of[0] == "2 channels of 1.0 BTC, each with its output"
+    assert len(told_of) == 3
+    assert all(re.fullmatch(r"[0-9a-f]{66}  1.0 BTC in 2 channels", line) for line in told_of[1:])
 
 
 def test_the_guides_service_is_a_command_that_there_is() -> None:

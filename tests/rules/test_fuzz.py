@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz import connection, corpus, decode
+from fuzz import connection, corpus, decode, graph, ranges
 from tests.support import identity
 from triolight import gossip
+from triolight.gossip import Channel, GossipRules, answers
 from triolight.messages import NodeAnnouncement
 from triolight.peer_manager import PeerManager
 from triolight.testing import strategies
@@ -28,6 +29,18 @@ def test_decode(data: bytes) -> None:
 @given(st.integers(0, 31), st.lists(corpus.steps(), max_size=20).map(b"".join))
 def test_connection(settings: int, steps: bytes) -> None:
     connection.one_input(bytes((settings,)) + steps)
+
+
+@a_hundred
+@given(corpus.lives())
+def test_graph(data: bytes) -> None:
+    graph.one_input(data)
+
+
+@a_hundred
+@given(corpus.listings())
+def test_ranges(data: bytes) -> None:
+    ranges.one_input(data)
 
 
 def test_the_peer_of_the_target_gets_through(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,6 +70,10 @@ NODE = NodeAnnouncement(
     addresses=b"",
 ).encode()
 A_STEP = bytes((16, connection.TICK))
+AN_UPDATE = bytes((2, 0, 1, 0, 0, 5, 0, 0, 0, 0, 0, 0))
+"""Of the channel that is there, by its first end."""
+TWO_IN_A_BLOCK = bytes((4, 9, 4, 1)) + bytes((0, 1, 1, 1)) + bytes((8, 1, 1, 1))
+"""Asked for with all that belongs to them, one in a reply."""
 
 
 @pytest.mark.parametrize(
@@ -66,6 +83,10 @@ A_STEP = bytes((16, connection.TICK))
         (gossip, "display_alias", lambda _: "\x1b[31m", decode, NODE),
         (PeerManager, "queued_bytes", lambda *_: 1 << 20, connection, A_STEP),
         (PeerManager, "list_peers", lambda _: ["a ghost"], connection, A_STEP),
+        (Channel, "put_update", lambda *_: None, graph, AN_UPDATE),
+        (GossipRules, "_verify", lambda *_: False, graph, AN_UPDATE),
+        (answers, "_stamps", lambda *_: (1, 1), ranges, TWO_IN_A_BLOCK),
+        (Channel, "checksum", lambda *_: 0, ranges, TWO_IN_A_BLOCK),
     ],
 )
 def test_a_fault_is_found(

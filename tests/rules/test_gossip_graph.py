@@ -1,177 +1,23 @@
-"""The graph against a slow, obvious model: whatever comes, valid or broken and in any order, both are the same."""
+"""The graph beside a slow, obvious model: whatever comes, true or broken and in any order, both say the same."""
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fuzz.graph import shown
 from tests.support.gossip import NOW, PEERS, SCRIPT, Chain, channel, node, scid, update
+from tests.support.gossip_model import DAY, FORTNIGHT, GossipModel, Shown
 from triolight.chains import REGTEST
-from triolight.errors import DecodeError
-from triolight.gossip import (
-    Found,
-    GossipRules,
-    NetworkGraph,
-    addresses_of,
-    signature_hash,
-    verify_announcement,
-)
-from triolight.messages import BOLT, ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
+from triolight.gossip import Found, GossipRules, NetworkGraph
 
-DAY = 86_400
-FORTNIGHT = 14 * DAY
 PLACES = tuple(scid(number) for number in range(3))
 ENDS = ((0, 1), (1, 2), (0, 2))
-
-Shown = tuple[dict[int, tuple[bytes, bytes | None, bytes | None]], dict[bytes, bytes | None]]
-
-
-@dataclass
-class Known:
-    """A channel of the model."""
-
-    message: ChannelAnnouncement
-    seen: float
-    updates: dict[int, ChannelUpdate] = field(default_factory=dict[int, ChannelUpdate])
-
-    @property
-    def node_ids(self) -> tuple[bytes, bytes]:
-        return self.message.node_id_1, self.message.node_id_2
-
-
-@dataclass
-class Model:
-    """Does what the rules say, over lists and decoded messages, without a thought for what it costs."""
-
-    channels: dict[int, Known] = field(default_factory=dict[int, Known])
-    nodes: dict[bytes, NodeAnnouncement] = field(default_factory=dict[bytes, NodeAnnouncement])
-    dead: dict[int, tuple[Known, float]] = field(default_factory=dict[int, tuple[Known, float]])
-    aside: dict[bytes, tuple[NodeAnnouncement, float]] = field(
-        default_factory=dict[bytes, tuple[NodeAnnouncement, float]]
-    )
-    orphans: list[tuple[ChannelUpdate, float]] = field(default_factory=list[tuple[ChannelUpdate, float]])
-
-    def shown(self) -> Shown:
-        channels: dict[int, tuple[bytes, bytes | None, bytes | None]] = {}
-        for one, known in self.channels.items():
-            first, second = (None if said is None else said.encode() for said in map(known.updates.get, (0, 1)))
-            channels[one] = known.message.encode(), first, second
-        ends = {end for known in self.channels.values() for end in known.node_ids}
-        return channels, {end: self.nodes[end].encode() if end in self.nodes else None for end in ends}
-
-    def take(self, data: bytes, now: float) -> None:
-        try:
-            message = BOLT.decode(data)
-            if isinstance(message, NodeAnnouncement):
-                addresses_of(message)
-        except DecodeError:
-            return
-        match message:
-            case ChannelAnnouncement():
-                self.announced(message, now)
-            case ChannelUpdate():
-                self.updated(message, now)
-            case NodeAnnouncement():
-                self.named(message, now)
-            case _:
-                raise AssertionError(message)
-
-    def announced(self, message: ChannelAnnouncement, now: float) -> None:
-        place = message.short_channel_id
-        if message.chain_hash != REGTEST.chain_hash or message.node_id_1 >= message.node_id_2:
-            return
-        if message.bitcoin_key_1 == message.bitcoin_key_2 or place >= 1 << 63:
-            return
-        if place in self.channels or (place in self.dead and now <= self.dead[place][1] + 7 * DAY):
-            return
-        if not verify_announcement(message):
-            return
-        self.enter(Known(message, int(now)), now)
-        mine = [one for one, at in self.orphans if one.short_channel_id == place and now <= at + 600]
-        self.orphans = [(one, at) for one, at in self.orphans if one.short_channel_id != place]
-        for one in sorted(mine, key=lambda one: -one.timestamp):
-            self.updated(one, now)
-
-    def enter(self, known: Known, now: float) -> None:
-        place = known.message.short_channel_id
-        self.dead.pop(place, None)
-        self.channels[place] = known
-        for end in known.node_ids:
-            said = self.aside.pop(end, None)
-            if said is not None and now <= said[1] + DAY and end not in self.nodes:
-                self.nodes[end] = said[0]
-
-    def updated(self, message: ChannelUpdate, now: float) -> None:
-        place, side = message.short_channel_id, message.channel_flags & 1
-        if message.chain_hash != REGTEST.chain_hash:
-            return
-        known, buried = self.channels.get(place), False
-        if known is None and place in self.dead and now <= self.dead[place][1] + 7 * DAY:
-            known, buried = self.dead[place][0], True
-        before = None if known is None else known.updates.get(side)
-        if before is not None and message.timestamp <= before.timestamp:
-            return
-        if not message.timestamp or not now - FORTNIGHT <= message.timestamp <= now + DAY:
-            return
-        if known is None:
-            self.orphaned(message, side, now)
-            return
-        if message.message_flags & 2 or not verify_announcement(message, known.node_ids[side]):
-            return
-        known.updates[side] = message
-        if buried and not self.old(known, now):
-            self.enter(known, now)
-
-    def orphaned(self, message: ChannelUpdate, side: int, now: float) -> None:
-        """The two newest of a side are kept, whoever signed them."""
-        if message.message_flags & 2:
-            return
-        alike = [
-            (one, at)
-            for one, at in self.orphans
-            if one.short_channel_id == message.short_channel_id and one.channel_flags & 1 == side and now <= at + 600
-        ]
-        if any(signature_hash(one) == signature_hash(message) for one, _ in alike):
-            return
-        rest = [one for one in self.orphans if one not in alike]
-        newest = sorted([*alike, (message, now)], key=lambda one: -one[0].timestamp)[:2]
-        self.orphans = rest + newest
-
-    def named(self, message: NodeAnnouncement, now: float) -> None:
-        if not any(message.node_id in known.node_ids for known in self.channels.values()):
-            return
-        before = self.nodes.get(message.node_id)
-        if before is not None and message.timestamp <= before.timestamp:
-            return
-        if 0 < message.timestamp <= now + DAY and verify_announcement(message):
-            self.nodes[message.node_id] = message
-
-    def old(self, known: Known, now: float) -> bool:
-        said = [known.updates[side].timestamp if side in known.updates else known.seen for side in (0, 1)]
-        return now - min(said) > FORTNIGHT
-
-    def prune(self, now: float) -> None:
-        for place, known in [*self.channels.items()]:
-            if self.old(known, now):
-                del self.channels[place]
-                self.dead[place] = known, now
-        ends = {end for known in self.channels.values() for end in known.node_ids}
-        for end in [*self.nodes]:
-            if end not in ends:
-                self.aside[end] = self.nodes.pop(end), now
-
-
-def shown(graph: NetworkGraph) -> Shown:
-    channels: dict[int, tuple[bytes, bytes | None, bytes | None]] = {}
-    for one, found in graph.channels.items():
-        first, second = graph.channel_updates(one)
-        channels[one] = found.announcement_bytes, first, second
-    return channels, {one: found.announcement_bytes for one, found in graph.nodes.items()}
 
 
 places = st.integers(0, 2)
@@ -229,22 +75,30 @@ steps = st.lists(st.tuples(any_messages(), seconds, st.booleans()), min_size=1, 
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps)
-def test_whatever_comes_the_graph_is_the_models(steps: list[tuple[bytes, int, bool]]) -> None:
-    against_the_model(steps)
+@given(steps, st.booleans())
+def test_whatever_comes_verdicts_and_graph_are_the_models(steps: list[tuple[bytes, int, bool]], asks: bool) -> None:
+    chain = Chain()
+    chain.has(PLACES[0], PLACES[1])
+    against_the_model(steps, chain if asks else None)
 
 
-def against_the_model(steps: Iterable[tuple[bytes, int, bool]]) -> None:
-    rules, model, now = GossipRules(NetworkGraph(REGTEST)), Model(), float(NOW)
+def against_the_model(steps: Iterable[tuple[bytes, int, bool]], chain: Chain | None = None) -> None:
+    rules, model, now = GossipRules(NetworkGraph(REGTEST), chain), GossipModel(), float(NOW)
+    model.outputs = None if chain is None else chain.outputs
+    judged = Counter[str]()
     for number, (data, later, pruning) in enumerate(steps):
         now += later
         # From as many peers as there are: none of them has enough to meet a bound.
-        rules.take(data, PEERS[number % len(PEERS)], now)
-        model.take(data, now)
+        source = PEERS[number % len(PEERS)]
+        verdict = model.take(data, source, now)
+        assert rules.take(data, source, now) == verdict
+        judged.update((verdict, *model.later))
+        model.later.clear()
         if pruning:
             assert rules.prune(now)
             model.prune(now)
         assert shown(rules.graph) == model.shown()
+        assert {one.value: times for one, times in rules.verdicts.items() if times} == judged
     assert [one.short_channel_id for one in rules.graph.ascending()] == sorted(rules.graph.channels)
 
 

@@ -13,6 +13,7 @@ import trio.testing
 
 from tests.support import gossip
 from tests.support.chains import Asked, Chain, ChainServer, Output, Reply, serving
+from tests.support.inside import source_of
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import Failed, Found, GossipPolicy, Missing, NetworkGraph, NotYet, P2PGossipSync, Spent
 from triolight.gossip.utxo import UtxoResult
@@ -239,7 +240,7 @@ async def test_blocks_are_told_and_lost_ones_too(autojump_clock: trio.testing.Mo
     truth, taker = chain(), Taker()
     async with trio.open_nursery() as nursery:
         backend = Backend(truth)
-        source = UtxoSource(backend, "a chain", nursery)
+        source = source_of(backend, nursery)
         assert source.height is None
         nursery.start_soon(source.follow)
         await trio.testing.wait_all_tasks_blocked()
@@ -282,7 +283,7 @@ async def test_only_so_many_blocks_are_remembered(autojump_clock: trio.testing.M
     truth, taker = chain(), Taker()
     async with trio.open_nursery() as nursery:
         backend = Backend(truth)
-        source = UtxoSource(backend, "a chain", nursery)
+        source = source_of(backend, nursery)
         source.answers_to(taker)
         nursery.start_soon(source.follow)
         for _ in range(TIPS + 20):
@@ -302,7 +303,7 @@ async def test_a_lost_blocks_transactions_are_asked_for_again(autojump_clock: tr
     truth = chain()
     async with trio.open_nursery() as nursery:
         backend = Backend(truth)
-        source = UtxoSource(backend, "a chain", nursery)
+        source = source_of(backend, nursery)
         nursery.start_soon(source.follow)
         for _ in range(2):
             assert await source.lookup(HASH, SCID) == Found(gossip.SCRIPT, 1_000_000, 100)
@@ -319,7 +320,7 @@ async def test_a_dead_chain_comes_back(autojump_clock: trio.testing.MockClock) -
     async with trio.open_nursery() as nursery:
         backend = Backend(truth)
         backend.dead = True
-        source = UtxoSource(backend, "a chain", nursery)
+        source = source_of(backend, nursery)
         source.answers_to(taker)
         nursery.start_soon(source.follow)
         assert await source.lookup(HASH, SCID) == Failed("dead")
@@ -335,7 +336,7 @@ async def test_a_dead_chain_comes_back(autojump_clock: trio.testing.MockClock) -
 async def test_early_channels_do_not_make_a_look_each(autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         backend = Backend(chain())
-        source = UtxoSource(backend, "a chain", nursery)
+        source = source_of(backend, nursery)
         for number in range(50):
             nursery.start_soon(source.lookup, HASH, ShortChannelId.of(116, number, 0))
         await trio.testing.wait_all_tasks_blocked()
@@ -353,7 +354,7 @@ async def test_pending_lookups_have_a_bound(autojump_clock: trio.testing.MockClo
 
     taker = Taker()
     async with trio.open_nursery() as nursery:
-        source = UtxoSource(Stuck(chain()), "a chain", nursery)
+        source = source_of(Stuck(chain()), nursery)
         with pytest.raises(RuntimeError, match="answers_to"):
             source.get_utxo(HASH, SCID, 0)
         source.answers_to(taker)
@@ -384,7 +385,7 @@ async def test_a_graph_is_filled_by_what_the_chain_says(autojump_clock: trio.tes
     graph = NetworkGraph(REGTEST.chain_hash)
     async with trio.open_nursery() as nursery:
         backend = Backend(truth)
-        source = UtxoSource(backend, "a chain", nursery)
+        source = source_of(backend, nursery)
         sync = P2PGossipSync(graph, source, clock=trio.current_time, unix_time=lambda: gossip.NOW)
         source.answers_to(sync)
         nursery.start_soon(source.follow)
@@ -417,7 +418,7 @@ async def test_a_peer_whose_lookups_wait_is_not_read_and_holds_up_nobody(
         truth.outputs[100, index] = [Output(gossip.SCRIPT, "1")]
     graph = NetworkGraph(REGTEST.chain_hash)
     async with trio.open_nursery() as nursery:
-        source = UtxoSource(Slow(truth), "a chain", nursery)
+        source = source_of(Slow(truth), nursery)
         policy = GossipPolicy()
         sync = P2PGossipSync(graph, source, policy, clock=trio.current_time, unix_time=lambda: gossip.NOW)
         woken: list[bytes] = []

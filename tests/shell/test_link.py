@@ -66,7 +66,7 @@ def test_without_a_peer_it_is_parked_only_in_that_phase() -> None:
 def test_stream_and_peer_have_times_of_their_own() -> None:
     link = make_link()
     session = make_session(link)
-    assert session.watch.ping_at == 130.0
+    assert session.watch.connected(100.0) == 130.0
     reason = link.approach.look(15.0)
     assert reason is not None
     assert reason.code is DisconnectCode.HANDSHAKE_TIMEOUT

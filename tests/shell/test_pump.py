@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from tests.support import (
+    MESSAGES,
     ListLogger,
     Note,
     identity,
@@ -27,6 +28,7 @@ from triolight import (
 )
 from triolight.manager.routing import Routes
 from triolight.messages import Ping, Pong, UnknownMessage
+from triolight.testing import scripted_peer
 
 
 async def test_a_quiet_day(autojump_clock: trio.testing.MockClock) -> None:
@@ -120,6 +122,21 @@ async def test_write_stall_ends_a_peer_that_takes_no_byte(autojump_clock: trio.t
                 reason = await peer.wait_closed()
                 nursery.cancel_scope.cancel()
         assert reason.code is DisconnectCode.WRITE_STALLED
+
+
+async def test_who_takes_nothing_ends_though_nobody_pings(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_peer_nursery(make_manager(1), ping_interval=math.inf) as peers:
+        ours, theirs = trio.testing.lockstep_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peers.attach, theirs)
+            async with scripted_peer(ours, identity(1), messages=MESSAGES) as stranger:
+                await stranger.exchange_inits()
+                await trio.testing.wait_all_tasks_blocked()
+                (peer,) = peers.peers.values()
+                peers.manager.send_message(peer.node_id, Note(payload=b"which nobody reads"))
+                with trio.fail_after(200):
+                    reason = await peer.wait_closed()
+    assert reason.code is DisconnectCode.WRITE_STALLED
 
 
 async def test_work_queued_from_outside_goes_out_at_once(autojump_clock: trio.testing.MockClock) -> None:

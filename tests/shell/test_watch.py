@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -65,7 +66,7 @@ def test_a_stream_without_a_peer_ends_with_its_phase(phase: Phase, why: Disconne
 
 def test_waiting_pings_and_ends_who_says_nothing() -> None:
     watch = Watch(DEADLINES, 100.0)
-    assert watch.ping_at == 130
+    assert watch.connected(100.0) == 130
     assert watch.look(129.0, QUIET) == Look(130)
     assert watch.look(130.0, QUIET) == Look(160, ping=True)
     # Nothing at all has come since: half a minute is enough.
@@ -138,6 +139,15 @@ def test_throttled_is_pinged_and_read_again_when_it_has_paid() -> None:
         assert code(watch.look(301.0, why).reason) is DisconnectCode.CONNECTION_LOST
     # When it may be read again, what it said before is read, and its end then.
     assert watch.look(500.0, QUIET._replace(hung_up=True)).reason is None
+
+
+def test_who_is_never_pinged_is_looked_at_all_the_same() -> None:
+    """Whether it takes what there is for it is seen by nothing else."""
+    watch = Watch(replace(DEADLINES, ping_interval=math.inf), 100.0)
+    assert watch.connected(100.0) == 160
+    assert watch.look(160.0, QUIET) == Look(220)
+    assert watch.look(220.0, QUIET._replace(writing_since=170.0)).next_at == 230
+    assert code(watch.look(230.0, QUIET._replace(writing_since=170.0)).reason) is DisconnectCode.WRITE_STALLED
 
 
 def test_writing_is_judged_by_what_the_peer_takes() -> None:

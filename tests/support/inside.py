@@ -23,6 +23,8 @@ from triolight.manager.routing import Routing
 from triolight.manager.seams import Driving, SocketDescriptor
 from triolight.messages import Init, Message
 from triolight.noise import Opener, Sealer
+from triolight.services import utxo
+from triolight.services.backends import Backend
 from triolight.shell import statistics
 from triolight.shell.admission import Admission
 from triolight.shell.dials import Dials
@@ -199,3 +201,11 @@ def connected(report: ping._PingReport) -> None:
 def samples_of(report: ping._PingReport) -> int:
     """How many round trips the report keeps: that they are bounded."""
     return len(report._samples)
+
+
+# The services.
+
+
+def source_of(backend: Backend, nursery: trio.Nursery) -> utxo._OpenUtxoSource:
+    """A source of a chain without HTTP, which `open_utxo` has no place for."""
+    return utxo._OpenUtxoSource(backend, "a chain", nursery)

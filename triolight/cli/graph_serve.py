@@ -14,16 +14,20 @@ from triolight.cli.group import command
 from triolight.cli.options import (
     FILE,
     PORT,
+    as_utxo,
     chain_option,
     connect_option,
     host_option,
     json_option,
+    need,
+    proxy_option,
     secret_option,
+    utxo_options,
     verbose_option,
 )
 
 if TYPE_CHECKING:
-    from triolight import NodeAddress
+    from triolight import NodeAddress, Proxy
 
 
 @command(
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
 @click.option("--port", type=PORT, default=DEFAULT_PORT, show_default=True, help="0 for any free one.")
 @chain_option
 @connect_option
+@utxo_options
+@proxy_option
 @click.option("--relay-unchecked", is_flag=True, help="Tell also of channels that four valid signatures alone prove.")
 @secret_option
 @json_option
@@ -50,6 +56,10 @@ def serve(
     port: int,
     chain: bytes | None,
     nodes: tuple[NodeAddress, ...],
+    utxo: str | None,
+    utxo_auth: Path | None,
+    utxo_ca: Path | None,
+    proxy: Proxy | None,
     relay_unchecked: bool,
     secret_file: Path | None,
     as_json: bool,
@@ -57,15 +67,20 @@ def serve(
 ) -> None:
     """Serve GRAPH: a node that answers whoever asks for gossip, and passes on what is new, until Ctrl-C.
 
-    It learns from the nodes of --connect, and keeps GRAPH current. It tells of channels whose funding output was
-    confirmed when GRAPH was made; with --relay-unchecked of all whose signatures are valid. The first line is what
-    others dial.
+    It learns from the nodes of --connect, and keeps GRAPH current. It tells of channels whose funding output a chain
+    has confirmed: the server of --utxo now, or one when GRAPH was made; with --relay-unchecked of all whose signatures
+    are valid. The first line is what others dial.
     """
-    from triolight.cli.graph import chain_of, not_ours
+    source = as_utxo(utxo, utxo_auth, utxo_ca)
+    if proxy is not None:
+        need("python_socks", "tor")
+    from triolight.cli.jobs.graph import chain_of, not_ours
     from triolight.cli.jobs.graph_serve import NothingToTellError, Plan, graph_serve  # with Trio
     from triolight.services import StoreError
 
-    plan = Plan(graph, host, port, chain or chain_of(graph) or BITCOIN.chain_hash, nodes, relay_unchecked)
+    plan = Plan(
+        graph, host, port, chain or chain_of(graph) or BITCOIN.chain_hash, nodes, relay_unchecked, source, proxy
+    )
     try:
         graph_serve(plan, secret_file, verbose, as_json)
     except StoreError as error:

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -145,6 +145,50 @@ def as_tape(tape: Path | None, secret_tape: Path | None) -> Tape | None:
     from triolight import Tape
 
     return Tape(path, kind="messages" if tape is not None else "with_secrets")
+
+
+def utxo_options(command: _C) -> _C:
+    """`--utxo`, `--utxo-auth` and `--utxo-ca`: see `as_utxo`."""
+    url = click.option(
+        "--utxo",
+        metavar="URL",
+        help="Look up channels' outputs at this server: bitcoind+http://HOST:PORT, bitcoind+rest://HOST:PORT, https "
+        "for a btcd, esplora+https://HOST/PATH.",
+    )
+    auth = click.option(
+        "--utxo-auth",
+        type=FILE_THAT_EXISTS,
+        metavar="FILE",
+        help="One line user:password for it; bitcoind's .cookie is one.",
+    )
+    ca = click.option(
+        "--utxo-ca", type=FILE_THAT_EXISTS, metavar="FILE", help="The certificate that it has made for itself, in PEM."
+    )
+    return url(auth(ca(command)))
+
+
+class Utxo(NamedTuple):
+    """The server that is asked about outputs, as the command line has it. No password."""
+
+    url: str
+    auth: Path | None
+    ca: Path | None
+
+
+def as_utxo(url: str | None, auth: Path | None, ca: Path | None) -> Utxo | None:
+    if url is None:
+        for option, file in (("--utxo-auth", auth), ("--utxo-ca", ca)):
+            if file is not None:
+                raise click.UsageError(f"{option} is of a server that --utxo names")
+        return None
+    # Whatever stands before an @ may be a password, also in what is no URL at all: it is not repeated.
+    if "@" in url:
+        words = (
+            "user and password are never on a command line, which others can read: put them into a file, --utxo-auth"
+        )
+        raise click.BadParameter(words, param_hint="--utxo")
+    need("httpx", "utxo")
+    return Utxo(url, auth, ca)
 
 
 def need(module: str, extra: str) -> None:

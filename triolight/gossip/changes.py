@@ -6,7 +6,7 @@ The channels and nodes in them are the graph's own: read later, they say what is
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 from triolight.gossip.graph import Channel, Node
@@ -51,6 +51,8 @@ class ChannelChanged:
     channel: Channel
     direction: int
     source: bytes | None = None
+    before: bytes | None = field(default=None, repr=False, compare=False)
+    """Its update before this one, for who passes on only what is news."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,12 +136,10 @@ class GossipPolicy:
     unverified_of_peer: int = 5000
     """Channels that no chain has confirmed: in all, and those that one peer was the first to push without being
     asked."""
-    verify_per_second: int = 500
-    """Signatures of one peer's unasked messages that are checked in a second while others wait."""
     changes: int = 10_000
     """Changes that wait for who reads them; beyond that the oldest are lost, and counted."""
     prune_slice: int = 1000
-    """Channels that are looked at in one call of `prune`."""
+    """Channels that are looked at in one call of `prune` or `recheck`."""
 
     def __post_init__(self) -> None:
         if self.prune_sides not in ("either", "both"):

@@ -35,7 +35,7 @@ from triolight.gossip.graph import (
     timestamp_of,
 )
 from triolight.gossip.membership import Membership
-from triolight.gossip.memory import Expiring, Memory
+from triolight.gossip.memory import Memory
 from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked, park
 from triolight.gossip.policy import GossipPolicy
 from triolight.gossip.utxo import (
@@ -53,15 +53,11 @@ from triolight.gossip.utxo import (
 from triolight.gossip.verdicts import Verdict, Verdicts
 from triolight.keys import is_point, verify
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
-from triolight.policy import Account, Allowance
 from triolight.wire import ShortChannelId
 
 __all__ = ["GossipRules"]
 
 DEFAULTS: Final = GossipPolicy()
-ACCOUNTS: Final = 12_000
-ACCOUNT_AGE: Final = 600
-"""Peers whose signatures are counted, as many as there may be, and how long after their last one."""
 NO_BLOCK: Final = 1 << 63
 """From here on no short_channel_id is believed: no chain has 8 million blocks, and SQLite's integers end here."""
 
@@ -86,6 +82,8 @@ class GossipRules:
         """Signatures that were checked, good ones and bad ones."""
         self.lookups_made = 0
         """Questions to the chain."""
+        self.rechecks_failed = 0
+        """Those about channels of the graph that it could not answer."""
         self.tip: int | None = None
         """The height of the newest block that we were told of."""
         self.changes: Final = Changes(policy.changes)
@@ -94,8 +92,6 @@ class GossipRules:
         self.membership: Final = Membership(graph, self.memory, self.changes, policy)
         self.lookups: Final = Lookups(policy)
         self.orphans: Final = Orphans(policy)
-        self._accounts: Final = Expiring[bytes, Account](ACCOUNTS, ACCOUNT_AGE)
-        self._allowance: Final = Allowance(policy.verify_per_second, policy.verify_per_second)
         self._asking = False
         self._rechecked_to = 0
 
@@ -110,13 +106,7 @@ class GossipRules:
           now: the time, in seconds of the epoch.
           asked: whether it answers a query or filter of ours, or comes from a peer that the user named.
         """
-        before = self.verifications
-        verdict = self._judge(Parked(data, source, asked), now)
-        if source is not None and not asked and self.verifications != before:
-            account = self._accounts.get(source, now) or Account()
-            account.charge(self._allowance, self.verifications - before, now)
-            self._accounts.put(source, account, now)
-        return self.verdicts.count(verdict)
+        return self.verdicts.count(self._judge(Parked(data, source, asked), now))
 
     def take_message(self, message: Announcement, source: bytes | None, now: float, *, asked: bool = False) -> Verdict:
         """The same of a message that is decoded already. What is known costs no encoding either: most of what comes
@@ -139,12 +129,6 @@ class GossipRules:
                 return known is not None and message.node_signature_1 == known[2:66]
         # Whatever else stands in it, the signature that holds is of what we have.
         return known is not None and message.signature == known[2:66]
-
-    def overdrawn(self, node_id: bytes, now: float) -> float | None:
-        """For how many seconds a peer is not to be read from while others wait: it has pushed more signatures than are
-        checked for one. None: it has not."""
-        account = self._accounts.get(node_id, now)
-        return None if account is None else account.charge(self._allowance, 0, now)
 
     def processing_queue_high(self, node_id: bytes) -> bool:
         """Whether so many of a peer's announcements wait for the chain that it is not to be read from."""
@@ -199,8 +183,7 @@ class GossipRules:
         if refusal is not None:
             return refusal
         keys = *node_ids, data[at + 106 : at + 139], data[at + 139 : at + 172]
-        mark = hashlib.sha256(data).digest()
-        seen = self.memory.seen.get(mark, now) is not None
+        seen = bool(self.memory.seen) and self.memory.seen.get(hashlib.sha256(data).digest(), now) is not None
         if not seen:
             digest = _digest(data, 258)
             for number, key in enumerate(keys):
@@ -213,7 +196,7 @@ class GossipRules:
         if known is not None and (known.own or self.utxo_lookup is None):
             known.contested = True
             if not seen:
-                self.memory.seen.put(mark, True, now)
+                self.memory.seen.put(hashlib.sha256(data).digest(), True, now)
                 self.changes.put(Conflict(known, data, one.source))
             return Verdict.CONFLICT
         return self._wait(Waiting(channel, one.source, one.asked), now)
@@ -238,7 +221,7 @@ class GossipRules:
         denied = memory.negative.get(short_channel_id, now) or memory.negative.get(data[at + 32 : at + 172], now)
         if denied is not None:
             return denied
-        if any(memory.blacklist.get(node_id, now) for node_id in node_ids):
+        if memory.blacklist and any(memory.blacklist.get(node_id, now) for node_id in node_ids):
             return Verdict.BLACKLISTED
         ahead = 0 if self.tip is None else short_channel_id.block - self.tip
         if short_channel_id >= NO_BLOCK or ahead > self.policy.early_blocks:
@@ -341,6 +324,7 @@ class GossipRules:
                 negative.put(short_channel_id, Verdict.SPENT, now)
                 self._settle(waiting, Verdict.SPENT, now)
             case Failed():
+                self.rechecks_failed += short_channel_id in self.graph.channels
                 self._settle(waiting, Verdict.LOOKUP_FAILED, now)
 
     def _found(self, waiting: Waiting, found: Found, now: float) -> Verdict:
@@ -383,11 +367,11 @@ class GossipRules:
 
     def recheck(self, now: float, *, most: int = 1000, proven: bool = False) -> bool:
         """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most;
-        with `proven` about all of them, for who is told of no blocks and wants to hear of spends. True: that was the
-        last of them, and the next call begins again."""
-        for channel in self.graph.ascending(self._rechecked_to):
+        with `proven` about all of them, for who is told of no spends. A thousand channels are looked at in a call.
+        True: that was the last of them, and the next call begins again."""
+        for looked, channel in enumerate(self.graph.ascending(self._rechecked_to)):
             self._rechecked_to = channel.short_channel_id
-            if not most or not self.lookups.has_room:
+            if not most or not self.lookups.has_room or looked == self.policy.prune_slice:
                 return False
             waits = self.lookups.get(channel.short_channel_id) is not None
             if not channel.own and not waits and (proven or not channel.proven):
@@ -468,9 +452,11 @@ class GossipRules:
         short_channel_id = int.from_bytes(data[98:106], "big")
         channel = self.graph.channels.get(short_channel_id)
         if channel is not None:
+            direction = data[111] & 1
+            before = channel.update_bytes(direction)
             refusal = self._update_refused(channel, data, now)
             if refusal is None:
-                self.changes.put(ChannelChanged(channel, data[111] & 1, one.source))
+                self.changes.put(ChannelChanged(channel, direction, one.source, before))
             return refusal or _kept(channel)
         tombstone = self.memory.tombstones.get(short_channel_id, now)
         if tombstone is not None:
@@ -501,7 +487,6 @@ class GossipRules:
             # Nobody's fault where it may be of the channel that stays out because another one came first.
             return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)
-        channel.checksum(direction)
         return None
 
     def _not_newer(self, data: bytes, known: bytes | None, now: float) -> Verdict | None:
@@ -601,7 +586,6 @@ class GossipRules:
             self._settle(waiting, Verdict.LOOKUP_FAILED, now)
         self.orphans.sweep(now)
         self.memory.sweep(now)
-        self._accounts.sweep(now)
         self._ask(now)
 
     def prune(self, now: float) -> bool:

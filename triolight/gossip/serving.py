@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from triolight.gossip.answers import answer_channel_range, answer_short_channel_ids, end_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelProven, NodeChanged
 from triolight.gossip.filters import Dump, TimestampFilter
-from triolight.gossip.graph import Channel, NetworkGraph
+from triolight.gossip.graph import Channel, NetworkGraph, timestamp_of
 from triolight.gossip.policy import ServePolicy
 from triolight.gossip.relay import Key, Place, RelayLimits, Ring, channel_key, update_key
 from triolight.messages import GossipTimestampFilter, QueryChannelRange, QueryShortChannelIds
@@ -23,7 +23,6 @@ __all__ = ["Serving"]
 
 Kind: TypeAlias = Literal["range", "ids", "news", "history"]
 _LIMITED: Final = frozenset({"range", "ids", "history"})
-_NO_CHANGE: Final = (0, 0)
 STARVED_SECONDS: Final = 0.25
 """After so long those are asked for again who had to wait for the rate."""
 SWEEP_SECONDS: Final = 600.0
@@ -225,9 +224,8 @@ class Serving:
         if meant:
             self._wake(peer.node_id for peer in meant)
 
-    def changed(self, change: Change, unix: float, before: tuple[int, int] = _NO_CHANGE, same: bool = False) -> None:
-        """Something is new in the graph. `before`, `same`: of an update, what both timestamps were, and whether it says
-        what the one before it said."""
+    def changed(self, change: Change, unix: float) -> None:
+        """Something is new in the graph."""
         match change:
             case ChannelAdded(channel=channel, source=source, returned=returned):
                 # Its updates, should there be any already, are changes of their own; of one that is back both are new.
@@ -235,21 +233,9 @@ class Serving:
             case ChannelProven(channel=channel):
                 if not self._unchecked:
                     self._put_channel(channel, None, whole=True)
-            case ChannelChanged(channel=channel, direction=direction, source=source):
-                key = update_key(channel.short_channel_id, direction)
-                update = channel.update_bytes(direction)
-                if update is None or key in self._own or not channel.relayable(unchecked=self._unchecked):
-                    return
-                if not any(before):
-                    self._put_channel(channel, None)
-                if channel.relayable_update(direction, unchecked=self._unchecked) is None:
-                    return  # 65 kB that go nowhere would push out what others wait for
-                news = self.limits.is_news(key, channel.timestamp(direction), before[direction], same)
-                # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
-                if news and (not before[direction] or self.limits.allow(key, unix)):
-                    self.ring.put(key, update, source, before)
-                else:
-                    self.ring.replace(key, update, source)
+            case ChannelChanged(channel=channel):
+                if channel.relayable(unchecked=self._unchecked):
+                    self._put_update(change, channel, unix)
             case NodeChanged(node=node, source=source):
                 announcement = node.relayable(unchecked=self._unchecked)
                 if announcement is None or node.node_id in self._own:
@@ -261,18 +247,37 @@ class Serving:
             case _:
                 pass
 
+    def _put_update(self, change: ChannelChanged, channel: Channel, unix: float) -> None:
+        """An end of a channel that goes to others has said something."""
+        direction, said = change.direction, change.before
+        key = update_key(channel.short_channel_id, direction)
+        update = channel.update_bytes(direction)
+        if update is None or key in self._own:
+            return
+        last, other = 0 if said is None else timestamp_of(said), channel.timestamp(1 - direction)
+        if not last and not other:
+            self._put_channel(channel, None)
+        if channel.relayable_update(direction, unchecked=self._unchecked) is None:
+            return  # 65 kB that go nowhere would push out what others wait for
+        # What follows the timestamp is all that an update says.
+        same = said is not None and said[110:] == update[110:]
+        # The first word of an end is no repetition; so a whole graph that comes is not remembered here.
+        if self.limits.is_news(key, timestamp_of(update), last, same) and (not last or self.limits.allow(key, unix)):
+            self.ring.put(key, update, change.source, (other, last) if direction else (last, other))
+        else:
+            self.ring.replace(key, update, change.source)
+
     def _put_channel(self, channel: Channel, source: bytes | None, *, whole: bool = False) -> None:
         """A channel is new for others as soon as one of its ends has said something."""
-        updates = [
-            (update_key(channel.short_channel_id, direction), channel.update_bytes(direction)) for direction in (0, 1)
-        ]
-        key = channel_key(channel.short_channel_id)
-        if key in self._own or not any(update for _, update in updates):
-            return
         if not channel.relayable(unchecked=self._unchecked):
             return
+        updates = channel.update_bytes(0), channel.update_bytes(1)
+        key = channel_key(channel.short_channel_id)
+        if key in self._own or updates == (None, None):
+            return
         self.ring.put(key, channel.announcement_bytes, source)
-        for key, update in updates if whole else ():
+        for direction, update in enumerate(updates if whole else ()):
+            key = update_key(channel.short_channel_id, direction)
             if update is not None and key not in self._own:
                 self.ring.put(key, update)
 

@@ -15,13 +15,15 @@ from typing import Final, Protocol
 from triolight.errors import DecodeError
 from triolight.features import Features
 from triolight.gossip.answers import refusal_of
-from triolight.gossip.changes import Change, Changes, ChannelChanged, Judged
+from triolight.gossip.changes import Change, Changes, Judged
 from triolight.gossip.fields import Announcement
-from triolight.gossip.graph import NetworkGraph, timestamp_of
+from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.policy import GossipPolicy
+from triolight.gossip.rechecks import Rechecks
 from triolight.gossip.relay import Key, channel_key, update_key
 from triolight.gossip.rules import GossipRules
 from triolight.gossip.serving import Serving
+from triolight.gossip.upkeep import Upkeep
 from triolight.gossip.utxo import UtxoLookup, UtxoResult
 from triolight.gossip.verdicts import Verdict
 from triolight.handlers import (
@@ -51,12 +53,8 @@ __all__ = ["Asker", "P2PGossipSync"]
 DEFAULTS: Final = GossipPolicy()
 UNITS_OF_SIGNATURE: Final = 5
 """What checking one is worth, in messages of the pump's turn: 40 µs."""
-RULES_SECONDS: Final = 1.0
-"""How often what the rules keep for some time is looked at."""
-PRUNE_SECONDS: Final = 3600.0
-"""How often the graph is looked through for what is too old; a thousand channels a second then."""
 _FEATURES: Final = Features.named("gossip_queries", "gossip_queries_ex")
-_NO_CHANGE: Final = (0, 0)
+_KEPT: Final = (Verdict.ACCEPTED, Verdict.UNVERIFIED)
 
 
 class Asker(Protocol):
@@ -126,8 +124,8 @@ class P2PGossipSync(RoutingMessageHandler):
         self._serving: Final = Serving(
             graph, policy.serve, unchecked=policy.relay_unchecked, clock=clock, chance=chance, wake=self.wake
         )
-        self._rules_at = clock() + RULES_SECONDS
-        self._prune_at = clock() + PRUNE_SECONDS
+        self._upkeep: Final = Upkeep(self.rules, clock(), unix_time())
+        self._rechecks: Final = Rechecks(self.rules)
         self._held: set[bytes] = set()
         """Peers that are not read from, for too much of theirs waits for the chain."""
         self._conduct: dict[bytes, _Conduct] = {}
@@ -146,6 +144,18 @@ class P2PGossipSync(RoutingMessageHandler):
     def limited(self) -> int:
         """How many messages were not passed on, for there had been one of their kind just before."""
         return self._serving.limits.limited
+
+    @property
+    def pruning_stopped(self) -> bool:
+        """Whether the clock of the day has jumped by more than an hour, and no two peers have agreed with it since:
+        nothing is taken out for its age until then."""
+        return self._upkeep.frozen
+
+    @property
+    def rechecks_left(self) -> int:
+        """Channels that were in the graph without a chain's word, and about which it is still to be asked. None once it
+        could not answer: they are asked about again later."""
+        return self._rechecks.left
 
     # What the manager asks.
 
@@ -177,7 +187,7 @@ class P2PGossipSync(RoutingMessageHandler):
     def announce(self, message: NodeAnnouncement) -> bool:
         """Our node_announcement: into the graph and to every peer, past its filter. A node without a channel is nobody
         to others: then it waits for one."""
-        return self.announce_own(message)[0] in (Verdict.ACCEPTED, Verdict.UNVERIFIED)
+        return self.announce_own(message)[0] in _KEPT
 
     # Our own.
 
@@ -188,7 +198,7 @@ class P2PGossipSync(RoutingMessageHandler):
         for message in messages:
             verdict = self._take(message, None)
             verdicts.append(verdict)
-            if verdict in (Verdict.ACCEPTED, Verdict.UNVERIFIED, Verdict.DUPLICATE):
+            if verdict in _KEPT or verdict is Verdict.DUPLICATE:
                 self._serving.announce(_key_of(message))
             elif isinstance(message, NodeAnnouncement) and verdict is Verdict.ORPHAN:
                 self._own_nodes[message.node_id] = message.encode()
@@ -213,43 +223,36 @@ class P2PGossipSync(RoutingMessageHandler):
     def _take(self, message: Announcement, source: bytes | None) -> Verdict:
         rules = self.rules
         asked = source is not None and self.asker is not None and self.asker.is_asked(source)
-        verified, known = rules.verifications, None
-        if isinstance(message, ChannelUpdate):
-            channel = self.graph.channels.get(message.short_channel_id)
-            known = None if channel is None else channel.update_bytes(message.channel_flags & 1)
+        verified = rules.verifications
         verdict = rules.take_message(message, source, self._unix_time(), asked=asked)
         if rules.verifications != verified and source is not None:
             self.charge(source, (rules.verifications - verified) * UNITS_OF_SIGNATURE, ours=asked)
         if len(rules.changes):
-            self._tell(message, known)
-        self._serving.ring.heard(_key_of(message), _signature_of(message), source)
+            self._tell()
+        ring = self._serving.ring
+        if ring:
+            ring.heard(_key_of(message), _signature_of(message), source)
+        if source is not None and verdict in _KEPT and not isinstance(message, ChannelAnnouncement):
+            self._upkeep.heard(source, message.timestamp, self._unix_time())
         if source is not None and self.asker is not None:
             self.asker.judged(source, verdict)
         if verdict is not Verdict.DUPLICATE:  # of which others come soon, and cost nothing
             self._tick_if_due()
         return verdict
 
-    def _tell(self, message: Announcement | None = None, known: bytes | None = None) -> None:
-        """Passes on what has changed. Of an update that has just come, `known` is the one before it."""
+    def _tell(self) -> None:
+        """Passes on what has changed."""
         unix = self._unix_time()
         for change in self.rules.drain():
             if self.on_change is not None:
                 self.on_change(change)
             else:
                 self.changes.put(change)
-            before, same = _NO_CHANGE, False
-            if isinstance(change, ChannelChanged) and isinstance(message, ChannelUpdate):
-                channel, side = change.channel, change.direction
-                if channel.short_channel_id == message.short_channel_id and side == message.channel_flags & 1:
-                    times = 0 if known is None else timestamp_of(known), channel.timestamp(1 - side)
-                    before = (times[1], times[0]) if side else times
-                    # What follows the timestamp is all that an update says.
-                    same = known is not None and known[110:] == (channel.update_bytes(side) or b"")[110:]
-            elif isinstance(change, Judged) and change.source is not None and not self._may_be_true(change):
+            if isinstance(change, Judged) and change.source is not None and not self._may_be_true(change):
                 action = self._judged(change.source, change.verdict)
                 if action is not None and change.source in self._conduct:
                     self.push(HandleError(change.source, action))
-            self._serving.changed(change, unix, before, same)
+            self._serving.changed(change, unix)
 
     def _may_be_true(self, judged: Judged) -> bool:
         """Whether what had to wait is of a place that somebody else, perhaps, has lied about meanwhile."""
@@ -266,7 +269,9 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def resolve(self, token: int, result: UtxoResult) -> None:
         """A chain's answer to what it was asked with this token."""
-        self.rules.resolve(token, result, self._unix_time())
+        unix = self._unix_time()
+        self.rules.resolve(token, result, unix)
+        self._rechecks.go_on(self._clock(), unix)
         self._after()
 
     def block_connected(self, height: int, spent: Iterable[int] = ()) -> None:
@@ -364,7 +369,7 @@ class P2PGossipSync(RoutingMessageHandler):
     @property
     def due(self) -> float:
         """When `tick` has something to do, at the earliest, by the clock that was given."""
-        return min(self._serving.due, self._rules_at)
+        return min(self._serving.due, self._upkeep.due)
 
     @property
     def due_in(self) -> float:
@@ -374,11 +379,8 @@ class P2PGossipSync(RoutingMessageHandler):
     def tick(self) -> None:
         """Does what is due: peers get what is new, answers and histories that had to wait go on, what is old goes."""
         now, unix = self._clock(), self._unix_time()
-        if now >= self._rules_at:
-            self._rules_at = now + RULES_SECONDS
-            self.rules.tick(unix)
-            if now >= self._prune_at and self.rules.prune(unix):
-                self._prune_at = now + PRUNE_SECONDS
+        if self._upkeep.tick(now, unix):
+            self._rechecks.go_on(now, unix)
             self._after()
         self._serving.tick(unix)
 

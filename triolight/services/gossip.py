@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import trio
 
@@ -50,6 +50,8 @@ COUNTED_AT_ONCE: Final = 1000
 """Channels that are counted for a report before other tasks have their turn."""
 REFUSED: Final = tuple(one for one in Verdict if one.kept in ("no", "cached", "first") and one is not Verdict.DUPLICATE)
 """Verdicts of messages of which nothing was kept, and which were not there before."""
+_Told: TypeAlias = ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged
+"""Of what happens to the graph, what readers hear of."""
 
 
 class Sync(Protocol):
@@ -111,6 +113,31 @@ class SyncReport:
     peers: tuple[PeerReport, ...]
 
 
+class _Queue:
+    """Changes that wait for one reader."""
+
+    def __init__(self, most: int) -> None:
+        self.waiting: Final = deque[_Told]()
+        self.most: Final = most
+        self.lost = 0
+        self.woken = trio.Event()
+        self.ended = False
+
+    def put(self, change: _Told) -> None:
+        """The next one."""
+        if len(self.waiting) == self.most or self.lost:
+            self.waiting.clear()
+            self.lost += 1
+        else:
+            self.waiting.append(change)
+        self.woken.set()
+
+    def end(self) -> None:
+        """No more of them."""
+        self.ended = True
+        self.woken.set()
+
+
 class GossipChanges:
     """``async with gossip.changes() as changes: async for change in changes``: what happens to the graph, in order.
 
@@ -118,58 +145,41 @@ class GossipChanges:
     iteration raises EventsLost, and what comes later is new. It ends with the block of `open_gossip`.
     """
 
-    def __init__(self, readers: list[GossipChanges], most: int) -> None:
+    def __init__(self, readers: list[_Queue], most: int) -> None:
         self._readers: Final = readers
-        self._waiting: deque[Change] = deque()
-        self._most: Final = most
-        self._lost = 0
-        self._woken = trio.Event()
-        self._ended = False
-
-    def put(self, change: Change) -> None:
-        """The next one."""
-        if len(self._waiting) == self._most or self._lost:
-            self._waiting.clear()
-            self._lost += 1
-        else:
-            self._waiting.append(change)
-        self._woken.set()
-
-    def end(self) -> None:
-        """No more of them."""
-        self._ended = True
-        self._woken.set()
+        self._queue: Final = _Queue(most)
 
     def __aiter__(self) -> Self:
         return self
 
     @trio.lowlevel.enable_ki_protection
-    async def __anext__(self) -> Change:
+    async def __anext__(self) -> _Told:
         """The next change. Cancellation loses nothing."""
         await trio.lowlevel.checkpoint()
+        queue = self._queue
         while True:
-            if self._lost:
-                self._lost = 0
-                raise EventsLost(f"more than {self._most} changes waited; start again from the graph")
-            if self._waiting:
-                return self._waiting.popleft()
-            if self._ended:
+            if queue.lost:
+                queue.lost = 0
+                raise EventsLost(f"more than {queue.most} changes waited; start again from the graph")
+            if queue.waiting:
+                return queue.waiting.popleft()
+            if queue.ended:
                 raise StopAsyncIteration
-            self._woken = trio.Event()
-            await self._woken.wait()
+            queue.woken = trio.Event()
+            await queue.woken.wait()
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
-        self._readers.append(self)
+        self._readers.append(self._queue)
         return self
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._readers.remove(self)
-        self._waiting.clear()
+        self._readers.remove(self._queue)
+        self._queue.waiting.clear()
 
 
 class _Job:
@@ -251,6 +261,8 @@ class _Job:
 class Gossip:
     """What `open_gossip` gives."""
 
+    _nursery: trio.Nursery
+
     def __init__(
         self, peers: PeerNursery, sync: Sync, store: Store | None, policy: SyncPolicy, unix_time: Callable[[], float]
     ) -> None:
@@ -265,7 +277,7 @@ class Gossip:
         self._latest: _Job | None = None
         self._turn: Final = trio.Lock()
         """One fetch at a time: a peer is asked one thing at a time."""
-        self._readers: list[GossipChanges] = []
+        self._readers: list[_Queue] = []
         self._sooner = trio.Event()
         self._alarm_at = trio.current_time()
         self._closed = False
@@ -381,43 +393,6 @@ class Gossip:
         *_, (channels, updates) = self._count()
         return job.report(channels, updates, len(self.graph.nodes))
 
-    # What the routing handler asks and tells: in the middle of what it does.
-
-    def is_asked(self, node_id: bytes) -> bool:
-        """Whether what this peer sends may be what we have asked it for."""
-        job = self._job
-        return (job is not None and node_id in job.wanted) or node_id in self._following.streams
-
-    def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
-        """A reply. False if nobody has asked for it. What a fetch that is over had asked for still comes."""
-        now, peer = trio.current_time(), self._connected.get(node_id)
-        asker = None if peer is None else self._askers.get(peer)
-        if asker is not None and asker.expects(message, now):
-            return True
-        job = self._job
-        return job is not None and any(
-            one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
-        )
-
-    def judged(self, node_id: bytes, verdict: Verdict) -> None:
-        """What became of a message of this peer's."""
-        job = self._job
-        if job is not None and node_id in job.wanted and verdict in REFUSED:
-            counts = job.rejected.setdefault(node_id, {})
-            counts[verdict.value] = counts.get(verdict.value, 0) + 1
-
-    def changed(self, change: Change) -> None:
-        """Something has happened to the graph."""
-        if self._store is not None:
-            self._store.take(change)
-        if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
-            self._following.new_from(change.source, trio.current_time())
-        if isinstance(change, ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged):
-            for reader in self._readers:
-                reader.put(change)
-        elif isinstance(change, Judged) and change.source is not None:
-            self.judged(change.source, change.verdict)
-
     def _look_whether_believed(self, job: _Job) -> None:
         """An answer does not always change the graph, so whoever keeps the time looks."""
         lookups, left = self._sync.rules.lookups, job.unanswered
@@ -443,39 +418,6 @@ class Gossip:
             self._sync.handle_channel_update(node_id, message)
         elif isinstance(message, NodeAnnouncement):
             self._sync.handle_node_announcement(node_id, message)
-
-    # What the block does.
-
-    @trio.lowlevel.enable_ki_protection
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Reads what peers say, and keeps the time, until it is cancelled."""
-        types: tuple[type[Any], ...] = (
-            ChannelAnnouncement,
-            ChannelUpdate,
-            NodeAnnouncement,
-            ReplyChannelRange,
-            ReplyShortChannelIdsEnd,
-            PeerConnected,
-            PeerDisconnected,
-        )
-        self._sync.asker, self._sync.on_change = self, self.changed
-        try:
-            async with self._peers.subscribe(*types) as inbox, trio.open_nursery() as nursery:
-                self._nursery = nursery
-                for peer in self._peers.peers.values():
-                    self._joined(peer)
-                nursery.start_soon(self._keep_time, name="gossip: time")
-                nursery.start_soon(self._tick_sync, name="gossip: ticks")
-                nursery.start_soon(self._keep_checking, name="gossip: checks")
-                task_status.started()
-                async for peer, message in inbox:
-                    self._take(peer, message)
-                    if self._store is not None and not isinstance(message, PeerConnected | PeerDisconnected):
-                        await self._store.room()
-                nursery.cancel_scope.cancel(reason="the block of peers is left")
-        finally:
-            self._sync.asker = self._sync.on_change = None
-            self._end()
 
     def _end(self) -> None:
         self._closed = True
@@ -616,6 +558,77 @@ class Gossip:
             pass  # its end comes to us as well
 
 
+class _OpenGossip(Gossip):
+    """The same as its block has it: what the routing handler asks and tells in the middle of what it does, and the task
+    that reads."""
+
+    def is_asked(self, node_id: bytes) -> bool:
+        """Whether what this peer sends may be what we have asked it for."""
+        job = self._job
+        return (job is not None and node_id in job.wanted) or node_id in self._following.streams
+
+    def replied(self, node_id: bytes, message: ReplyChannelRange | ReplyShortChannelIdsEnd) -> bool:
+        """A reply. False if nobody has asked for it. What a fetch that is over had asked for still comes."""
+        now, peer = trio.current_time(), self._connected.get(node_id)
+        asker = None if peer is None else self._askers.get(peer)
+        if asker is not None and asker.expects(message, now):
+            return True
+        job = self._job
+        return job is not None and any(
+            one.node_id == node_id and one.asker.expects(message, now) for one in job.fetching.sources
+        )
+
+    def judged(self, node_id: bytes, verdict: Verdict) -> None:
+        """What became of a message of this peer's."""
+        job = self._job
+        if job is not None and node_id in job.wanted and verdict in REFUSED:
+            counts = job.rejected.setdefault(node_id, {})
+            counts[verdict.value] = counts.get(verdict.value, 0) + 1
+
+    def changed(self, change: Change) -> None:
+        """Something has happened to the graph."""
+        if self._store is not None:
+            self._store.take(change)
+        if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
+            self._following.new_from(change.source, trio.current_time())
+        if isinstance(change, _Told):
+            for reader in self._readers:
+                reader.put(change)
+        elif isinstance(change, Judged) and change.source is not None:
+            self.judged(change.source, change.verdict)
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Reads what peers say, and keeps the time, until it is cancelled."""
+        types: tuple[type[Any], ...] = (
+            ChannelAnnouncement,
+            ChannelUpdate,
+            NodeAnnouncement,
+            ReplyChannelRange,
+            ReplyShortChannelIdsEnd,
+            PeerConnected,
+            PeerDisconnected,
+        )
+        self._sync.asker, self._sync.on_change = self, self.changed
+        try:
+            async with self._peers.subscribe(*types) as inbox, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for peer in self._peers.peers.values():
+                    self._joined(peer)
+                nursery.start_soon(self._keep_time, name="gossip: time")
+                nursery.start_soon(self._tick_sync, name="gossip: ticks")
+                nursery.start_soon(self._keep_checking, name="gossip: checks")
+                task_status.started()
+                async for peer, message in inbox:
+                    self._take(peer, message)
+                    if self._store is not None and not isinstance(message, PeerConnected | PeerDisconnected):
+                        await self._store.room()
+                nursery.cancel_scope.cancel(reason="the block of peers is left")
+        finally:
+            self._sync.asker = self._sync.on_change = None
+            self._end()
+
+
 def _reports(job: _Job) -> tuple[PeerReport, ...]:
     """One a node, of all of its connections."""
     found: list[PeerReport] = []
@@ -657,7 +670,7 @@ async def open_gossip(
         raise ValueError("this sync has somebody who asks: one open_gossip at a time")
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        gossip = Gossip(peers, sync, store, policy, unix_time)
+        gossip = _OpenGossip(peers, sync, store, policy, unix_time)
         await nursery.start(gossip.run)
         try:
             yield gossip

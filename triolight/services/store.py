@@ -50,6 +50,8 @@ _K = TypeVar("_K")
 class GraphStore:
     """A graph's file, as long as its block is open."""
 
+    _database: GraphDatabase
+
     def __init__(self, path: Path, graph: NetworkGraph) -> None:
         self.path: Final = path
         self.graph: Final = graph
@@ -139,7 +141,13 @@ class GraphStore:
         if self.pending >= BATCH_ROWS:
             self._much.set()
 
-    # What the block does.
+    async def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> _T:
+        # Never abandoned: one that is on its way to the disk arrives.
+        return await trio.to_thread.run_sync(call, *arguments, limiter=self._thread)
+
+
+class _KeptGraphStore(GraphStore):
+    """The same as its block has it: what loads, writes and lets go."""
 
     async def open(self, unix_time: Callable[[], float]) -> None:
         """Opens or makes the file, and puts what it holds into the graph."""
@@ -238,10 +246,6 @@ class GraphStore:
         with trio.CancelScope(shield=True):
             await self._in_thread(self._database.close)
 
-    async def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> _T:
-        # Never abandoned: one that is on its way to the disk arrives.
-        return await trio.to_thread.run_sync(call, *arguments, limiter=self._thread)
-
     def _gather(self) -> Batch:
         """The next rows, as the graph has them now."""
         batch, graph = Batch(), self.graph
@@ -298,7 +302,7 @@ def _taken(waiting: dict[_K, None], most: int) -> Iterable[_K]:
 class _OpenGraphStore:
     """The context manager of `open_graph_store`."""
 
-    def __init__(self, store: GraphStore, unix_time: Callable[[], float]) -> None:
+    def __init__(self, store: _KeptGraphStore, unix_time: Callable[[], float]) -> None:
         self._store: Final = store
         self._unix_time: Final = unix_time
         self._opened = trio.open_nursery()
@@ -358,4 +362,4 @@ def open_graph_store(
       StoreError: the file cannot be opened, is none of ours, is of another chain, of a newer schema, or is written by
         another process; or, out of the block, it cannot be written any more.
     """
-    return _OpenGraphStore(GraphStore(Path(path), graph), unix_time)
+    return _OpenGraphStore(_KeptGraphStore(Path(path), graph), unix_time)

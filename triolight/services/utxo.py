@@ -177,21 +177,6 @@ class UtxoSource:
 
     # The newest block.
 
-    @trio.lowlevel.enable_ki_protection
-    async def follow(self) -> None:
-        """Looks at the newest block now and then, until it is cancelled."""
-        while True:
-            with trio.move_on_after(LOOKUP_SECONDS):
-                try:
-                    await self._look_at_tip()
-                except Unanswered as error:
-                    self.trouble = str(error)
-            await trio.sleep(TIP_SECONDS)
-
-    def close(self) -> None:
-        """No more lookups."""
-        self._closed = True
-
     async def _look_at_tip(self) -> None:
         before = self._looked_at
         async with self._looking:
@@ -231,6 +216,25 @@ class UtxoSource:
             del self._tips[next(iter(self._tips))]
         if taker is not None:
             taker.block_connected(tip.height)
+
+
+class _OpenUtxoSource(UtxoSource):
+    """The same as its block has it."""
+
+    @trio.lowlevel.enable_ki_protection
+    async def follow(self) -> None:
+        """Looks at the newest block now and then, until it is cancelled."""
+        while True:
+            with trio.move_on_after(LOOKUP_SECONDS):
+                try:
+                    await self._look_at_tip()
+                except Unanswered as error:
+                    self.trouble = str(error)
+            await trio.sleep(TIP_SECONDS)
+
+    def close(self) -> None:
+        """No more lookups."""
+        self._closed = True
 
 
 # Where it is.
@@ -300,7 +304,7 @@ async def _open(
             raise ValueError(f"{cafile}: no certificate in PEM") from None
     failed: BaseException | None = None
     async with open_calls(found.url, credentials, context) as calls, trio.open_nursery() as nursery:
-        source = UtxoSource(make(calls), found.name, nursery)
+        source = _OpenUtxoSource(make(calls), found.name, nursery)
         nursery.start_soon(source.follow, name="utxo: newest block")
         try:
             yield source
@@ -346,5 +350,7 @@ def open_utxo(
     url: str, *, cafile: str | PathLike[str] | None = None, auth_file: str | PathLike[str] | None = None
 ) -> AbstractAsyncContextManager[UtxoSource]:
     """Opens what the URL names: ``esplora+https://…`` an explorer, all else a bitcoind or btcd."""
+    if url.partition("://")[0].lower() not in (schemes := (*_BITCOIND, _REST, *_ESPLORA)):
+        raise ValueError(f"the URL of a UTXO source begins with {', '.join(f'{one}://' for one in schemes)}")
     opened = open_esplora_utxo if url.lower().startswith("esplora+") else open_bitcoind_utxo
     return opened(url, cafile=cafile, auth_file=auth_file)

@@ -67,7 +67,7 @@ class Reports(PeerObserver):
         mailbox.delivering = True
         self._start_deliverer(session)
         parts.timers.stop(link)
-        parts.timers.set(session, session.watch.ping_at)
+        parts.timers.set(session, session.watch.connected(parts.moment.now))
         connected = PeerConnected(peer)
         parts.news.publish(connected)
         if mailbox.begin(connected, link.arrived, parts.moment.now):

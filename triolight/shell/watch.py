@@ -262,9 +262,9 @@ class Watch:
         """Bytes that the system held for the peer when it was last looked at, and when they last became fewer."""
         self._moved_at = -math.inf
 
-    @property
-    def ping_at(self) -> float:
-        return self._ping_at
+    def connected(self, now: float) -> float:
+        """It is a peer from now on. When to look at it."""
+        return self._rest(now)
 
     def received(self, at: float) -> None:
         """Something came."""
@@ -344,7 +344,7 @@ class Watch:
     def _waiting(self, now: float) -> Look:
         if self._ping_sent_at is None:
             if now < self._ping_at:
-                return Look(self._ping_at)
+                return Look(self._rest(now))
             self._pinged(now)
             return Look(now + self._answer_seconds, ping=True)
         silent = self._received_at <= self._ping_sent_at
@@ -376,6 +376,11 @@ class Watch:
         return look._replace(
             next_at=min(look.next_at, by), reason=reasons.write_stalled(now - since) if now >= by else None
         )
+
+    def _rest(self, now: float) -> float:
+        """When to look at a peer of which nothing is wanted: its ping may be due late or never, but whether it takes
+        what there is for it has to be seen."""
+        return min(self._ping_at, now + self._deadlines.pong)
 
     def _pinged(self, now: float) -> None:
         self._ping_sent_at = now

@@ -4,18 +4,22 @@
 //! decides nothing about the protocol. It talks to loopback only, on one thread, and ends when its standard input ends.
 //!
 //!   ldk-node [--seed HEX] [--port N] [--custom-type N]... [--count-type N]... [--ack-type N]
-//!            [--quiet yes]
+//!            [--quiet yes] [--graph CHAIN_HASH]
 //!
 //! Commands (one JSON object a line, each answered by {"event":"reply","id":...}):
 //!   {"id":1,"cmd":"connect","node_id":"02..","port":9735}     {"id":2,"cmd":"tick"}            {"id":3,"cmd":"peers"}
 //!   {"id":4,"cmd":"custom","node_id":"02..","type":43001,"payload":"hex","count":1}            {"id":5,"cmd":"quit"}
 //!   {"id":6,"cmd":"disconnect","node_id":"02.."}              {"id":7,"cmd":"disconnect_all"}
 //!   {"id":8,"cmd":"counts"}     {"id":9,"cmd":"flood","node_id":"02..","type":258,"payload":"hex","count":1000}
+//!   {"id":10,"cmd":"graph"}
 //! Events: ready, peer_connected, peer_disconnected, custom, socket_closed, flooded.
 //!
 //! Messages of a --custom-type are events; those of a --count-type are counted, as channel_updates are. With --ack-type
 //! the one that sends a flood waits while WINDOW messages are unacknowledged, and the one that counts acknowledges every
 //! ACK_EVERY-th with an empty message of that type: LDK has no backpressure of its own for what is sent to it.
+//! With --graph gossip goes to a P2PGossipSync of LDK's, and nothing of it is counted.
+
+mod gossip;
 
 use std::collections::HashSet;
 use std::io::{BufRead, Write as _};
@@ -231,7 +235,7 @@ impl RoutingMessageHandler for Counting {
 type Manager = PeerManager<
 	SocketDescriptor,
 	Arc<ErroringMessageHandler>,
-	Arc<Counting>,
+	Arc<dyn RoutingMessageHandler + Send + Sync>,
 	Arc<IgnoringMessageHandler>,
 	Arc<Quiet>,
 	Arc<Handler>,
@@ -273,7 +277,7 @@ async fn flood(manager: Arc<Manager>, handler: Arc<Handler>, to: PublicKey, mess
 }
 
 async fn run() {
-	let (mut seed, mut port, mut ack_type) = ([0; 32], 0, None);
+	let (mut seed, mut port, mut ack_type, mut graph) = ([0; 32], 0, None, None);
 	let (mut custom_types, mut count_types) = (HashSet::new(), HashSet::new());
 	let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
 	let mut random = std::fs::File::open("/dev/urandom").expect("randomness");
@@ -290,6 +294,7 @@ async fn run() {
 			"--custom-type" => drop(custom_types.insert(number())),
 			"--count-type" => drop(count_types.insert(number())),
 			"--ack-type" => ack_type = Some(number()),
+			"--graph" => graph = Some(gossip::graph_of(&from_hex(&value))),
 			"--quiet" => QUIET.store(value == "yes", Relaxed),
 			_ => panic!("unknown option {}", name),
 		}
@@ -306,9 +311,13 @@ async fn run() {
 	});
 	let keys = Arc::new(KeysManager::new(&seed, now.as_secs(), now.subsec_nanos(), true));
 	let ignoring = Arc::new(IgnoringMessageHandler {});
+	let route_handler: Arc<dyn RoutingMessageHandler + Send + Sync> = match &graph {
+		Some(graph) => gossip::sync_of(Arc::clone(graph)),
+		None => Arc::new(Counting(Arc::clone(&handler))),
+	};
 	let handlers = MessageHandler {
 		chan_handler: Arc::new(ErroringMessageHandler::new()),
-		route_handler: Arc::new(Counting(Arc::clone(&handler))),
+		route_handler,
 		onion_message_handler: Arc::clone(&ignoring),
 		custom_message_handler: Arc::clone(&handler),
 		send_only_message_handler: ignoring,
@@ -404,6 +413,11 @@ async fn run() {
 				reply["bytes"] = json!(handler.counted_bytes.load(Relaxed));
 				reply["cpu"] = json!(cpu);
 				reply["resident"] = json!(resident);
+			},
+			"graph" => {
+				let (channels, nodes) = gossip::shown(graph.as_ref().expect("--graph"));
+				reply["channels"] = json!(channels);
+				reply["nodes"] = json!(nodes);
 			},
 			"quit" => break,
 			other => panic!("unknown command {}", other),

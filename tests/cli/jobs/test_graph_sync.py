@@ -56,6 +56,7 @@ async def test_all_of_it_is_in_the_file(tmp_path: Path, capsys: pytest.CaptureFi
     line = last_line(capsys)
     (peer,) = line.pop("peers")
     assert line.pop("seconds") > 0
+    assert line.pop("checked") == {"output": 0, "spent": 0, "signatures": 20}
     assert line == {"event": "synced", "channels": 20, "updates": 40, "nodes": 2, "complete": True, "rejected": {}}
     assert (peer["node_id"], peer["channels"], peer["end"]) == (identity(1).hex(), 20, "complete")
     again = NetworkGraph(REGTEST)

@@ -128,6 +128,19 @@ def test_ours_has_lnds_names() -> None:
     assert edge["last_update"] == 9
 
 
+def test_fees_for_what_comes_in_may_be_below_zero() -> None:
+    said = POLICY | {"inbound_fee_base_msat": -7, "inbound_fee_rate_milli_msat": -(2**31)}
+    items = read({"edges": [EDGE | {"node1_policy": said}], "nodes": []})
+    channel, policy = items
+    assert isinstance(channel, ChannelFacts)
+    assert isinstance(policy, PolicyFacts)
+    assert (policy.inbound_fee_base_msat, policy.inbound_fee_proportional_millionths) == (-7, -(2**31))
+    assert read(b"".join(write_describegraph([], [(channel, policy, None)]))) == items
+    for wrong in (2**31, -(2**31) - 1):
+        bad = POLICY | {"inbound_fee_base_msat": wrong}
+        assert [type(one) for one in read({"edges": [EDGE | {"node1_policy": bad}], "nodes": []})] == [Damaged]
+
+
 def test_what_is_damaged_is_named_and_the_rest_is_read() -> None:
     good = json.dumps(EDGE)
     for bad in (

@@ -77,6 +77,25 @@ def test_what_a_file_says_of_a_channel() -> None:
     assert not found.channels
 
 
+@pytest.mark.parametrize(
+    ("extension", "fees"),
+    [
+        ("", (0, 0)),
+        ("fdd90308fffffff9ffffffce", (-7, -50)),
+        ("fdd903087fffffff80000000", (2**31 - 1, -(2**31))),
+        ("020101fdd9030800000001fffffffefdd90401ff", (1, -2)),  # others around it, an even one too
+        ("fdd90307fffffff9ffffff", (0, 0)),
+        ("fdd90309fffffff9ffffffce00", (0, 0)),
+        ("fdd90308fffffff9", (0, 0)),
+        ("ff", (0, 0)),
+    ],
+)
+def test_what_an_update_asks_for_what_comes_in(extension: str, fees: tuple[int, int]) -> None:
+    policy = of(channel(), update(extension=bytes.fromhex(extension))).channels[SCID].policy(0)
+    assert policy is not None
+    assert (policy.inbound_fee_base_msat, policy.inbound_fee_proportional_millionths) == fees
+
+
 def test_facts_without_signatures() -> None:
     facts = ChannelFacts(SCID, IDS[0], IDS[1], b"", 5)
     found = snapshot_of([facts, facts, POLICY, PolicyChange(SCID, 1, {"fee_base_msat": 9, "timestamp": 60})])

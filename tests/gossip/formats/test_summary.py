@@ -5,8 +5,9 @@ from __future__ import annotations
 from tests.support.gossip import NOW, SCID, channel, node, update
 from tests.support.gossip_files import snapshot_of
 from triolight.address import DnsAddress, IPv4Address, IPv6Address, TorV2Address, TorV3Address, write_address
-from triolight.gossip.formats import Snapshot, summarize
-from triolight.gossip.formats.items import Capacity, Signed
+from triolight.gossip.formats import Snapshot, count_checked, summarize
+from triolight.gossip.formats.items import Capacity, Checked, Signed, Spent
+from triolight.wire import ShortChannelId
 
 ADDRESSES = b"".join(
     write_address(one)
@@ -55,6 +56,15 @@ def test_the_numbers() -> None:
     assert found.features == {9: 1}
     assert (found.components, found.largest_component) == (2, 4)
     assert (found.oldest_timestamp, found.newest_timestamp) == (NOW - 400 * DAY, NOW + 5)
+
+
+def test_what_was_known_of_outputs() -> None:
+    ids = [ShortChannelId.of(number, 1, 0) for number in range(1, 5)]
+    snapshot = snapshot_of([Signed(0, channel(one)) for one in ids])
+    for item in (Checked(ids[0], "output"), Checked(ids[1], "signatures"), Checked(ids[2], "output")):
+        snapshot.take(item)
+    snapshot.take(Spent(0, ids[2], 700))
+    assert count_checked(snapshot) == {"output": 1, "spent": 1, "signatures": 1, "unknown": 1}
 
 
 def test_an_unknown_address_is_counted() -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import trio
 
-from triolight import ChannelMessageHandler, MessageHandler, NodeAddress, PeerManager, open_peer_nursery
+from triolight import ChannelMessageHandler, MessageHandler, NodeAddress, PeerManager, Proxy, open_peer_nursery
 from triolight.cli.exits import or_cannot_listen
+from triolight.cli.jobs.utxo import open_chain
 from triolight.cli.node import new_secret, port_of, read_secret
+from triolight.cli.options import Utxo
 from triolight.cli.output import data, logger_for, start_log
 from triolight.cli.running import run
 from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
@@ -31,6 +33,8 @@ class Plan:
     chain: bytes
     nodes: tuple[NodeAddress, ...]
     relay_unchecked: bool
+    utxo: Utxo | None
+    proxy: Proxy | None
 
 
 def graph_serve(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> None:
@@ -42,18 +46,21 @@ def graph_serve(plan: Plan, secret_file: Path | None, verbose: int, as_json: boo
 
 async def _serve(plan: Plan, secret: bytes, verbose: int, as_json: bool) -> None:
     graph = NetworkGraph(plan.chain)
-    handler = P2PGossipSync(graph, policy=GossipPolicy(relay_unchecked=plan.relay_unchecked))
-    manager = PeerManager(
-        MessageHandler(ChannelMessageHandler(), handler),
-        secret,
-        secrets.token_bytes(32),
-        logger_for(verbose),
-        networks=(plan.chain,),
-    )
-    async with open_graph_store(plan.graph, graph) as store:
-        if not plan.relay_unchecked and not any(one.checked == "output" for one in graph.channels.values()):
+    async with open_chain(plan.utxo, plan.chain) as source, open_graph_store(plan.graph, graph) as store:
+        may_tell = plan.relay_unchecked or source is not None
+        if not may_tell and not any(one.checked == "output" for one in graph.channels.values()):
             raise NothingToTellError
-        async with open_peer_nursery(manager) as peers, open_gossip(peers, handler, store):
+        handler = P2PGossipSync(graph, source, GossipPolicy(relay_unchecked=plan.relay_unchecked))
+        if source is not None:
+            source.answers_to(handler)
+        manager = PeerManager(
+            MessageHandler(ChannelMessageHandler(), handler),
+            secret,
+            secrets.token_bytes(32),
+            logger_for(verbose),
+            networks=(plan.chain,),
+        )
+        async with open_peer_nursery(manager, proxy=plan.proxy) as peers, open_gossip(peers, handler, store):
             with or_cannot_listen(plan.host, plan.port):
                 listeners = await peers.listen(plan.port, host=plan.host)
             for listener in listeners:

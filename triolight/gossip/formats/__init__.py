@@ -21,6 +21,7 @@ from triolight.gossip.formats.opening import recognize as recognize
 from triolight.gossip.formats.snapshot import FileChannel as FileChannel
 from triolight.gossip.formats.snapshot import Snapshot as Snapshot
 from triolight.gossip.formats.summary import Summary as Summary
+from triolight.gossip.formats.summary import count_checked as count_checked
 from triolight.gossip.formats.summary import summarize as summarize
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Snapshot",
     "Spent",
     "Summary",
+    "count_checked",
     "open_items",
     "recognize",
     "summarize",

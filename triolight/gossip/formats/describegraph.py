@@ -212,7 +212,13 @@ def _policy(value: dict[str, Any], scid: ShortChannelId, direction: int) -> Poli
         _number(value.get("max_htlc_msat") or 0, 64),
         _number(value.get("fee_base_msat") or 0, 32),
         _number(value.get("fee_rate_milli_msat") or 0, 32),
+        _signed(value.get("inbound_fee_base_msat") or 0),
+        _signed(value.get("inbound_fee_rate_milli_msat") or 0),
     )
+
+
+def _signed(value: Any) -> int:
+    return _number(int(value) + (1 << 31), 32) - (1 << 31)
 
 
 def _number(value: Any, bits: int) -> int:
@@ -318,8 +324,8 @@ def _of_policy(policy: PolicyFacts) -> dict[str, Any]:
         "max_htlc_msat": str(policy.htlc_maximum_msat),
         "last_update": policy.timestamp,
         "custom_records": {},
-        "inbound_fee_base_msat": 0,
-        "inbound_fee_rate_milli_msat": 0,
+        "inbound_fee_base_msat": policy.inbound_fee_base_msat,
+        "inbound_fee_rate_milli_msat": policy.inbound_fee_proportional_millionths,
     }
 
 

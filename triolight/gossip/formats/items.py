@@ -102,6 +102,9 @@ class PolicyFacts:
     htlc_maximum_msat: int
     fee_base_msat: int
     fee_proportional_millionths: int
+    inbound_fee_base_msat: int = 0
+    inbound_fee_proportional_millionths: int = 0
+    """For what comes in over the channel, as LND's updates have it (bLIP 18); below 0 it makes the payment cheaper."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from struct import Struct
 from typing import Any, Final
 
 from triolight.errors import DecodeError
@@ -29,10 +31,13 @@ from triolight.gossip.formats.items import (
 )
 from triolight.gossip.formats.places import direction_of, ends_of, node_of, problem, type_of
 from triolight.messages import ChannelUpdate, NodeAnnouncement
-from triolight.wire import ShortChannelId
+from triolight.wire import ShortChannelId, walk_tlv_stream
 
 MAX_WAITING: Final = 200_000
 """Updates that came before their channel: in some files the order is that of a network. More are left out, counted."""
+INBOUND_FEE: Final = 55555
+"""The record of a channel_update in which LND has fees for what comes in (bLIP 18)."""
+_INBOUND_FEES: Final = Struct(">ii")
 DAMAGES_KEPT: Final = 100
 """Of what is damaged, the first so many are kept with their places; the others are counted."""
 
@@ -105,7 +110,21 @@ def policy_of(raw: bytes) -> PolicyFacts:
         update.htlc_maximum_msat,
         update.fee_base_msat,
         update.fee_proportional_millionths,
+        *_inbound_fees(update.extension),
     )
+
+
+def _inbound_fees(extension: bytes) -> tuple[int, int]:
+    """Base and proportional. Behind the fields stands what anybody likes: what is no such record says nothing."""
+    found = [0, 0]
+
+    def read(type_: int, _start: int, value: int, stop: int) -> None:
+        if type_ == INBOUND_FEE and stop - value == _INBOUND_FEES.size:
+            found[:] = _INBOUND_FEES.unpack_from(extension, value)
+
+    with suppress(DecodeError):
+        walk_tlv_stream(extension, 0, len(extension), read)
+    return found[0], found[1]
 
 
 def node_facts(raw: bytes) -> NodeFacts:

@@ -133,6 +133,15 @@ def summarize(snapshot: Snapshot, now: float) -> Summary:
     )
 
 
+def count_checked(snapshot: Snapshot) -> dict[str, int]:
+    """Channels by what was known of their output when they were stored: ``output``, ``spent``, ``signatures`` where it
+    was not looked up, ``unknown`` in files that do not say."""
+    found: dict[str, int] = {"output": 0, "spent": 0, "signatures": 0, "unknown": 0}
+    for channel in snapshot.channels.values():
+        found["spent" if channel.spent_height is not None else channel.checked or "unknown"] += 1
+    return found
+
+
 def _age(seconds: float) -> str:
     if seconds < 0:
         return "future"
