@@ -51,7 +51,15 @@ class PassedOn(SendMessages):
 
 
 class NoRoute(TriolightError):
-    """There is no way to whom a message is for. Its text says what was tried."""
+    """There is no way to whom a message is for. Its text says what was tried; `unreached` are the nodes that a
+    connection with would have helped."""
+
+    def __init__(self, words: str, unreached: tuple[bytes, ...] = ()) -> None:
+        super().__init__(words)
+        self.unreached: Final = unreached
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (str(self), self.unreached)
 
 
 class OnionGraph(Protocol):
@@ -96,13 +104,15 @@ class ReceivedOnion:
 class OnionRequest:
     """A message of ours whose answer is waited for, until it has come or is forgotten."""
 
-    __slots__ = ("on_answer", "path_id", "sent_to")
+    __slots__ = ("on_answer", "path_id", "peer", "sent_to")
 
-    def __init__(self, path_id: bytes, sent_to: bytes, on_answer: Callable[[ReceivedOnion], None]) -> None:
+    def __init__(self, path_id: bytes, peer: bytes, sent_to: bytes, on_answer: Callable[[ReceivedOnion], None]) -> None:
         self.path_id: Final = path_id
         """What its reply path tells us at its end, and nobody else knows."""
         self.sent_to: Final = sent_to
         """The last blinded id of the path that it took."""
+        self.peer: Final = peer
+        """Whom it went to first, and where the way back to us begins."""
         self.on_answer: Final = on_answer
 
 
@@ -253,7 +263,7 @@ class OnionMessenger(OnionMessageHandler):
         if len(self._requests) >= self.limits.requests:
             raise NoRoute(f"{len(self._requests)} answers are waited for already")
         path, peer = way = self._way(to, via)
-        made = OnionRequest(self._random(), path.path[-1].blinded_node_id, on_answer)
+        made = OnionRequest(self._random(), peer, path.path[-1].blinded_node_id, on_answer)
         self._requests[made.path_id] = made
         try:
             self._send(way, content, self.path_to_us(peer, made.path_id))
@@ -357,12 +367,14 @@ class OnionMessenger(OnionMessageHandler):
             # To a node itself nothing is written, for LDK drops what it has not written itself.
             return self._from_us(blind_route(self._random(), (to,)), via)
         tried: list[str] = []
+        unreached: list[bytes] = []
         for path in (to,) if isinstance(to, BlindedPath) else to:
             try:
                 return self._from_us(path, via)
             except NoRoute as error:
                 tried.append(str(error))
-        raise NoRoute("; ".join(tried) or "no path is given")
+                unreached += error.unreached
+        raise NoRoute("; ".join(tried) or "no path is given", tuple(unreached))
 
     def _from_us(self, path: BlindedPath, via: Sequence[bytes]) -> tuple[BlindedPath, bytes]:
         first = self._first_node(path.first_node_id)
@@ -377,17 +389,17 @@ class OnionMessenger(OnionMessageHandler):
         before = [node_id for node_id in via or self._route(first) if node_id != first]
         peer = before[0] if before else first
         if not self.offers(peer):
-            raise NoRoute(f"{peer.hex()} is not connected, or takes no onion messages")
+            raise NoRoute(f"{peer.hex()} is not connected, or takes no onion messages", (peer,))
         return (join(self._random(), before, path, first), peer) if before else (path, peer)
 
     def _route(self, node_id: bytes) -> Sequence[bytes]:
         """Nodes from a peer to this one, which is none."""
         words = f"{node_id.hex()} is no peer that takes onion messages"
         if self._graph is None:
-            raise NoRoute(f"{words}, and there is no graph")
+            raise NoRoute(f"{words}, and there is no graph", (node_id,))
         route = self._graph.route(node_id, [peer for peer, takes in self._peers.items() if takes])
         if not route:
-            raise NoRoute(f"{words}, and the graph has no route to it")
+            raise NoRoute(f"{words}, and the graph has no route to it", (node_id,))
         return route
 
     def _first_node(self, node: bytes) -> bytes:

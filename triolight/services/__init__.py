@@ -17,6 +17,14 @@ from triolight.services.gossip import SyncReport as SyncReport
 from triolight.services.gossip import open_gossip as open_gossip
 from triolight.services.importing import ImportReport as ImportReport
 from triolight.services.importing import import_gossip as import_gossip
+from triolight.services.onion import FetchedInvoice as FetchedInvoice
+from triolight.services.onion import InvoiceInvalid as InvoiceInvalid
+from triolight.services.onion import InvoiceRefused as InvoiceRefused
+from triolight.services.onion import Messenger as Messenger
+from triolight.services.onion import OnionInbox as OnionInbox
+from triolight.services.onion import OnionReceived as OnionReceived
+from triolight.services.onion import fetch_invoice as fetch_invoice
+from triolight.services.onion import open_onion_messenger as open_onion_messenger
 from triolight.services.store import GraphStore as GraphStore
 from triolight.services.store import StoreError as StoreError
 from triolight.services.store import open_graph_store as open_graph_store
@@ -30,22 +38,30 @@ __all__ = [
     "ChannelAdded",
     "ChannelChanged",
     "ChannelRemoved",
+    "FetchedInvoice",
     "FollowPolicy",
     "Gossip",
     "GossipChanges",
     "GraphStore",
     "ImportReport",
+    "InvoiceInvalid",
+    "InvoiceRefused",
+    "Messenger",
     "NodeChanged",
+    "OnionInbox",
+    "OnionReceived",
     "PeerReport",
     "Progress",
     "StoreError",
     "SyncPolicy",
     "SyncReport",
     "UtxoSource",
+    "fetch_invoice",
     "import_gossip",
     "open_bitcoind_utxo",
     "open_esplora_utxo",
     "open_gossip",
     "open_graph_store",
+    "open_onion_messenger",
     "open_utxo",
 ]
