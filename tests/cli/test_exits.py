@@ -112,6 +112,18 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.INTERRUPTED: "test_offers.test_interrupted",
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
+    "offer fetch-invoice": {
+        Exit.OK: "test_fetch_invoice.test_an_invoice_is_fetched",
+        Exit.FAILED: "test_fetch_invoice.test_exit_code_1_where_the_other_side_says_no",
+        Exit.USAGE: "test_fetch_invoice.test_exit_code_2_for_what_does_not_fit_the_offer",
+        Exit.CONNECT: "test_fetch_invoice.test_exit_code_3_where_there_is_no_way",
+        Exit.PROTOCOL: "test_fetch_invoice.test_exit_code_5_for_another_invoice",
+        Exit.TIMEOUT: "test_fetch_invoice.test_exit_code_6_where_nothing_comes",
+        Exit.HUNG_UP: "test_fetch_invoice.test_a_signal_ends_the_waiting",
+        Exit.INTERRUPTED: "test_fetch_invoice.test_a_signal_ends_the_waiting",
+        Exit.BROKEN_PIPE: "test_fetch_invoice.test_exit_code_141_for_a_reader_that_has_left",
+        Exit.TERMINATED: "test_fetch_invoice.test_a_signal_ends_the_waiting",
+    },
     "invoice decode": {
         Exit.OK: "test_offers.test_an_invoice_for_people_and_as_json",
         Exit.USAGE: "test_offers.test_exit_code_2_names_the_rule",

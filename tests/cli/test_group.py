@@ -82,6 +82,7 @@ NATURAL = {
     "offer decode": (["offer", "decode", OFFER], 0),
     "offer decode bad": (["offer", "decode", OFFER[:-1]], 2),
     "invoice decode": (["invoice", "decode", INVOICE], 0),
+    "offer fetch-invoice": (["offer", "fetch-invoice", OFFER], 3),
     "graph stats": (["graph", "stats", "store"], 0),
     "graph show": (["graph", "show", "store", "1x2x3"], 1),
     "graph import": (["graph", "import", "newgraph", "store"], 0),

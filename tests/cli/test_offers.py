@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 
 from tests.cli.decoding import INVOICE, OFFER, run
-from tests.support.onions import key, load, random
-from triolight.chains import BITCOIN, TESTNET
-from triolight.onion import Invoice, Offer, OfferTlvs, blind_route
-from triolight.wire import TlvRecord
+from tests.support.onions import load
+from triolight.onion import Invoice, Offer
 
 BOLT = load("bolt12/offers-test.json")
 
@@ -40,41 +38,6 @@ def test_an_offer_for_people_and_as_json() -> None:
         "  description: An example description",
         "  amount_msat: 1000000",
     ]
-
-
-def test_all_that_an_offer_can_say() -> None:
-    path = blind_route(random(1), [key(1).public_key, key(2).public_key])
-    by_channel = path.replace(first_node_id=b"\1" + (539268 << 40 | 845 << 16 | 1).to_bytes(8, "big"))
-    offer = Offer.make(
-        OfferTlvs(
-            offer_chains=(BITCOIN.chain_hash, TESTNET.chain_hash, bytes(32)),
-            offer_metadata=b"\xab",
-            offer_currency=b"EUR",
-            offer_amount=250,
-            offer_description=b"caf\xc3\xa9 \x1b[31m",
-            offer_absolute_expiry=2_051_185_800,
-            offer_paths=(path, by_channel),
-            offer_quantity_max=0,
-            offer_features=b"\2",
-            unknown=(TlvRecord(33, b"x"),),
-        )
-    )
-    fields = shown("offer", "decode", offer.encode())
-    assert fields["paths"] == [
-        {"first_node_id": key(1).public_key.hex(), "hops": 2},
-        {"short_channel_id": "539268x845x1", "direction": 1, "hops": 2},
-    ]
-    assert (fields["amount_msat"], fields["currency"], fields["amount"]) == (None, "EUR", 250)
-    assert fields["chains"] == ["bitcoin", "testnet", bytes(32).hex()]
-    assert (fields["description"], fields["quantity_max"]) == ("caf\xe9 \x1b[31m", 0)
-    assert (fields["features"], fields["metadata"]) == ("02", "ab")
-    assert fields["unknown"] == [{"type": 33, "value": "78"}]
-    words = run("offer", "decode", offer.encode()).stdout
-    assert "  description: caf\\xe9 \\x1b[31m\n" in words
-    assert "  expires_at: 2051185800 (2034-12-31 13:50:00 UTC)\n" in words
-    assert "  paths: short_channel_id 539268x845x1, direction 1, hops 2\n" in words
-    far = Offer.make(offer.tlvs.replace(offer_absolute_expiry=(1 << 64) - 1))
-    assert f"  expires_at: {(1 << 64) - 1}\n" in run("offer", "decode", far.encode()).stdout
 
 
 def test_an_invoice_for_people_and_as_json() -> None:

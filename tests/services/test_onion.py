@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -11,20 +11,16 @@ import trio
 import trio.testing
 
 from tests.support import identity, join, make_manager, port_of, secret, until
-from tests.support.onions import key, random
+from tests.support.onions import random
+from tests.support.sellers import Answer, offer_of, seller
 from triolight import NodeAddress, PeerClosed, PeerNursery, open_peer_nursery
 from triolight.chains import TESTNET
 from triolight.onion import (
-    BlindedPayinfo,
     Drop,
-    Invoice,
     InvoiceError,
-    InvoiceRequest,
-    InvoiceTlvs,
     NoRoute,
     Offer,
     OfferError,
-    OfferTlvs,
     OnionLimits,
     OnionMessenger,
     blind_route,
@@ -64,9 +60,6 @@ async def nodes(count: int, limits: OnionLimits | None = None, **options: Any) -
             if number > 1:
                 await join(found[-2].peers, found[-1].peers)
         yield found
-
-
-Answer = Callable[[OnionReceived], Awaitable[None]]
 
 
 @asynccontextmanager
@@ -232,48 +225,13 @@ async def test_readers_end_with_the_block_and_there_is_one_block() -> None:
 
 # Invoices.
 
-PAYINFO = BlindedPayinfo(
-    fee_base_msat=0,
-    fee_proportional_millionths=0,
-    cltv_expiry_delta=80,
-    htlc_minimum_msat=1,
-    htlc_maximum_msat=10**9,
-    features=b"",
-)
-
-
-def offer_of(number: int, **fields: Any) -> Offer:
-    given: dict[str, Any] = {"offer_issuer_id": identity(number), "offer_description": b"tea", "offer_amount": 1000}
-    return Offer.make(OfferTlvs(**given | fields))
-
-
-def invoice_for(request: InvoiceRequest, number: int, **fields: Any) -> Invoice:
-    given: dict[str, Any] = {
-        "invoice_paths": (blind_route(random(4), [identity(number)]),),
-        "invoice_blindedpay": (PAYINFO,),
-        "invoice_created_at": int(NOW),
-        "invoice_payment_hash": bytes(range(32)),
-        "invoice_amount": request.tlvs.invreq_amount or request.price_msat,
-    }
-    return Invoice.make(request, InvoiceTlvs(**given | fields), key(number), random(5))
-
-
-def seller(number: int, **fields: Any) -> Answer:
-    """Gives an invoice to whoever asks."""
-
-    async def sell(received: OnionReceived) -> None:
-        request = InvoiceRequest(received.payload.invoice_request or b"")
-        await received.reply(invoice=invoice_for(request, number, **fields).data)
-
-    return sell
-
 
 def fetch(node: Node, offer: Offer, **options: Any) -> Any:
     return fetch_invoice(node.messenger, offer, unix_time=lambda: NOW, **options)
 
 
 async def test_an_invoice_is_fetched_and_verified() -> None:
-    async with nodes(3) as (one, two, three), answering(three, seller(3)) as heard:
+    async with nodes(3) as (one, two, three), answering(three, seller(3, NOW)) as heard:
         offer = offer_of(3)
         invoice = await fetch(one, offer, via=two.id, payer_note="milk")
         assert (invoice.amount_msat, invoice.node_id) == (1000, three.id)
@@ -298,7 +256,7 @@ async def test_what_came_is_no_invoice_for_us() -> None:
         ({"invoice_created_at": int(NOW) - 7201}, "B16"),
         ({"invoice_features": b"\3\0\0", "invoice_amount": 1001}, "B17"),
     ):
-        async with nodes(2) as (one, two), answering(two, seller(2, **fields)):
+        async with nodes(2) as (one, two), answering(two, seller(2, NOW, **fields)):
             with pytest.raises(InvoiceInvalid) as caught:
                 await fetch(one, offer_of(2))
             assert caught.value.rule == rule

@@ -67,6 +67,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "offers",
         "Show what an offer says, ``lno1…``: who sells what for how much, and how to ask for an invoice.",
     ),
+    "offer fetch-invoice": (
+        "fetch_invoice",
+        "Ask whoever made an offer, ``lno1…``, for an invoice, and show it once it is verified.",
+    ),
     "ping": ("ping", "Dial a node, and measure its Lightning pings."),
     "replay": ("replay", "Play back a tape: what came, what went, what handlers wanted, who left and why."),
     "top": ("top", "A live table of peers: the nodes that are named, kept connected, and those that dial us."),
