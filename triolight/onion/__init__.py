@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from triolight.onion.records import Record as Record
     from triolight.onion.records import merkle_root as merkle_root
     from triolight.onion.requests import InvoiceRequest as InvoiceRequest
+    from triolight.onion.routes import GraphRoutes as GraphRoutes
     from triolight.onion.sphinx import SIZES as SIZES
     from triolight.onion.sphinx import Layer as Layer
     from triolight.onion.sphinx import build_packet as build_packet
@@ -59,6 +60,7 @@ __all__ = [
     "Drop",
     "FallbackAddress",
     "Forward",
+    "GraphRoutes",
     "Invoice",
     "InvoiceError",
     "InvoiceErrorTlvs",
@@ -105,6 +107,7 @@ _HOMES = {
         "offers": ("Offer",),
         "records": ("OfferError", "RULES", "Record", "merkle_root"),
         "requests": ("InvoiceRequest",),
+        "routes": ("GraphRoutes",),
         "sphinx": ("Layer", "SIZES", "build_packet", "framed_length", "open_packet", "size_for"),
         "streams": (
             "Bip353Name",
