@@ -82,6 +82,8 @@ NATURAL = {
     "offer decode": (["offer", "decode", OFFER], 0),
     "offer decode bad": (["offer", "decode", OFFER[:-1]], 2),
     "invoice decode": (["invoice", "decode", INVOICE], 0),
+    "onion send": (["onion", "send", identity(1).hex(), "77", "00"], 3),
+    "onion listen": (["onion", "listen", "--port", "0", "--host", "a..b"], 3),
     "offer fetch-invoice": (["offer", "fetch-invoice", OFFER], 3),
     "graph stats": (["graph", "stats", "store"], 0),
     "graph show": (["graph", "show", "store", "1x2x3"], 1),
@@ -254,7 +256,7 @@ def test_a_shell_completes_a_groups_own_names_in_order_and_says_what_each_does(w
 
 
 def test_the_help_of_a_group_lists_its_own_commands_in_order() -> None:
-    for group in ("", "graph ", "invoice ", "offer "):
+    for group in ("", "graph ", "invoice ", "offer ", "onion "):
         listed = run_command(*group.split(), "--help")
         names = {name.removeprefix(group).partition(" ")[0] for name in COMMANDS if name.startswith(group)}
         assert listed == sorted(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support import gossip
 from tests.support.gossip import IDS, NOW, scid
-from triolight.address import DnsAddress, IPv4Address, write_address
+from triolight.address import Address, DnsAddress, IPv4Address, write_address
 from triolight.chains import REGTEST
 from triolight.features import Features
 from triolight.gossip import NetworkGraph
@@ -71,7 +71,7 @@ def test_ends_of_channels() -> None:
 
 def test_where_a_node_can_be_dialled() -> None:
     graph = graph_of((0, 1), mute=(0,))
-    places = [
+    places: list[Address] = [
         IPv4Address("10.0.0.1", 1),
         *(IPv4Address(f"1.2.3.{one}", 9735) for one in range(5)),
         DnsAddress("a.b", 1),

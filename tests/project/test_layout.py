@@ -16,7 +16,18 @@ FOLDERS = sorted({path.parent for path in MODULES})
 WITHOUT_A_TEST = {
     **{
         f"cli/jobs/{name}.py": f"what the command does: cli/test_{name}.py tests it with what it is asked"
-        for name in ("check", "demo", "fetch_invoice", "graph", "graph_files", "graph_serve", "listen", "ping", "top")
+        for name in (
+            "check",
+            "demo",
+            "fetch_invoice",
+            "graph",
+            "graph_files",
+            "graph_serve",
+            "listen",
+            "onion",
+            "ping",
+            "top",
+        )
     },
     "cli/__main__.py": "one call; the tests of the command run it as a process",
     "shell/parts.py": "names for the parts; the snapshot that it makes of them is shell/test_statistics.py's",

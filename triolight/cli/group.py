@@ -71,6 +71,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "fetch_invoice",
         "Ask whoever made an offer, ``lno1…``, for an invoice, and show it once it is verified.",
     ),
+    "onion listen": (
+        "onion",
+        "Accept peers, pass on what is for others, and show the onion messages that are for us, until Ctrl-C.",
+    ),
+    "onion send": ("onion", "Send an onion message of one record to a node, and wait for its answer if that is asked."),
     "ping": ("ping", "Dial a node, and measure its Lightning pings."),
     "replay": ("replay", "Play back a tape: what came, what went, what handlers wanted, who left and why."),
     "top": ("top", "A live table of peers: the nodes that are named, kept connected, and those that dial us."),
@@ -201,6 +206,15 @@ def offer() -> None:
     """Offers of BOLT 12: what somebody sells, in a string that may stand anywhere."""
 
 
+class _Onion(Group):
+    words = "onion "
+
+
+@cli.group(cls=_Onion)
+def onion() -> None:
+    """Onion messages: nobody on their way knows where they come from and where they go."""
+
+
 class _Invoice(Group):
     words = "invoice "
 
@@ -210,7 +224,7 @@ def invoice() -> None:
     """Invoices of BOLT 12: what somebody wants to be paid."""
 
 
-_GROUPS: Final = {"": cli, "graph": graph, "offer": offer, "invoice": invoice}
+_GROUPS: Final = {"": cli, "graph": graph, "offer": offer, "invoice": invoice, "onion": onion}
 
 
 def command(name: str, *gives: Exit) -> Callable[[Callable[..., Any]], click.Command]:
