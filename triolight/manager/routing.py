@@ -214,7 +214,7 @@ class Routes(Generic[S]):
     """The routes of all types that are known."""
 
     by_type: Mapping[int, Route[S]]
-    sealed: frozenset[int]
+    sealed: frozenset[int] = frozenset()
     """Types of which one that cannot be read is dropped without a word."""
 
     def abandoned(self, control: Control[S]) -> Routes[S]:
@@ -355,7 +355,7 @@ class Routing(Generic[S]):
         self.handlers: Final = handlers
         self.listener: Listener | None = None
         """Hears every message, as long as there is one."""
-        self.routes: Routes[S] = Routes({}, frozenset())
+        self.routes: Routes[S] = Routes({})
         self._host: Final = host
         self._control: Final = control or {}
         self._traces: Final = traces
