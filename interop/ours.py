@@ -51,3 +51,9 @@ async def node_of(route_handler: RoutingMessageHandler, chain: Chain) -> AsyncIt
         os.urandom(32), route_handler=route_handler, networks=chain.name, logger=NullLogger()
     ) as peers:
         yield peers
+
+
+async def listening(peers: PeerNursery) -> NodeAddress:
+    """Where one of ours is dialled from now on."""
+    [listener] = await peers.listen(0, host="127.0.0.1")
+    return NodeAddress(peers.manager.our_node_id, "127.0.0.1", listener.socket.getsockname()[1])

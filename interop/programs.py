@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import pytest
 import trio
 
 HERE = Path(__file__).parent
+_PORTS: Final = (16_384, 32_768)
 
 
 def missing(what: str) -> NoReturn:
@@ -27,15 +29,16 @@ def missing(what: str) -> NoReturn:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody had a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports of loopback that nobody had a moment ago. Below those that a system gives to whoever asks for any: some
+    programs take theirs half a minute later."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 class JsonNode:

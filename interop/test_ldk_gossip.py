@@ -14,7 +14,7 @@ import trio
 
 from interop.conftest import open_ldk_native
 from interop.network import Network, describe_graph, known, until
-from interop.ours import OF_SIMNET, held, node_of, serving, triolight
+from interop.ours import OF_SIMNET, held, listening, node_of, serving, triolight
 from interop.programs import JsonNode
 from tests.support import gossip as made
 from triolight import Features, NodeAddress, Peer, PeerNursery, RoutingMessageHandler
@@ -198,10 +198,9 @@ async def dial(peers: PeerNursery, ldk: JsonNode) -> Peer:
 
 
 async def is_dialled(peers: PeerNursery, ldk: JsonNode) -> Peer:
-    [listener] = await peers.listen(0, host="127.0.0.1")
+    address = await listening(peers)
     async with peers.events() as events:
-        port = listener.socket.getsockname()[1]
-        await ldk.command("connect", node_id=peers.manager.our_node_id.hex(), port=port)
+        await ldk.command("connect", node_id=address.node_id.hex(), port=address.port)
         return (await anext(events)).peer
 
 

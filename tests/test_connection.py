@@ -120,9 +120,9 @@ def test_dropping_the_queue_keeps_what_is_encrypted_and_an_init_that_has_not_lef
 def test_gossip_is_dropped_alone_and_the_rest_keeps_its_order() -> None:
     one, other = connected()
     one.queue(b"00first")
-    one.queue_gossip(b"00dropped")
+    one.queue_gossip([b"00dropped"], len(b"00dropped"))
     one.queue_pong(3)
-    one.queue_gossip(b"00dropped too")
+    one.queue_gossip([b"00too", b"00dropped"], len(b"00too00dropped"))
     one.queue(b"00last")
     one.drop_gossip()
     assert one.queued_bytes == len(b"00first") + len(Pong(ignored=bytes(3)).encode()) + len(b"00last")

@@ -25,6 +25,9 @@ def test_keys() -> None:
     assert not verify(signature, hashlib.sha256(b"y").digest(), key.public_key)
     assert not verify(signature, digest, identity(1))
     assert not verify(signature[:-1], digest, key.public_key)
+    assert not verify(signature, digest[:-1], key.public_key)
+    for none in (bytes(33), key.public_key[:-1], b""):
+        assert not verify(signature, digest, none)
     assert not verify(b"\xff" * 64, digest, key.public_key)
     assert not verify(curves.high_s(signature), digest, key.public_key)
     assert "11" * 32 not in repr(key)

@@ -10,7 +10,6 @@ from tests.support import gossip
 from tests.support.personas import CHAIN, FIRST_BLOCK, NOW
 from triolight.gossip import NetworkGraph, decode_query_flags, decode_short_ids, encode_short_ids, encode_timestamps
 from triolight.gossip.asking import (
-    NO_CLAIM,
     Asker,
     BatchAnswer,
     HistoryAnswer,
@@ -18,6 +17,7 @@ from triolight.gossip.asking import (
     difference,
     filter_of,
 )
+from triolight.gossip.claims import NO_CLAIM, Claim, Claims
 from triolight.gossip.policy import MOST_FLAGGED, AskPolicy, SyncPolicy
 from triolight.messages import (
     ChannelAnnouncement,
@@ -35,6 +35,11 @@ DAY = 86_400
 POLICY = AskPolicy()
 IDS = tuple(int(ShortChannelId.of(FIRST_BLOCK + block, 1, 0)) for block in range(4))
 STOP = FIRST_BLOCK + 100
+
+
+def read(answer: RangeAnswer) -> dict[int, Claim]:
+    answer.claims.read(10_000)
+    return dict(answer.claims)
 
 
 def asker(policy: AskPolicy = POLICY) -> Asker:
@@ -127,7 +132,9 @@ def test_complete_and_covered_is_the_end() -> None:
     one = ranging()
     assert one.take_range(reply(stop=FIRST_BLOCK + 2, ids=IDS[:2], complete=0), 1) is None
     done = one.take_range(reply(first=FIRST_BLOCK + 2, ids=IDS[2:]), 2)
-    assert done == RangeAnswer(dict.fromkeys(IDS, ((NOW, NOW), None)), True, "complete")
+    assert done is not None
+    assert (done.complete, done.why) == (True, "complete")
+    assert read(done) == dict.fromkeys(IDS, ((NOW, NOW), None))
     assert one.idle
     assert one.lists_timestamps
 
@@ -146,7 +153,7 @@ def test_the_whole_range_in_each_reply_ends_with_the_complete_one() -> None:
     assert one.look_again == 60
     done = one.take_range(reply(ids=IDS[2:]), 2)
     assert done is not None
-    assert len(done.claims) == 4
+    assert len(read(done)) == 4
 
 
 def test_complete_with_a_gap_ends_when_it_is_quiet() -> None:
@@ -165,19 +172,19 @@ def test_covered_without_a_word_ends_when_it_is_quiet() -> None:
     one.take_range(reply(first=FIRST_BLOCK + 1, ids=IDS[1:], complete=0), 2)
     done = one.tick(7)
     assert isinstance(done, RangeAnswer)
-    assert (done.complete, done.why, len(done.claims)) == (True, "quiet", 4)
+    assert (done.complete, done.why, len(read(done))) == (True, "quiet", 4)
 
 
 def test_an_empty_whole_reply_ends_it_whatever_it_says() -> None:
-    assert ranging().take_range(reply(ids=()), 1) == RangeAnswer({}, True, "complete")
+    assert ranging().take_range(reply(ids=()), 1) == RangeAnswer(Claims(), True, "complete")
     done = ranging().take_range(reply(ids=(), complete=0), 1)
-    assert done == RangeAnswer({}, False, "other chain")
+    assert done == RangeAnswer(Claims(), False, "other chain")
 
 
 def test_nothing_at_all_ends_at_the_deadline() -> None:
     one = ranging()
     assert one.tick(59.9) is None
-    assert one.tick(60) == RangeAnswer({}, False, "silent")
+    assert one.tick(60) == RangeAnswer(Claims(), False, "silent")
 
 
 def test_what_is_outside_doubled_or_unsorted_is_taken_for_what_it_is() -> None:
@@ -186,7 +193,7 @@ def test_what_is_outside_doubled_or_unsorted_is_taken_for_what_it_is() -> None:
     encoded = b"\0" + b"".join(each.to_bytes(8, "big") for each in ids)
     done = one.take_range(reply(encoded_short_ids=encoded, tlvs=ReplyChannelRangeTlvs()), 1)
     assert done is not None
-    assert done.claims == {IDS[0]: NO_CLAIM, IDS[1]: NO_CLAIM}
+    assert read(done) == {IDS[0]: NO_CLAIM, IDS[1]: NO_CLAIM}
     assert one.no_tlvs
 
 
@@ -202,7 +209,7 @@ def test_what_is_outside_doubled_or_unsorted_is_taken_for_what_it_is() -> None:
 def test_miscounted_timestamps_and_checksums_are_as_none(tlvs: ReplyChannelRangeTlvs) -> None:
     done = ranging().take_range(reply(tlvs=tlvs), 1)
     assert done is not None
-    assert done.claims == dict.fromkeys(IDS, NO_CLAIM)
+    assert read(done) == dict.fromkeys(IDS, NO_CLAIM)
 
 
 @pytest.mark.parametrize("encoded", [b"\x01" + bytes(30), b"\x07", b"\0" + bytes(7)])
@@ -213,6 +220,16 @@ def test_a_list_that_cannot_be_read_is_none(encoded: bytes) -> None:
     done = one.tick(60)
     assert isinstance(done, RangeAnswer)
     assert not done.complete
+
+
+def test_a_list_that_could_not_be_read_says_nothing_of_the_next_one() -> None:
+    one = ranging()
+    one.take_range(reply(encoded_short_ids=b"\7"), 1)
+    one.tick(60)
+    one.ask_range(FIRST_BLOCK, STOP - FIRST_BLOCK, 61)
+    done = one.take_range(reply(), 62)
+    assert done is not None
+    assert (done.complete, done.why, one.unread) == (True, "complete", 1)
 
 
 def test_the_bounds_of_a_list() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from tests.support.gossip import PEERS
+from tests.support.gossip import IDS, PEERS, node
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
@@ -30,8 +32,10 @@ from tests.support.personas import (
     same_graph,
 )
 from triolight.gossip import NetworkGraph
+from triolight.gossip import fetching as machine
 from triolight.gossip.fetching import Fetching, Progress
 from triolight.gossip.policy import AskPolicy, SyncPolicy
+from triolight.gossip.wants import Wants
 from triolight.messages import Message
 
 TRUTH = WORLD.graph()
@@ -104,8 +108,8 @@ def known_in(graph: NetworkGraph) -> dict[object, object]:
     found: dict[object, object] = {}
     for scid, channel in graph.channels.items():
         found[int(scid)] = channel.announcement_bytes, channel.timestamp(0), channel.timestamp(1)
-    for node_id, node in graph.nodes.items():
-        found[node_id] = node.announcement_bytes
+    for node_id, found_node in graph.nodes.items():
+        found[node_id] = found_node.announcement_bytes
     return found
 
 
@@ -164,6 +168,29 @@ def test_only_what_is_newer_is_asked_for() -> None:
     )
 
 
+@pytest.mark.parametrize("make", [CoreLightning, Eclair, Electrum])
+def test_s1_nodes_whose_day_it_is_are_asked_for_anew_and_each_once(make: type[Persona]) -> None:
+    announced = [*WORLD.nodes]
+    for chosen in (set(announced), set(announced[:2]), set[bytes]()):
+        graph = WORLD.graph()
+        for number in range(len(announced)):
+            graph.nodes[IDS[number]].put_announcement(node(number, NOW - 86_400))
+        bench = Bench(make(), make(), graph=graph)
+        bench.fetching = Fetching(
+            graph, bench.policy, now=bench.now, unix=NOW, offer=bench.offer, refresh=chosen.__contains__
+        )
+        bench.sources.clear()
+        for one in bench.personas:
+            bench.join(one)
+        fetching = bench.run()
+        assert fetching.complete
+        fresh = {one for one in announced if graph.nodes[one].announcement_bytes == TRUTH.nodes[one].announcement_bytes}
+        assert chosen <= fresh
+        if make is not Electrum:  # which heeds no flags
+            assert sum(one.told.nodes for one in fetching.sources) <= 2 * len(chosen)
+        assert complaints(bench) == []
+
+
 def test_a_list_for_some_blocks_alone() -> None:
     bench = Bench(CoreLightning())
     bench.fetching = Fetching(
@@ -212,6 +239,65 @@ def test_bounds_of_one_fetch() -> None:
     assert [one.end for one in fetching.sources] == ["in vain"]
     assert fetching.progress.absent >= 1000
     assert not fetching.complete
+
+
+class Counted(Bench):
+    """Knows how many channels were looked at in the step that looked at most."""
+
+    def __init__(self, *personas: Persona, policy: SyncPolicy, patched: pytest.MonkeyPatch) -> None:
+        self.looked = self.most = 0
+        for name in ("finish", "untried"):
+            patched.setattr(Wants, name, self.counting(getattr(Wants, name)))
+        super().__init__(*personas, policy=policy)
+
+    def counting(self, whole: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any) -> Any:
+            self.looked += 1
+            return whole(*arguments)
+
+        return counted
+
+    def tick(self) -> None:
+        self.looked = 0
+        super().tick()
+        self.most = max(self.most, self.looked)
+
+    def hear(self, persona: Persona, data: bytes) -> None:
+        self.looked = 0
+        super().hear(persona, data)
+        self.most = max(self.most, self.looked)
+
+
+@pytest.mark.parametrize("make", HONEST, ids=lambda one: one.__name__)
+def test_what_takes_long_is_done_a_little_at_a_time(make: type[Persona], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few channels in a step, and a few messages that came too early: and the same comes of it."""
+    monkeypatch.setattr(machine, "READ_AT_ONCE", 8)
+    monkeypatch.setattr(machine, "OFFERED_AT_ONCE", 3)
+    bench = Bench(make())
+    bench.run()
+    assert same_graph(bench.graph, TRUTH)
+    assert complaints(bench) == []
+
+
+def test_a_list_that_is_dropped_costs_nothing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only it has is given up when all others have told what they have, a few in a step."""
+    monkeypatch.setattr(machine, "READ_AT_ONCE", 100)
+    policy = SyncPolicy(first_block=FIRST_BLOCK, asking=AskPolicy(batch=100, batch_most=100))
+    bench = Counted(Inventor(), CoreLightning(), policy=policy, patched=monkeypatch)
+    fetching = bench.run()
+    assert [one.end for one in fetching.sources] == ["in vain", "complete"]
+    assert fetching.progress.absent == Inventor.invented
+    assert same_graph(bench.graph, TRUTH)
+    # What was asked of others meanwhile is passed over in one go; nothing is looked at twice.
+    assert bench.most < Inventor.invented
+
+
+def test_no_more_is_wanted_than_fits() -> None:
+    count = len(WORLD.channels)
+    for wanted, complete in ((count, True), (count - 1, False)):
+        bench = Bench(CoreLightning(), policy=SyncPolicy(first_block=FIRST_BLOCK, wanted=wanted))
+        fetching = bench.run()
+        assert (fetching.progress.known, fetching.complete) == (wanted, complete)
 
 
 def test_who_comes_too_often_or_too_late_is_not_taken_up() -> None:

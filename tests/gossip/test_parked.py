@@ -7,7 +7,7 @@ import tracemalloc
 from tests.support.gossip import NOW, PEERS, SCID, channel, scid, update
 from triolight.chains import REGTEST
 from triolight.gossip import ChannelAdded, ChannelChanged, GossipPolicy, GossipRules, Judged, NetworkGraph, Verdict
-from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked, park
+from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked
 from triolight.gossip.policy import GossipPolicy as Policy
 from triolight.gossip.policy import WaitingPolicy
 
@@ -18,20 +18,49 @@ def fresh(**numbers: int) -> GossipRules:
     return GossipRules(NetworkGraph(REGTEST), None, GossipPolicy(waiting=WaitingPolicy(**numbers)))
 
 
-def test_the_two_newest_of_each_direction_are_parked() -> None:
-    held: list[Parked] = []
-    said = [Parked(update(direction=at % 2, timestamp=NOW + at), PEER) for at in (2, 5, 0, 4, 6, 3)]
-    assert [park(held, one) for one in said[:4]] == [None, None, None, said[2]]
-    assert park(held, said[4]) is said[0]
-    assert park(held, said[5]) is None
-    assert park(held, said[4]) is said[4]
-    assert held == [said[4], said[1], said[3], said[5]]
+def test_each_of_eight_peers_has_one_place_a_direction() -> None:
+    orphans = Orphans(Policy())
+    for number in range(8):
+        assert orphans.put(SCID, Parked(update(timestamp=NOW + number), PEERS[number]), NOW) is Verdict.ORPHAN
+    assert orphans.put(SCID, Parked(update(timestamp=NOW + 9), PEERS[8]), NOW) is Verdict.LIMITED
+    assert orphans.put(SCID, Parked(update(direction=1), PEERS[8]), NOW) is Verdict.ORPHAN
+    newer = Parked(update(timestamp=NOW + 5), PEERS[2])
+    assert orphans.put(SCID, newer, NOW) is Verdict.ORPHAN
+    assert orphans.put(SCID, Parked(update(timestamp=NOW + 4, fee_base_msat=1), PEERS[2]), NOW) is Verdict.STALE
+    assert len(orphans) == 9
+    held = orphans.take(SCID, NOW)
+    assert [one.data for one in held if one.source == PEERS[2]] == [newer.data]
+    stamps = [int.from_bytes(one.data[106:110], "big") for one in held]
+    assert stamps == sorted(stamps, reverse=True)
+    assert (len(orphans), orphans.take(SCID, NOW)) == (0, [])
+
+
+def test_g24_seven_who_lie_do_not_push_out_who_tells_the_truth() -> None:
+    rules = fresh()
+    for number, liar in enumerate(PEERS[2:9], 1):
+        for later in (1, 2):
+            rules.take(update(timestamp=NOW + 10 * number + later, signer=3), liar, NOW)
+    assert rules.take(update(), PEER, NOW) is Verdict.ORPHAN
+    checked = rules.verifications
+    rules.take(channel(), OTHER, NOW)
+    assert rules.graph.channels[SCID].update_bytes(0) == update()
+    assert rules.verifications - checked == 4 + 8
+
+
+def test_g24_who_repeats_true_words_under_a_false_signature_keeps_them_from_nobody() -> None:
+    rules = fresh()
+    copied = bytearray(update())
+    copied[10] ^= 1
+    assert rules.take(bytes(copied), OTHER, NOW) is Verdict.ORPHAN
+    assert rules.take(update(), PEER, NOW) is Verdict.ORPHAN
+    rules.take(channel(), OTHER, NOW)
+    assert rules.graph.channels[SCID].update_bytes(0) == update()
 
 
 def test_g24_an_update_waits_for_its_channel_and_a_false_newer_one_does_not_push_it_out() -> None:
     rules = fresh()
     true, false = update(timestamp=NOW), update(timestamp=NOW + 5, signer=3)
-    assert [rules.take(one, PEER, NOW) for one in (true, false)] == [Verdict.ORPHAN] * 2
+    assert [rules.take(true, PEER, NOW), rules.take(false, OTHER, NOW)] == [Verdict.ORPHAN] * 2
     assert rules.take(true, OTHER, NOW) is Verdict.DUPLICATE
     rules.take(channel(), OTHER, NOW)
     found = rules.graph.channels[SCID]
@@ -39,7 +68,7 @@ def test_g24_an_update_waits_for_its_channel_and_a_false_newer_one_does_not_push
     added, changed, *judged = rules.drain()
     assert isinstance(added, ChannelAdded)
     assert [one for one in (changed, *judged) if isinstance(one, Judged)] == [
-        Judged(PEER, SCID, Verdict.BAD_SIGNATURE),
+        Judged(OTHER, SCID, Verdict.BAD_SIGNATURE),
         Judged(PEER, SCID, Verdict.UNVERIFIED),
     ]
     assert ChannelChanged(found, 0, PEER) in (changed, *judged)

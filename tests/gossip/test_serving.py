@@ -379,6 +379,24 @@ def test_d3_a_peer_asks_for_five_ranges_in_a_row_then_for_one_a_second() -> None
     assert len(peer.heard(ReplyChannelRange)) == 1
 
 
+def test_d16_who_comes_back_has_asked_for_what_it_had_asked_for() -> None:
+    server = Server(*town(A))
+    for _ in range(2):
+        peer = Listener(server)
+        for _ in range(3):
+            peer.say(query_range())
+        found = len(peer.heard(ReplyChannelRange))
+        peer.wire.near.manager.disconnect_all_peers()
+        peer.run()
+    assert found == 2
+    # And all of it is back when it has paid for it.
+    server.pass_time(10)
+    peer = Listener(server)
+    for _ in range(6):
+        peer.say(query_range())
+    assert len(peer.heard(ReplyChannelRange)) == 5
+
+
 def test_g56_a_second_query_while_one_runs_is_dropped_with_a_warning() -> None:
     ids = [ShortChannelId.of(1000 + number // 100, number % 100, 0) for number in range(300)]
     server = Server(graph=plant(ids))

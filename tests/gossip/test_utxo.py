@@ -187,18 +187,57 @@ def test_u3_what_comes_meanwhile_is_judged_when_the_answer_comes() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain)
     rules.take(channel(), PEER, NOW)
-    meanwhile = [update(), update(direction=1), node(0, NOW), node(0, NOW + 1), update(timestamp=NOW + 1, signer=3)]
-    assert [rules.take(one, OTHER, NOW) for one in meanwhile] == [Verdict.PENDING] * 5
+    meanwhile = [update(), update(direction=1), node(0, NOW), node(0, NOW + 1)]
+    assert [rules.take(one, OTHER, NOW) for one in meanwhile] == [Verdict.PENDING] * 4
     assert rules.take(node(0, NOW), OTHER, NOW) is Verdict.STALE
     assert rules.take(node(0, NOW + 1), OTHER, NOW) is Verdict.DUPLICATE
     assert rules.take(update(), PEER, NOW) is Verdict.DUPLICATE
     assert rules.take(channel(), OTHER, NOW) is Verdict.PENDING
-    assert (rules.verifications, len(chain.asked)) == (4, 1)
+    assert (rules.verifications, len(chain.asked)) == (8, 1)
     answer(rules, chain, Found(SCRIPT, 7, 100))
     found = rules.graph.channels[SCID]
     assert (found.capacity_sat, found.update_bytes(0), found.update_bytes(1)) == (7, update(), update(direction=1))
     assert rules.graph.node_announcement(IDS[0]) == node(0, NOW + 1)
-    assert judged(rules)[:2] == [(OTHER, Verdict.BAD_SIGNATURE), (OTHER, Verdict.ACCEPTED)]
+    assert rules.verifications == 8, "nothing is checked twice"
+    assert judged(rules) == [*[(OTHER, Verdict.ACCEPTED)] * 3, (PEER, Verdict.ACCEPTED)]
+
+
+def test_u3_nothing_false_outdates_what_is_true_while_a_channel_waits() -> None:
+    chain = Chain(at_once=False)
+    rules = asking(chain)
+    rules.take(channel(), PEER, NOW)
+    for later in (100, 200, 300):
+        false = update(timestamp=NOW + later, signer=3)
+        assert rules.take(false, PEERS[later // 100], NOW) is Verdict.ORPHAN
+        broken = node(0, NOW + later)[:60] + bytes(6) + node(0, NOW + later)[66:]
+        assert rules.take(broken, PEERS[later // 100], NOW) is Verdict.BAD_SIGNATURE
+    assert [rules.take(one, OTHER, NOW) for one in (update(), node(0))] == [Verdict.PENDING] * 2
+    answer(rules, chain, Found(SCRIPT, 7, 100))
+    assert rules.graph.channels[SCID].update_bytes(0) == update()
+    assert rules.graph.node_announcement(IDS[0]) == node(0)
+
+
+def test_u3_what_is_said_of_the_true_channel_waits_while_a_false_one_is_asked_about() -> None:
+    chain = Chain(at_once=False)
+    rules = asking(chain)
+    said = [channel(first=2, second=3, funding=(2, 3)), channel(), update()]
+    assert [rules.take(one, OTHER, NOW) for one in said] == [Verdict.PENDING, Verdict.PENDING, Verdict.ORPHAN]
+    answer(rules, chain, WRONG)
+    answer(rules, chain, Found(SCRIPT, 7, 100))
+    assert rules.graph.channels[SCID].update_bytes(0) == update()
+
+
+def test_u3_what_a_node_signed_last_stays_while_its_channel_waits_again() -> None:
+    """Of two channels of a node one is early, the other one is asked about, and then waits for its block as well."""
+    chain = Chain(at_once=False)
+    rules = asking(chain)
+    rules.take(channel(), PEER, NOW)
+    rules.take(node(0, NOW), PEER, NOW)
+    answer(rules, chain, NotYet())
+    rules.take(node(0, NOW + 1), PEER, NOW)
+    rules.block_connected(105, NOW)
+    answer(rules, chain, Found(SCRIPT, 7, 100))
+    assert rules.graph.node_announcement(IDS[0]) == node(0, NOW + 1)
 
 
 @pytest.mark.parametrize("result", [Spent(), Missing()])
@@ -213,7 +252,25 @@ def test_u3_of_what_is_not_there_everything_is_dropped(result: UtxoResult) -> No
     assert rules.take(node(0), PEER, NOW) is Verdict.ORPHAN
 
 
-def test_u3_one_other_announcement_of_the_place_waits_for_its_turn() -> None:
+def test_u3_four_other_announcements_of_the_place_wait_for_their_turn() -> None:
+    """Of four peers: nobody alone keeps out what others say."""
+    chain = Chain(at_once=False)
+    rules = asking(chain)
+    rules.take(channel(), PEER, NOW)
+    others = [channel(first=first, second=first + 1, funding=(2, 3)) for first in range(1, 7)]
+    assert [rules.take(one, OTHER, NOW) for one in others[:2]] == [Verdict.PENDING, Verdict.LIMITED]
+    said = [rules.take(one, source, NOW) for one, source in zip(others[2:6], PEERS[2:], strict=False)]
+    assert said == [Verdict.PENDING] * 3 + [Verdict.LIMITED]
+    assert (rules.verifications, rules.verdicts[Verdict.LIMITED]) == (4, 2)
+    for times in range(4):
+        assert len(chain.asked) == times + 1
+        answer(rules, chain, WRONG)
+    theirs = funding_script(FUNDING[2].public_key, FUNDING[3].public_key)
+    answer(rules, chain, Found(theirs, 5, 100))
+    assert rules.graph.channels[SCID].announcement_bytes == others[4]
+
+
+def test_u3_another_announcement_of_the_place_waits_for_its_turn() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain)
     others = [channel(first=first, second=first + 1, funding=(2, 3)) for first in (2, 3)]
@@ -509,6 +566,11 @@ def test_d12_the_blacklist_is_bounded() -> None:
     rules.take(channel(), PEER, NOW)
     rules.take(channel(first=2, second=3), OTHER, NOW)
     assert (len(rules.memory.blacklist), rules.memory.blacklist.dropped) == (3, 1)
+    # The first one has gone for the bound, and the others go after two days.
+    chain.has(scid(7))
+    later = channel(scid(7), 1, 2)
+    assert rules.take(later, PEER, NOW + 2 * 86_400) is Verdict.BLACKLISTED
+    assert rules.take(later, PEER, NOW + 2 * 86_400 + 1) is Verdict.ACCEPTED
 
 
 def test_g47b_a_splice_takes_the_place_of_the_channel_that_it_spends() -> None:

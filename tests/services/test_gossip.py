@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from tests.support import join
-from tests.support.gossip import PEER, channel, update
+from tests.support.gossip import IDS, PEER, channel, node, update
 from tests.support.personas import (
     CLOSE,
     FIRST_BLOCK,
@@ -42,10 +42,19 @@ from tests.support.personas import (
 from tests.support.playing import PlainSync, node_id_of, playing, unix_time
 from triolight import EventsLost, Features, NullLogger, PeerNursery, open_peers
 from triolight.chains import REGTEST
-from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict
-from triolight.gossip.policy import AskPolicy
+from triolight.gossip import Found, GossipPolicy, Missing, NetworkGraph, P2PGossipSync, Spent, Verdict, decode_short_ids
+from triolight.gossip.asking import filter_of
+from triolight.gossip.policy import AskPolicy, FollowPolicy
 from triolight.gossip.utxo import funding_script
-from triolight.messages import ChannelAnnouncement, ChannelUpdate, Init, InitTlvs
+from triolight.messages import (
+    ChannelAnnouncement,
+    ChannelUpdate,
+    Init,
+    InitTlvs,
+    Message,
+    QueryChannelRange,
+    QueryShortChannelIds,
+)
 from triolight.services import (
     ChannelAdded,
     ChannelChanged,
@@ -60,6 +69,8 @@ from triolight.testing import scripted_peer
 from triolight.wire import ShortChannelId
 
 TRUTH = WORLD.graph()
+HIDDEN, OTHER, THIRD = (ShortChannelId.of(90, number, 0) for number in range(3))
+"""Of channels that nobody announces."""
 POLICY = SyncPolicy(first_block=FIRST_BLOCK)
 
 
@@ -289,6 +300,98 @@ async def test_streams_and_checks_while_it_is_open(autojump_clock: trio.testing.
         assert newest in sync.graph.channels
     assert core_lightning.complaints == lnd.complaints == ldk.complaints == []
     assert sync.unasked == 0
+
+
+@pytest.mark.parametrize("proven", [True, False])
+async def test_d6_no_channel_that_only_strangers_vouch_for_hides_others_from_us(
+    proven: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """What is asked for each hour begins at the newest channel that a chain has seen."""
+    eclair, asked = Eclair(), list[QueryChannelRange]()
+    whole = eclair.receive
+
+    def receive(message: Message, now: float) -> None:
+        if isinstance(message, QueryChannelRange):
+            asked.append(message)
+        whole(message, now)
+
+    eclair.receive = receive  # type: ignore[method-assign]
+    policy = SyncPolicy(first_block=FIRST_BLOCK, following=FollowPolicy(resync_blocks=3))
+    async with asking(eclair, policy=policy) as (_, gossip, sync):
+        await gossip.fetch()
+        newest = max(sync.graph.channels)
+        if proven:
+            sync.graph.prove(sync.graph.channels[newest], 7)
+        far = ShortChannelId.of(4_000_000, 1, 1)
+        sync.graph.load(channel(far), received=int(unix_time()))
+        sync.graph.remove(max(one for one in sync.graph.channels if one < newest))
+        asked.clear()
+        await trio.sleep(3601)
+        assert [one.first_blocknum for one in asked] == [newest // 2**40 - 3 if proven else FIRST_BLOCK]
+        assert len(sync.graph.channels) == len(WORLD.channels) + 1
+
+
+async def test_s1_what_nodes_say_of_themselves_is_asked_for_anew_in_turns(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """No list of channels tells that it has changed: each day a part of the nodes is asked."""
+    policy = SyncPolicy(first_block=FIRST_BLOCK, following=FollowPolicy(resync_all=7200, refresh_parts=2))
+    async with asking(Eclair(), policy=policy) as (_, gossip, sync):
+        await gossip.fetch()
+        announced = [*WORLD.nodes]
+        for number in range(len(announced)):
+            sync.graph.nodes[IDS[number]].put_announcement(node(number, NOW - 86_400))
+
+        def fresh() -> list[bytes]:
+            now, truth = sync.graph.nodes, TRUTH.nodes
+            return [one for one in announced if now[one].announcement_bytes == truth[one].announcement_bytes]
+
+        counts: list[int] = []
+        for _ in range(3):
+            await trio.sleep(7200)
+            counts.append(len(fresh()))
+        assert 0 < counts[0] < len(announced)
+        assert counts[-1] == len(announced)
+
+
+async def test_d23_who_speaks_of_a_channel_that_nobody_has_announced_is_asked_for_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    eclair, asked = Eclair(), list[int]()
+    whole = eclair.receive
+
+    def receive(message: Message, now: float) -> None:
+        if isinstance(message, QueryShortChannelIds):
+            asked.extend(decode_short_ids(message.encoded_short_ids))
+        whole(message, now)
+
+    eclair.receive = receive  # type: ignore[method-assign]
+    async with asking(eclair) as (peers, gossip, sync):
+        await gossip.fetch()
+        asked.clear()
+
+        async def say(*messages: bytes) -> None:
+            for data in messages:
+                eclair.later(data, trio.current_time())
+            for peer in peers.peers.values():
+                await peer.send(filter_of(REGTEST.chain_hash, None))  # it looks up
+
+        newest = max(sync.graph.channels)
+        gone = sync.graph.remove(newest)[0].update_bytes(0)
+        assert gone is not None
+        await say(gone, update(HIDDEN, message_flags=3), update(OTHER, timestamp=NOW))
+        await trio.sleep(9)
+        assert asked == []
+        await trio.sleep(20)
+        assert newest in sync.graph.channels
+        # Not for what stays between the two of us.
+        assert asked == [OTHER, newest]
+        await say(update(THIRD, timestamp=NOW))
+        await trio.sleep(30)
+        assert len(asked) == 2
+        await trio.sleep(60)
+        assert asked[2:] == [THIRD]
+    assert eclair.complaints == []
 
 
 async def test_who_comes_and_goes_keeps_no_fetch_waiting(autojump_clock: trio.testing.MockClock) -> None:

@@ -144,6 +144,36 @@ async def test_a_little_waits_for_more_and_much_goes_at_once(
         assert trio.current_time() == begun
 
 
+async def test_what_comes_while_a_batch_is_written_waits_for_more_too(
+    tmp_path: Path, mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a graph that comes from peers would be a transaction for each forty rows."""
+    write, batches = GraphDatabase.write, list[int]()
+
+    def more(self: GraphDatabase, batch: Batch) -> None:
+        write(self, batch)
+        batches.append(len(batch))
+        if len(batches) == 1:
+            trio.from_thread.run_sync(fill, store, 2 << 40)
+
+    async def written(rows: int) -> None:
+        while store.rows_written < rows:
+            assert batches in ([], [4], [4, 7])
+            await trio.lowlevel.checkpoint()
+
+    monkeypatch.setattr(GraphDatabase, "write", more)
+    async with open_graph_store(tmp_path / "graph.db", graph()) as store:
+        fill(store, 1 << 40)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(module.BATCH_SECONDS)
+        await written(4)
+        await trio.testing.wait_all_tasks_blocked()
+        fill(store, 3 << 40)
+        mock_clock.jump(module.BATCH_SECONDS)
+        await written(11)
+    assert batches == [4, 7]
+
+
 async def test_a_batch_is_bounded_and_who_brings_too_much_waits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -330,6 +330,26 @@ async def test_a_dead_chain_comes_back(autojump_clock: trio.testing.MockClock) -
         await next_look()
         assert taker.blocks == [("+", 120)]
         assert await source.lookup(HASH, SCID) == Found(gossip.SCRIPT, 1_000_000, 100)
+        # Also where nobody looks anything up.
+        for backend.dead, trouble in ((True, "dead"), (False, "")):
+            await next_look()
+            assert source.trouble == trouble
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_block_that_is_seen_says_nothing_of_a_lookup_that_failed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with trio.open_nursery() as nursery:
+        backend = Backend(chain())
+        source = source_of(backend, nursery)
+        nursery.start_soon(source.follow)
+        await next_look()
+        backend.dead = True
+        await source.lookup(HASH, SCID)
+        backend.dead = False
+        await next_look()
+        assert source.trouble == "dead"
         nursery.cancel_scope.cancel()
 
 

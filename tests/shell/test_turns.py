@@ -14,8 +14,12 @@ def test_small_input_goes_first_in_its_order() -> None:
     for whose, data in (("large", LARGE), ("one", SMALL), ("other", b"x")):
         turns.put(whose, data, AT)
     turns.begin()
-    assert [turns.next() for _ in range(3)] == [("one", (SMALL, AT)), ("other", (b"x", AT)), ("large", (LARGE, AT))]
+    assert [turns.next() for _ in range(2)] == [("one", (SMALL, AT)), ("other", (b"x", AT))]
+    # What is small is answered before anybody looks at what is large.
     assert turns.next() is None
+    turns.end()
+    turns.begin()
+    assert [turns.next(), turns.next()] == [("large", (LARGE, AT)), None]
 
 
 def test_large_input_has_its_turn_after_some_however_much_is_small() -> None:
@@ -61,3 +65,18 @@ def test_a_turn_is_longer_for_one_alone() -> None:
     turns.clear()
     assert not turns.waiting
     assert turns.next() is None
+
+
+def test_what_is_left_over_has_one_turn_however_often_that_is_said() -> None:
+    """Or whoever has much would be read more than others, and nobody would seem to be alone."""
+    turns: Turns[str] = Turns()
+    for _ in range(3):
+        turns.left_over("one")
+        turns.left_over("other")
+    assert [turns.next(), turns.next(), turns.next()] == [("one", None), ("other", None), None]
+    turns.left_over("one")
+    turns.left_over("one")
+    assert turns.begin() == LONE_TURN_WORK
+    turns.clear()
+    turns.left_over("one")
+    assert turns.next() == ("one", None)

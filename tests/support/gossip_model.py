@@ -307,9 +307,9 @@ class GossipModel:
         return None
 
     def orphaned(self, one: Updated, source: bytes, now: float) -> str:
-        """The two newest of a side are kept, whoever signed them."""
+        """The newest of a side of each of eight peers is kept, whoever signed it."""
         alike = [waits for waits in self.orphans if (waits.message.place, waits.message.side) == (one.place, one.side)]
-        if any(waits.message.data[66:] == one.data[66:] for waits in alike):
+        if any(waits.message.data == one.data for waits in alike):
             return "duplicate"
         if len(one.data) > LONG and not one.stays_here:
             return "limited"
@@ -317,9 +317,13 @@ class GossipModel:
             return "private_update"
         if one.stays_here:
             return "dont_forward"
-        newest = sorted([*alike, Waits(one, source, now)], key=lambda waits: -waits.message.timestamp)[:2]
-        self.orphans = [waits for waits in self.orphans if waits not in alike] + newest
-        return "orphan" if any(waits.message is one for waits in newest) else "stale"
+        mine = [waits for waits in alike if waits.source == source]
+        if any(waits.message.timestamp >= one.timestamp for waits in mine):
+            return "stale"
+        if not mine and len(alike) == 8:
+            return "limited"
+        self.orphans = [*(waits for waits in self.orphans if waits not in mine), Waits(one, source, now)]
+        return "orphan"
 
     # Nodes.
 

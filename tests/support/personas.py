@@ -26,8 +26,10 @@ from triolight.gossip import (
     encode_short_ids,
     encode_timestamps,
 )
-from triolight.gossip.fetching import Fetching, Progress, Source
+from triolight.gossip import fetching as machine
+from triolight.gossip.fetching import Fetching, Progress
 from triolight.gossip.policy import SyncPolicy, WaitingPolicy
+from triolight.gossip.sources import Source
 from triolight.keys import verify
 from triolight.messages import (
     BOLT,
@@ -668,6 +670,8 @@ class Bench:
         self.comes_back: list[tuple[float, Persona]] = []
         self.steps = 0
         self.sent = 0
+        self.offered = 0
+        """Messages that came before their channel, and were looked at again in this step."""
         self.progress: Progress = self.fetching.progress
         self._asked: dict[Source, set[int]] = {}
         for one in personas:
@@ -678,6 +682,7 @@ class Bench:
         persona.connected(self.now)
 
     def offer(self, node_id: bytes, data: bytes) -> None:
+        self.offered += 1
         self.rules.take(data, node_id, self.unix(), asked=True)
 
     def unix(self) -> int:
@@ -722,7 +727,9 @@ class Bench:
         self.fetching.take(source, message, self.now)
 
     def tick(self) -> None:
+        self.offered = 0
         queries = self.fetching.tick(self.now)
+        assert self.offered <= machine.OFFERED_AT_ONCE * len(self.fetching.sources)
         for source, query in queries:
             self.sent += 1
             assert len(query.encode()) <= 65535

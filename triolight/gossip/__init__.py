@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from triolight.gossip.policy import ServePolicy as ServePolicy
     from triolight.gossip.policy import WaitingPolicy as WaitingPolicy
     from triolight.gossip.rules import GossipRules as GossipRules
-    from triolight.gossip.sync import Asker as Asker
+    from triolight.gossip.sync import Inquirer as Inquirer
     from triolight.gossip.sync import P2PGossipSync as P2PGossipSync
     from triolight.gossip.utxo import Failed as Failed
     from triolight.gossip.utxo import Found as Found
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     from triolight.gossip.verdicts import Verdicts as Verdicts
 
 __all__ = [
-    "Asker",
     "Change",
     "Channel",
     "ChannelAdded",
@@ -82,6 +81,7 @@ __all__ = [
     "GossipPolicy",
     "GossipRules",
     "Half",
+    "Inquirer",
     "Judged",
     "MemoryPolicy",
     "Missing",
@@ -174,7 +174,7 @@ _HOMES = {
         "policy": ("GossipPolicy", "MemoryPolicy", "ServePolicy", "WaitingPolicy"),
         "rules": ("GossipRules",),
         "sync": (
-            "Asker",
+            "Inquirer",
             "P2PGossipSync",
         ),
         "utxo": (

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from triolight.errors import DecodeError
+from triolight.gossip.claims import Claim, Claims
 from triolight.gossip.fields import (
     NOTHING,
     decode_short_ids,
@@ -35,10 +36,8 @@ from triolight.messages.bolt7 import QueryChannelRangeTlvs, QueryShortChannelIds
 
 __all__ = [
     "EVERYTHING",
-    "NO_CLAIM",
     "Asker",
     "BatchAnswer",
-    "Claim",
     "Gossip",
     "HistoryAnswer",
     "RangeAnswer",
@@ -56,16 +55,14 @@ EVERYTHING: Final = 31
 BOTH_TLVS: Final = 3
 
 Gossip: TypeAlias = ChannelAnnouncement | ChannelUpdate | NodeAnnouncement
-Claim: TypeAlias = tuple[tuple[int, int] | None, tuple[int, int] | None]
-"""What a peer says that it has of a channel: the timestamps of both updates, and their checksums; None: not said."""
-NO_CLAIM: Final[Claim] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
 class RangeAnswer:
     """The channels that a peer lists. `complete`: it has said so of every block that it was asked for."""
 
-    claims: dict[int, Claim]
+    claims: Claims
+    """Nothing of it is read yet."""
     complete: bool
     why: Literal["complete", "quiet", "deadline", "silent", "too much", "other chain"]
 
@@ -130,14 +127,28 @@ def filter_of(chain_hash: bytes, first: int | None) -> GossipTimestampFilter:
 class _Range:
     """A query for channels in blocks, and what has come of its answer."""
 
-    __slots__ = ("_covered", "_distinct", "_size", "claims", "deadline", "first", "quiet_at", "replies", "said", "stop")
+    __slots__ = (
+        "_covered",
+        "_distinct",
+        "_size",
+        "claims",
+        "deadline",
+        "first",
+        "quiet_at",
+        "replies",
+        "said",
+        "stop",
+        "unread",
+    )
 
     def __init__(self, first: int, stop: int, deadline: float) -> None:
         self.first: Final = first
         self.stop: Final = stop
         self.deadline: Final = deadline
-        self.claims: dict[int, Claim] = {}
+        self.claims: Final = Claims()
         self.replies = 0
+        self.unread = 0
+        """Those whose list nobody can read: what they covered is not known."""
         self.said = False
         """Whether a reply said that it is the last."""
         self.quiet_at = math.inf
@@ -169,10 +180,13 @@ class _Range:
         # As many as there are channels, or nobody knows whose they are.
         pairs = None if pairs is None or len(pairs) != len(listed) else pairs
         sums = None if sums is None or len(sums) != len(listed) else sums
-        for at, one in enumerate(listed):
-            if self.first <= one >> 40 < self.stop:
-                self.claims[int(one)] = (pairs[at] if pairs else None, sums[at] if sums else None)
-        if len(self.claims) > policy.short_channel_ids:
+        within = [at for at, one in enumerate(listed) if self.first <= one >> 40 < self.stop]
+        self.claims.add(
+            [listed[at] for at in within],
+            [pairs[at] for at in within] if pairs else None,
+            [sums[at] for at in within] if sums else None,
+        )
+        if self.claims.listed > policy.short_channel_ids:
             return "too much"
         begins, ends = reply.first_blocknum, reply.first_blocknum + reply.number_of_blocks
         self._cover(max(begins, self.first), min(ends, self.stop))
@@ -366,6 +380,7 @@ class Asker:
             why = doing.take(reply, now, self._policy)
         except DecodeError:
             self.unread += 1
+            doing.unread += 1
             return None
         if reply.encoded_short_ids not in (b"", NOTHING):
             has = reply.tlvs.timestamps_tlv is not None
@@ -449,7 +464,7 @@ class Asker:
         now: float,
     ) -> RangeAnswer:
         self._rest(now)
-        complete = why in ("complete", "quiet") and asked.covers_all and not self.unread
+        complete = why in ("complete", "quiet") and asked.covers_all and not asked.unread
         return RangeAnswer(asked.claims, complete, why)
 
     def _end_batch(self, batch: _Batch, why: Literal["end", "refused", "silent", "slow"], now: float) -> BatchAnswer:

@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, TypeAlias
 
 from triolight.chains import BITCOIN
-from triolight.gossip.asking import (
-    NO_CLAIM,
-    NODES,
-    Asker,
-    BatchAnswer,
-    Claim,
-    Gossip,
-    HistoryAnswer,
-    RangeAnswer,
-    difference,
-)
+from triolight.gossip.asking import NODES, Asker, BatchAnswer, Gossip, HistoryAnswer, RangeAnswer, difference
+from triolight.gossip.claims import NO_CLAIM, Claims
 from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.policy import SyncPolicy
+from triolight.gossip.sources import End, Source, Straggling
 from triolight.gossip.wants import Wants
 from triolight.messages import (
     ChannelAnnouncement,
@@ -46,15 +39,12 @@ LAST_BLOCK: Final = 0xFFFFFFFF
 MOST_SOURCES: Final = 256
 """Connections that one fetch takes up, those that come back included."""
 READ_AT_ONCE: Final = 1000
-"""Of what a peer lists: a millisecond."""
+"""Channels that are looked at before others have their turn: a millisecond."""
+OFFERED_AT_ONCE: Final = 16
+"""Messages that came before their channel, and are looked at again: each a signature."""
 DEFAULTS: Final = SyncPolicy()
 
 Query: TypeAlias = QueryChannelRange | QueryShortChannelIds | GossipTimestampFilter
-End: TypeAlias = Literal[
-    "complete", "partial", "silent", "closed", "other chain", "too much", "in vain", "tells by itself", "given up"
-]
-"""What became of a peer: it has served all that it lists; not all; it did not answer; ...; it answers no query for
-channels and was asked to tell of them by itself; our time was over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,87 +63,11 @@ class Progress:
     """Connections taken up."""
 
 
-@dataclass(slots=True)
-class _Straggling:
-    """A batch that has ended without all that it asked for: what comes late counts, and is waited for."""
-
-    wants: Wants
-    short_channel_ids: tuple[int, ...]
-    until: float
-
-
-class Parked:
-    """What a source told before the channels that it is about, in the order in which it came."""
-
-    __slots__ = ("messages", "size", "until")
-
-    def __init__(self) -> None:
-        self.messages: Final[list[bytes]] = []
-        self.size = 0
-        """Bytes, all of them together."""
-        self.until = math.inf
-        """When they are looked at again."""
-
-    def put(self, data: bytes, most: int) -> None:
-        """Keeps one more, if there is room."""
-        if self.size + len(data) <= most:
-            self.size += len(data)
-            self.messages.append(data)
-
-    def clear(self) -> None:
-        self.messages.clear()
-        self.size = 0
-        self.until = math.inf
-
-
-@dataclass(slots=True)
-class Told:
-    """How many messages of each kind came from a source."""
-
-    channels: int = 0
-    updates: int = 0
-    nodes: int = 0
-
-
-@dataclass(eq=False, slots=True)
-class Source:
-    """A connection that a fetch asks."""
-
-    node_id: bytes
-    bit: int
-    asker: Asker
-    listing: Literal["waits", "asked", "read", "done"] = "waits"
-    """Of its channels: ``read`` while what it lists is held against what is here."""
-    unread: deque[int] = field(default_factory=deque[int])
-    claims: dict[int, Claim] = field(default_factory=dict[int, Claim])
-    lists_all: bool = False
-    """Whether its list is complete."""
-    ready: deque[int] = field(default_factory=deque[int])
-    """What it may be asked for; some of it was got from others meanwhile."""
-    batch: Wants | None = None
-    """What its outstanding query is for."""
-    straggling: deque[_Straggling] = field(default_factory=deque[_Straggling])
-    parked: Parked = field(default_factory=Parked)
-    failures: int = 0
-    failed: list[int] = field(default_factory=list[int])
-    """What it was asked for then."""
-    asked: int = 0
-    in_vain: int = 0
-    """Channels that it was asked for, and those of them that it has not told."""
-    wants_history: bool = False
-    served: bool = False
-    """Whether all that it lists is there, once the fetch is done."""
-    end: End | None = None
-    """Set once it is asked no more."""
-    told: Told = field(default_factory=Told)
-
-    @property
-    def is_out(self) -> bool:
-        """Whether it is asked no more."""
-        return self.end is not None
-
-
 def _never(short_channel_id: int) -> bool:
+    return False
+
+
+def _nobody(node_id: bytes) -> bool:
     return False
 
 
@@ -168,6 +82,9 @@ class Fetching:
       offer: takes a message of a node once more, which came before its channel.
       blocks: which blocks' channels are asked for, the first one and how many; None: all.
       settled: whether a channel that is not in the graph was told all the same: it waits for a chain, or was refused.
+      listed: which channels are asked for, in place of those that a source lists; None: it is asked for its list.
+      refresh: of which nodes it is asked what they say now, although they have announced themselves: nothing in a list
+        of channels tells that this has changed.
     """
 
     def __init__(
@@ -180,10 +97,16 @@ class Fetching:
         offer: Callable[[bytes, bytes], None],
         blocks: tuple[int, int] | None = None,
         settled: Callable[[int], bool] = _never,
+        listed: Sequence[int] | None = None,
+        refresh: Callable[[bytes], bool] = _nobody,
     ) -> None:
         self._graph: Final = graph
         self._offer: Final = offer
         self._settled: Final = settled
+        self._asked_for: Final = listed
+        self._refresh: Final = refresh
+        self._due: set[bytes] = set()
+        """Of those, whom somebody is to be asked about."""
         self._policy: Final = policy
         self._began: Final = now
         self._unix: Final = unix
@@ -204,6 +127,8 @@ class Fetching:
         self._returns: dict[bytes, int] = {}
         self._overdue = self._looked = now
         """When something is to be done at once, and when it was looked last."""
+        self._winding: Iterator[None] | None = None
+        """What is done step by step, and nothing else before it is over."""
         self.done = False
         self.gave_up = False
 
@@ -229,11 +154,15 @@ class Fetching:
         source = Source(node_id, 1 << len(self.sources), asker)
         self.sources.append(source)
         self._alone_since = None
-        if before and before[-1].listing == "done":
+        if self._asked_for is not None:
+            claims = Claims()
+            claims.add(self._asked_for, None, None)
+            self._claim(source, claims)
+        elif before and before[-1].listing == "done":
             source.lists_all = before[-1].lists_all
             source.failures = before[-1].failures
             self._claim(source, before[-1].claims)
-            before[-1].claims, before[-1].lists_all = {}, False
+            before[-1].claims, before[-1].lists_all = Claims(), False
         return source
 
     def leave(self, source: Source, now: float) -> None:
@@ -278,15 +207,27 @@ class Fetching:
         if early and (source.batch is not None or source.straggling):
             source.parked.put(message.encode(), self._policy.parked_bytes)
 
-    def _unpark(self, source: Source, now: float) -> None:
+    def _unpark(self, source: Source) -> None:
         """The channels are there, or will not come."""
-        for data in source.parked.messages:
+        source.parked.due = len(source.parked.messages)
+        self._overdue = -math.inf
+
+    def _offer_parked(self, source: Source, now: float) -> None:
+        """Some of what came before its channel is offered to the graph again."""
+        # What belongs to a straggler gets one more chance, and no more than that.
+        keep = bool(source.straggling)
+        for data in source.parked.take(OFFERED_AT_ONCE, keep=keep):
             self._offer(source.node_id, data)
-        if source.straggling:
-            # What belongs to a straggler gets one more chance, and no more than that.
-            source.parked.until = min(source.parked.until, now + self._policy.asking.quiet)
+        if source.parked.due:
+            self._overdue = -math.inf
             return
-        source.parked.clear()
+        if keep:
+            source.parked.until = min(source.parked.until, now + self._policy.asking.quiet)
+        else:
+            source.parked.clear()
+        if source.answer is not None:
+            (wants, answer), source.answer = source.answer, None
+            self._conclude(source, wants, answer, now)
 
     # Time.
 
@@ -335,28 +276,42 @@ class Fetching:
                 self._out(source, "silent")
             if now >= source.parked.until:
                 source.parked.until = math.inf
-                self._unpark(source, now)
+                self._unpark(source)
             while source.straggling and now >= source.straggling[0].until:
                 late = source.straggling.popleft()
                 self._settle(source, late.wants, late.short_channel_ids)
                 if not source.straggling:
-                    self._unpark(source, now)
+                    self._unpark(source)
+            if source.parked.due:
+                self._offer_parked(source, now)
         self._still_alone(now)
-        if now >= self._began + self._policy.fetch_seconds:
-            self._finish(gave_up=True)
+        if now >= self._began + self._policy.fetch_seconds and not self.gave_up:
+            self.gave_up = True
+            self._winding = self._finish()
+        if self._winding is not None:
+            self._wind()
             return []
         queries = list(self._queries(now))
         if not queries:
             self._look_whether_done(now)
-            if not self.done and self.telling_nodes:
+            if not self.done and self.telling_nodes and self._winding is None:
                 queries = list(self._queries(now))
         return queries
+
+    def _wind(self) -> None:
+        """One step of what takes long."""
+        for _ in self._winding or ():
+            break
+        else:
+            self._winding = None
+        if not self.done:
+            self._overdue = -math.inf
 
     def _queries(self, now: float) -> Iterator[tuple[Source, Query]]:
         listing = sum(one.listing == "asked" for one in self.sources if not one.is_out)
         for source in self.sources:
             asker = source.asker
-            if source.is_out or not asker.may_ask(now):
+            if source.is_out or not asker.may_ask(now) or source.parked.due:
                 continue
             if source.listing == "waits":
                 if listing < self._policy.ranges:
@@ -445,16 +400,16 @@ class Fetching:
                 source.lists_all = answer.complete
                 self._claim(source, answer.claims)
 
-    def _claim(self, source: Source, claims: dict[int, Claim]) -> None:
+    def _claim(self, source: Source, claims: Claims) -> None:
         source.claims = claims
-        source.unread = deque(sorted(claims))
+        claims.again()
         source.listing = "read"
         self._overdue = -math.inf
 
     def _read(self, source: Source) -> None:
         """Some more of its list is held against what is here: all of it at once would keep everybody waiting."""
         channels, claims = self._graph.channels, source.claims
-        for one in (source.unread.popleft() for _ in range(min(READ_AT_ONCE, len(source.unread)))):
+        for one in claims.read(READ_AT_ONCE):
             if self.telling_nodes:
                 # It comes too late to be asked for more than that.
                 source.lists_all = False
@@ -464,26 +419,29 @@ class Fetching:
                 continue
             if not difference(channels.get(one), claims[one], self._unix):
                 continue
+            if len(self._channels) >= self._policy.wanted and not self._channels.is_known(one):
+                source.lists_all = False
+                continue
             if claims[one] == NO_CLAIM and self._channels.done.get(one):
                 continue  # it came from another one just now, and who says so little may have no more
             self._channels.claim(one, source.bit)
             source.ready.append(one)
-        if source.unread:
-            self._overdue = -math.inf
-        else:
+        if claims.is_read:
             source.listing = "done"
+        else:
+            self._overdue = -math.inf
 
     def _flags(self, source: Source, wants: Wants, one: int) -> int:
         """What this peer may have of it, as query flags."""
         if wants is self._ends:
-            return self._missing_nodes(one)
+            return self._wanted_nodes(one)
         claim = source.claims.get(one, NO_CLAIM)
         return difference(self._graph.channels.get(one), claim, self._unix)
 
     def _needs(self, wants: Wants, one: int) -> bool:
         """Whether any of those that were not asked yet may have something of it that we lack."""
         if wants is self._ends:
-            return bool(self._missing_nodes(one))
+            return bool(self._wanted_nodes(one))
         channel = self._graph.channels.get(one)
         if channel is None:
             return not self._settled(one)
@@ -495,7 +453,8 @@ class Fetching:
                     return True
         return False
 
-    def _missing_nodes(self, one: int) -> int:
+    def _wanted_nodes(self, one: int, *, due: bool = True) -> int:
+        """Which of its ends have not announced themselves, or, with `due`, are to do so again."""
         channel = self._graph.channels.get(one)
         if channel is None:
             return 0
@@ -503,20 +462,27 @@ class Fetching:
         return sum(
             flag
             for flag, node_id in zip(NODES, channel.node_ids, strict=True)
-            if nodes[node_id].announcement_bytes is None
+            if nodes[node_id].announcement_bytes is None or (due and node_id in self._due)
         )
 
     def _answered(self, source: Source, answer: BatchAnswer, now: float) -> None:
         wants, source.batch = source.batch, None
         if wants is None:
             return
-        self._unpark(source, now)
+        if source.parked.messages:
+            source.answer = wants, answer
+            self._unpark(source)
+        else:
+            self._conclude(source, wants, answer, now)
+
+    def _conclude(self, source: Source, wants: Wants, answer: BatchAnswer, now: float) -> None:
+        """An answer is over, and all that came with it is where it belongs."""
         listed = answer.short_channel_ids
         if answer.why == "end":
             missing = [one for one in listed if self._lacks(wants, one)]
             # A node that has never announced itself is nothing to be waited for.
             if missing and (wants is self._channels or len(missing) < len(listed)):
-                late = _Straggling(wants, tuple(missing), now + self._policy.asking.quiet)
+                late = Straggling(wants, tuple(missing), now + self._policy.asking.quiet)
                 source.straggling.append(late)
                 here = set(missing)
                 listed = tuple(one for one in listed if one not in here)
@@ -532,7 +498,7 @@ class Fetching:
 
     def _lacks(self, wants: Wants, one: int) -> bool:
         if wants is self._ends:
-            return bool(self._missing_nodes(one))
+            return bool(self._wanted_nodes(one, due=False))
         return one not in self._graph.channels and not self._settled(one)
 
     def _settle(self, source: Source, wants: Wants, short_channel_ids: tuple[int, ...], *, heard: bool = True) -> None:
@@ -541,6 +507,9 @@ class Fetching:
             if heard and wants is self._channels:
                 source.asked += 1
                 source.in_vain += self._lacks(wants, one)
+            elif wants is self._ends and one in self._graph.channels:
+                # Who was asked once is not asked for again today, whatever came.
+                self._due.difference_update(self._graph.channels[one].node_ids)
             wants.answered(one, source.bit)
             self._look_at(wants, one)
         if source.in_vain >= self._policy.vain and 2 * source.in_vain > source.asked and not source.is_out:
@@ -567,7 +536,6 @@ class Fetching:
         """It is asked no more; what it was asked for, and has not said, others are asked for."""
         source.end = end
         source.ready.clear()
-        source.unread.clear()
         source.parked.clear()
         if source.listing != "done":
             source.listing = "waits" if end == "closed" else "done"
@@ -576,22 +544,24 @@ class Fetching:
         if source.batch is not None:
             left.append((source.batch, source.asker.outstanding))
             source.batch = None
+        if source.answer is not None:
+            left.append((source.answer[0], source.answer[1].short_channel_ids))
+            source.answer = None
         for wants, listed in left:
             for one in listed:
                 wants.answered(one, source.bit)
                 self._look_at(wants, one)
-        # What it alone lists is not to be had any more.
-        wants = self._ends if self.telling_nodes else self._channels
+        # What it alone lists is not to be had any more: that is seen at the end, for it may be very much.
         if end != "closed":
-            for one in source.claims:
-                if wants.untried(one) & source.bit and not wants.is_asked(one):
-                    self._look_at(wants, one)
+            source.claims = Claims()
 
     def _stop_asking(self, source: Source) -> None:
         """It lists channels and does not tell of them when asked. What only it lists it may tell by itself."""
         source.ready.clear()
-        missing = sum(one not in self._graph.channels for one in source.claims)
-        if source.asker.filtered or missing * 100 <= len(source.claims):
+        # No more of them are looked at than it takes to see that they are more than a hundredth.
+        missing = (one for one in source.claims if one not in self._graph.channels)
+        few = next(islice(missing, len(source.claims) // 100, None), None) is None
+        if source.asker.filtered or few:
             self._out(source, "silent")
         else:
             source.wants_history = True
@@ -619,59 +589,74 @@ class Fetching:
             left = self._channels.open or not any(one.lists_all for one in self.sources)
             if left and now < since + self._policy.return_seconds and self._may_return():
                 return
-            self._finish()
-            return
-        if self.telling_nodes:
-            self._finish()
-            return
-        for one in self._channels.pending():
-            self._channels.finish(one, not self._lacks(self._channels, one))
-        self.telling_nodes = True
-        self._want_nodes()
-        self._overdue = now
+            self._winding = self._finish()
+        elif self.telling_nodes:
+            self._winding = self._finish()
+        else:
+            self.telling_nodes = True
+            self._winding = self._turn_to_nodes()
+        self._wind()
+
+    def _turn_to_nodes(self) -> Iterator[None]:
+        """All channels are there that anybody has; now what their nodes say of themselves."""
+        yield from self._finish_all(self._channels)
+        yield from self._want_nodes()
+
+    def _finish_all(self, wants: Wants) -> Iterator[None]:
+        for number, one in enumerate(wants.pending(), 1):
+            wants.finish(one, not self._lacks(wants, one))
+            if number % READ_AT_ONCE == 0:
+                yield
 
     def _may_return(self) -> bool:
         return not self.sources or any(
             one.end == "closed" and self._returns.get(one.node_id, 0) < self._policy.returns for one in self.sources
         )
 
-    def _want_nodes(self) -> None:
-        """One channel of each node that has not announced itself, at whoever lists it."""
+    def _want_nodes(self) -> Iterator[None]:
+        """One channel of each node that has not announced itself, or is to do so again, at whoever lists it."""
         for source in self.sources:
             source.ready.clear()
         listing = [one for one in self.sources if not one.is_out]
-        for node in self._graph.nodes.values():
-            if node.announcement_bytes is not None:
+        looked = 0
+        for node in [*self._graph.nodes.values()]:
+            looked += 1
+            due = node.announcement_bytes is not None
+            if due and not self._refresh(node.node_id):
                 continue
             for channel in node.channels:
+                looked += 1
                 one = int(channel.short_channel_id)
-                found = [source for source in listing if one in source.claims]
+                found = [source for source in listing if one in source.claims and not source.is_out]
                 for source in found:
                     if self._with_nodes.get(one, 0) & source.bit:
                         continue  # it was asked for the nodes beside the channel
                     if not self._ends.untried(one) & source.bit:
                         self._ends.claim(one, source.bit)
                         source.ready.append(one)
+                    if due:
+                        self._due.add(node.node_id)
                 if found:
                     break
+            if looked >= READ_AT_ONCE // 4:
+                looked = 0
+                yield
         for source in listing:
             source.ready = deque(sorted(source.ready))
 
-    def _finish(self, *, gave_up: bool = False) -> None:
-        self.done = True
-        self.gave_up = gave_up
+    def _finish(self) -> Iterator[None]:
         left = self._channels.open
         for wants in (self._channels, self._ends):
-            for one in wants.pending():
-                wants.finish(one, not self._lacks(wants, one))
+            yield from self._finish_all(wants)
         for source in self.sources:
             if source.end is None:
-                source.served = source.lists_all and not (gave_up and left)
+                source.served = source.lists_all and not (self.gave_up and left)
                 source.served = source.served and not any(self._lacks(self._channels, one) for one in source.failed)
-                source.end = "complete" if source.served else "given up" if gave_up else "partial"
+                source.end = "complete" if source.served else "given up" if self.gave_up else "partial"
             elif source.end == "closed":
                 lacks = any(self._lacks(self._channels, one) for one in source.claims)
                 source.served = source.lists_all and not lacks
+        self.done = True
 
     @property
     def complete(self) -> bool:

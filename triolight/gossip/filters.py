@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from triolight.gossip.graph import Channel, NetworkGraph
+from triolight.gossip.graph import Channel, NetworkGraph, Node, timestamp_of
 from triolight.messages import GossipTimestampFilter
 
 __all__ = ["Dump", "TimestampFilter"]
@@ -87,19 +87,17 @@ class Dump:
             node = self._graph.nodes.get(node_id)
             if node is not None and self._wanted.passes(node.timestamp):
                 announcement = node.relayable(unchecked=self._unchecked)
-                if announcement is not None and any(
-                    any(channel.update_bytes(direction) is not None for direction in (0, 1))
-                    for channel in node.channels
-                ):
+                if announcement is not None and self._has_spoken(node):
                     yield announcement
             if looked % SLICE == 0:
                 yield None
 
+    def _has_spoken(self, node: Node) -> bool:
+        """Whether anything is known of a channel of its but that it is there."""
+        channels = self._graph.channels
+        return any(channels[one].has_update for one in node.channel_ids)
+
     def _updates(self, channel: Channel) -> list[bytes]:
-        given: list[bytes] = []
-        for direction in (0, 1):
-            if self._wanted.passes(channel.timestamp(direction)):
-                update = channel.relayable_update(direction, unchecked=self._unchecked)
-                if update is not None:
-                    given.append(update)
-        return given
+        first, stop = self._wanted.first, self._wanted.stop
+        updates = channel.relayable_updates(unchecked=self._unchecked)
+        return [one for one in updates if one is not None and first <= timestamp_of(one) < stop]

@@ -237,6 +237,11 @@ class Channel:
             return None
         return self._update_2 if direction else self._update_1
 
+    @property
+    def has_update(self) -> bool:
+        """Whether either end has said anything."""
+        return self.update_bytes(0) is not None or self.update_bytes(1) is not None
+
     def timestamp(self, direction: int) -> int:
         """Of the newest update of an end; 0 without one."""
         update = self.update_bytes(direction)
@@ -257,16 +262,26 @@ class Channel:
     def relayable(self, *, unchecked: bool = False) -> bool:
         """Whether its announcement may go to others: an output that a chain has confirmed, or none was asked and
         `unchecked` says that this is enough; not spent; and no endless tail."""
-        if self.spent_height is not None or not (unchecked or self.proven):
+        if self.spent_height is not None or not (unchecked or self.checked == "output" or self.own):
             return False
-        return len(self._announcement) - CHANNEL_LENGTH - features_length(self._announcement) <= RELAY_TAIL
+        tail = len(self._announcement) - CHANNEL_LENGTH
+        return tail <= RELAY_TAIL or tail - features_length(self._announcement) <= RELAY_TAIL
 
     def relayable_update(self, direction: int, *, unchecked: bool = False) -> bytes | None:
         """The update of an end if it may go to others, else None."""
-        update = self.update_bytes(direction)
-        if update is None or len(update) - UPDATE_LENGTH > RELAY_TAIL:
+        return self._short_update(direction) if self.relayable(unchecked=unchecked) else None
+
+    def relayable_updates(self, *, unchecked: bool = False) -> tuple[bytes | None, bytes | None]:
+        """Those of both ends as far as they may go to others."""
+        if not self.relayable(unchecked=unchecked):
+            return None, None
+        return self._short_update(0), self._short_update(1)
+
+    def _short_update(self, direction: int) -> bytes | None:
+        update = self._update_2 if direction else self._update_1
+        if update is None or len(update) > UPDATE_LENGTH + RELAY_TAIL or self.borrowed >> direction & 1:
             return None
-        return update if self.relayable(unchecked=unchecked) else None
+        return update
 
     def put_update(self, direction: int, update: bytes | None) -> None:
         """Keeps a channel_update of an end in place of the one before it."""

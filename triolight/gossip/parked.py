@@ -1,4 +1,8 @@
-"""Updates that came before the announcement of their channel: unverified, so few and not for long."""
+"""Updates that came before the announcement of their channel: unverified, so few and not for long.
+
+Nobody can tell yet who lies, so nobody's word counts against another's: each peer has one place for each side of a
+channel, and all that is there is looked at when the channel comes.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,12 @@ from typing import Final, NamedTuple
 
 from triolight.gossip.graph import timestamp_of
 from triolight.gossip.policy import GossipPolicy
+from triolight.gossip.verdicts import Verdict
 
-__all__ = ["Orphans", "Parked", "park"]
+__all__ = ["Orphans", "Parked"]
 
-UPDATES_OF_DIRECTION: Final = 2
-"""Nobody has checked them: a false one with a later time must not push out the true one."""
+PEERS_OF_DIRECTION: Final = 8
+"""Whose updates of one side of a channel wait: so many signatures it costs to find the true one."""
 LONGEST_PARKED: Final = 2048
 """Bytes of a message that is kept on nobody's word; true ones have 138 to 500."""
 
@@ -22,22 +27,8 @@ class Parked(NamedTuple):
     data: bytes
     source: bytes | None
     asked: bool = False
-
-
-def park(held: list[Parked], one: Parked) -> Parked | None:
-    """Keeps a channel_update with the others of its channel, the two newest of each direction, the newest first. What
-    is returned has gone: an older one, or this one, if it is not newer or is there already."""
-    direction = one.data[111] & 1
-    same = [other for other in held if other.data[111] & 1 == direction]
-    if any(other.data[66:] == one.data[66:] for other in same):
-        return one
-    held.append(one)
-    held.sort(key=lambda other: timestamp_of(other.data), reverse=True)
-    if len(same) < UPDATES_OF_DIRECTION:
-        return None
-    last = [other for other in held if other.data[111] & 1 == direction][-1]
-    held.remove(last)
-    return last
+    signed: bool = False
+    """Whether its signature is known to be of who must have signed it."""
 
 
 class Orphans:
@@ -66,24 +57,33 @@ class Orphans:
     def knows(self, short_channel_id: int, data: bytes, now: float) -> bool:
         """Whether this very update is there."""
         self.sweep(now)
-        return any(one.data[66:] == data[66:] for one in self._held.get(short_channel_id, ()))
+        # With its signature: who repeats the words of others under a false one must not keep theirs out.
+        return any(one.data == data for one in self._held.get(short_channel_id, ()))
 
-    def put(self, short_channel_id: int, one: Parked, now: float) -> bool:
-        """Keeps one; False if two newer ones of its direction are there. Asked before whether there is room."""
-        gone = park(self._held.setdefault(short_channel_id, []), one)
-        if gone is one:
-            return False
+    def put(self, short_channel_id: int, one: Parked, now: float) -> Verdict:
+        """Keeps one, in place of an older one of the same peer. STALE if that is newer, LIMITED if too many others
+        have said something. Asked before whether there is room."""
+        held = self._held.setdefault(short_channel_id, [])
+        same = [other for other in held if (other.data[111] ^ one.data[111]) & 1 == 0]
+        before = next((other for other in same if other.source == one.source), None)
+        if before is not None and timestamp_of(before.data) >= timestamp_of(one.data):
+            return Verdict.STALE
+        if before is None and len(same) == PEERS_OF_DIRECTION:
+            return Verdict.LIMITED
         self._total += 1
         self._counts[one.source] = self._counts.get(one.source, 0) + 1
         self._order.append((now + self.policy.waiting.park_age, short_channel_id, one))
-        if gone is not None:
-            self._uncount(gone)
-        return True
+        held.append(one)
+        if before is not None:
+            held.remove(before)
+            self._uncount(before)
+        return Verdict.ORPHAN
 
     def take(self, short_channel_id: int, now: float) -> list[Parked]:
         """Those of a channel that is there now, the newest first; they are not held any more."""
         self.sweep(now)
         found = self._held.pop(short_channel_id, [])
+        found.sort(key=lambda one: timestamp_of(one.data), reverse=True)
         for one in found:
             self._uncount(one)
         return found

@@ -39,7 +39,7 @@ class ServePolicy:
     answer_rate: int = 1_000_000
     """Bytes a second, of all answers and histories to all peers together."""
     ranges_at_once: int = 5
-    """Ranges that a peer may ask for in a row; after these, one a second."""
+    """Ranges that a node may ask for in a row; after these, one a second, also if it goes and comes back."""
     dumps: int = 5
     """Histories that are told at a time; others wait, for one that goes on after `dump_every` no longer."""
     dump_every: int = 600
@@ -197,6 +197,12 @@ class FollowPolicy:
     resync_blocks: int = 144
     resync_all: float = DAY
     """How often a peer is asked for the channels of the newest blocks, and for all of them."""
+    unknown: int = 10_000
+    unknown_of_peer: int = 2000
+    """Channels that updates tell of and nobody has announced: who has told of them is asked for them."""
+    refresh_parts: int = 7
+    """With all of them, a part of the nodes is asked what they say of themselves, so many times until all were: what
+    lists channels does not tell whether that has changed."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -211,6 +217,9 @@ class SyncPolicy:
     following: FollowPolicy = FollowPolicy()
     parked_bytes: int = 1024 * 1024
     """Of updates and nodes that came before their channels in one answer: Electrum shuffles."""
+    wanted: int = 1_000_000
+    """Channels that are asked for in one fetch, of all peers' lists together; what is listed beyond that is left out.
+    There are 60,000 on the main network, and each costs 100 bytes until the fetch is over."""
     ranges: int = 3
     """Peers that list their channels at a time."""
     failures: int = 2

@@ -36,7 +36,7 @@ from triolight.gossip.graph import (
 )
 from triolight.gossip.membership import Membership
 from triolight.gossip.memory import Memory
-from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked, park
+from triolight.gossip.parked import LONGEST_PARKED, Orphans, Parked
 from triolight.gossip.policy import GossipPolicy
 from triolight.gossip.utxo import (
     Failed,
@@ -58,6 +58,8 @@ from triolight.wire import ShortChannelId
 __all__ = ["GossipRules"]
 
 DEFAULTS: Final = GossipPolicy()
+MOST_BEHIND: Final = 4
+"""Announcements of one place that wait behind another one, of as many peers: nobody has looked at their signatures."""
 NO_BLOCK: Final = 1 << 63
 """From here on no short_channel_id is believed: no chain has 8 million blocks, and SQLite's integers end here."""
 
@@ -258,7 +260,9 @@ class GossipRules:
             self.membership.remove(known, "replaced", now)
         made = Waiting(channel, None, True)
         if waiting is not None:
-            made.updates, made.nodes = waiting.updates, waiting.nodes
+            made.nodes = waiting.nodes
+            if waiting.channel.node_ids == channel.node_ids:
+                made.updates = waiting.updates
         verdict = self._admit(made, now)
         if waiting is not None:
             same = waiting.channel.node_ids == channel.node_ids
@@ -275,7 +279,7 @@ class GossipRules:
             channel.borrow_updates(old)
             self.membership.remove(old, "spliced", now)
             self.memory.closed.put(old.short_channel_id, channel.short_channel_id.block, now)
-        self._again(waiting.updates, channel.short_channel_id, now)
+        self._again(waiting.updates.values(), channel.short_channel_id, now)
         self._again(self.orphans.take(channel.short_channel_id, now), channel.short_channel_id, now)
         self._again(waiting.nodes.values(), channel.short_channel_id, now)
         return _kept(channel)
@@ -362,8 +366,7 @@ class GossipRules:
         if waiting.told:
             self.verdicts.count(verdict)
             self.changes.put(Judged(waiting.source, channel.short_channel_id, verdict))
-        if waiting.behind is not None:
-            self._again((waiting.behind,), channel.short_channel_id, now)
+        self._again(waiting.behind, channel.short_channel_id, now)
 
     def recheck(self, now: float, *, most: int = 1000, proven: bool = False) -> bool:
         """Asks the chain about the next channels that are in the graph without its word, `most` of them at the most;
@@ -454,7 +457,7 @@ class GossipRules:
         if channel is not None:
             direction = data[111] & 1
             before = channel.update_bytes(direction)
-            refusal = self._update_refused(channel, data, now)
+            refusal = self._update_refused(channel, one, now)
             if refusal is None:
                 self.changes.put(ChannelChanged(channel, direction, one.source, before))
             return refusal or _kept(channel)
@@ -463,16 +466,36 @@ class GossipRules:
             return self._update_of_tombstone(tombstone, one, now)
         if self.memory.closed.get(short_channel_id, now) is not None:
             return Verdict.SPENT
-        refusal = self.memory.negative.get(short_channel_id, now) or self._not_newer(data, None, now)
+        waiting = self.lookups.get(short_channel_id)
+        refusal = self.memory.negative.get(short_channel_id, now)
+        if refusal is None and waiting is not None:
+            refusal = self._beside(waiting, one, now)
+        refusal = refusal or self._not_newer(data, None, now)
         if refusal is not None:
             return refusal
-        waiting = self.lookups.get(short_channel_id)
-        if waiting is not None:
-            return _beside(waiting, one)
         return Verdict.ORPHAN if one.source is None else self._orphan(short_channel_id, one, one.source, now)
 
-    def _update_refused(self, channel: Channel, data: bytes, now: float) -> Verdict | None:
+    def _beside(self, waiting: Waiting, one: Parked, now: float) -> Verdict | None:
+        """Of an update of a channel that waits. Its nodes are known by their signatures, so this one's is checked now:
+        nothing false outdates what is true. None: it is of no node of this channel, and perhaps of another one's."""
+        data = one.data
+        direction = data[111] & 1
+        before = waiting.updates.get(direction)
+        refusal = self._not_newer(data, None if before is None else before.data, now)
+        if refusal is not None:
+            return refusal
+        if data[110] & 2:
+            return Verdict.DONT_FORWARD
+        if len(data) > LONGEST_PARKED:
+            return Verdict.LIMITED
+        if not self._verify(data[2:66], _digest(data, 66), waiting.channel.node_ids[direction]):
+            return None
+        waiting.updates[direction] = one._replace(signed=True)
+        return waiting.state
+
+    def _update_refused(self, channel: Channel, one: Parked, now: float) -> Verdict | None:
         """Why an update of a channel is not kept; None: it is kept now."""
+        data = one.data
         direction = data[111] & 1
         refusal = self._not_newer(data, channel.update_bytes(direction), now)
         if refusal is not None:
@@ -483,7 +506,7 @@ class GossipRules:
             return Verdict.SPENT
         if len(data) > LONGEST_PARKED and not channel.proven:
             return Verdict.LIMITED
-        if not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
+        if not one.signed and not self._verify(data[2:66], _digest(data, 66), channel.node_ids[direction]):
             # Nobody's fault where it may be of the channel that stays out because another one came first.
             return Verdict.CONFLICT if channel.contested and not channel.proven else Verdict.BAD_SIGNATURE
         channel.put_update(direction, data)
@@ -509,7 +532,7 @@ class GossipRules:
 
     def _update_of_tombstone(self, channel: Channel, one: Parked, now: float) -> Verdict:
         """It is back once neither side is old: with what it was, and without another question to the chain."""
-        refusal = self._update_refused(channel, one.data, now)
+        refusal = self._update_refused(channel, one, now)
         if refusal is not None:
             return refusal
         if self.membership.is_old(channel, now):
@@ -530,7 +553,7 @@ class GossipRules:
             return Verdict.PRIVATE_UPDATE
         if stays_here:
             return Verdict.DONT_FORWARD
-        return Verdict.ORPHAN if self.orphans.put(short_channel_id, one, now) else Verdict.STALE
+        return self.orphans.put(short_channel_id, one, now)
 
     # Nodes.
 
@@ -567,11 +590,11 @@ class GossipRules:
         proven = node is not None and node.proven
         if size > LONGEST_PARKED and not proven:
             return Verdict.LIMITED
-        if node is None:
-            self.lookups.park_node(node_id, one)
-            return Verdict.PENDING
-        if not self._verify(data[2:66], _digest(data, 66), node_id):
+        if not one.signed and not self._verify(data[2:66], _digest(data, 66), node_id):
             return Verdict.BAD_SIGNATURE
+        if node is None:
+            self.lookups.park_node(node_id, one._replace(signed=True))
+            return Verdict.PENDING
         node.put_announcement(data)
         self.changes.put(NodeChanged(node, one.source))
         return Verdict.ACCEPTED if proven else Verdict.UNVERIFIED
@@ -612,25 +635,15 @@ def _announcement(waiting: Waiting) -> Parked:
 
 
 def _behind(waiting: Waiting, one: Parked) -> Verdict:
-    """Of an announcement of a place where another one waits: equal ones are one, and one other waits for its turn."""
-    verdict = waiting.state
-    if one.data == waiting.channel.announcement_bytes:
-        return verdict
-    if waiting.behind is None and len(one.data) <= LONGEST_PARKED:
-        waiting.behind = one
-        return verdict
-    return verdict if waiting.behind is not None and one.data == waiting.behind.data else Verdict.LIMITED
-
-
-def _beside(waiting: Waiting, one: Parked) -> Verdict:
-    """Of an update of a channel that waits."""
-    if one.data[110] & 2:
-        return Verdict.DONT_FORWARD
-    if len(one.data) > LONGEST_PARKED:
+    """Of an announcement of a place where another one waits: equal ones are one, and one other of each of a few peers
+    waits for its turn."""
+    held = waiting.behind
+    if one.data == waiting.channel.announcement_bytes or any(one.data == other.data for other in held):
+        return waiting.state
+    if len(one.data) > LONGEST_PARKED or len(held) == MOST_BEHIND or any(one.source == other.source for other in held):
         return Verdict.LIMITED
-    if any(one.data[66:] == other.data[66:] for other in waiting.updates):
-        return Verdict.DUPLICATE
-    return Verdict.STALE if park(waiting.updates, one) is one else waiting.state
+    held.append(one)
+    return waiting.state
 
 
 def _digest(data: bytes, at: int) -> bytes:

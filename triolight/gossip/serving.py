@@ -22,6 +22,7 @@ from triolight.messages import GossipTimestampFilter, QueryChannelRange, QuerySh
 __all__ = ["Serving"]
 
 Kind: TypeAlias = Literal["range", "ids", "news", "history"]
+_KINDS: Final[tuple[Kind, ...]] = ("range", "ids", "news", "history")
 _LIMITED: Final = frozenset({"range", "ids", "history"})
 STARVED_SECONDS: Final = 0.25
 """After so long those are asked for again who had to wait for the rate."""
@@ -45,9 +46,10 @@ class Rate:
         self._at = now
         return max(0.0, (least - self._level) / self._per_second)
 
-    def take(self, much: float) -> None:
-        """So much is gone."""
+    def take(self, much: float) -> float:
+        """So much is gone. What is left; below nothing, what is owed."""
         self._level -= much
+        return self._level
 
 
 class Served:
@@ -138,6 +140,8 @@ class Serving:
         """Those who wait for one of these to end."""
         self._begun: dict[bytes, float] = {}
         """When a history began, of nodes that may have gone since."""
+        self._ranges: dict[bytes, tuple[float, Rate]] = {}
+        """Of nodes that have gone and had asked for ranges: when they went, and what they have left."""
         self._looks: list[tuple[float, bytes]] = []
         self._sweep_at = now + SWEEP_SECONDS
 
@@ -147,7 +151,8 @@ class Serving:
         """A peer is there; it gets all that is our own."""
         now = self._clock()
         flush_at = now + self._chance() * self._policy.flush_every
-        ranges = Rate(1.0, now, self._policy.ranges_at_once)
+        kept = self._ranges.pop(node_id, None)
+        ranges = Rate(1.0, now, self._policy.ranges_at_once) if kept is None else kept[1]
         peer = self._peers[node_id] = Served(node_id, self.ring.place(), flush_at, ranges, foreign)
         if self._own and not foreign:
             peer.own.update(dict.fromkeys(sorted(self._own, key=_in_order)))
@@ -159,6 +164,8 @@ class Serving:
         if peer is not None:
             self._starved.pop(node_id, None)
             self._end_history(peer)
+            if peer.ranges.wait(self._clock(), self._policy.ranges_at_once):
+                self._ranges[node_id] = self._clock(), peer.ranges
 
     # What it asks for.
 
@@ -299,43 +306,53 @@ class Serving:
             if message is not None:
                 given.append(message)
                 left -= len(message)
-        while True:
-            if peer.held is None and not self._hold_next(peer, now, bool(given)):
+        if peer.held is not None:
+            if len(peer.held[1]) > left:
                 return given
-            if peer.held is None:
-                continue
-            message = peer.held[1]
-            if len(message) > left:
-                return given
+            given.append(peer.held[1])
+            left -= len(peer.held[1])
             peer.held = None
-            given.append(message)
-            left -= len(message)
+        rest: int | None = left
+        while rest is not None and (kind := self._next_kind(peer, now)) is not None:
+            rest = self._give_of(peer, kind, given, rest)
+        return given
 
-    def _hold_next(self, peer: Served, now: float, given: bool) -> bool:
-        """The next message, unless there is none for now. True without one: ask again."""
-        for kind in ("range", "ids", "news", "history"):
-            source = peer.answers.get(kind)
-            if source is None or (kind == "range" and now < peer.range_at):
+    def _next_kind(self, peer: Served, now: float) -> Kind | None:
+        """Which of its answers is given next; None: none for now."""
+        for kind in _KINDS:
+            if kind not in peer.answers or (kind == "range" and now < peer.range_at):
                 continue
-            # A range may be a second ahead of the rate: who asks for one waits for it, and some not for long.
-            least = 1.0 - (self._policy.answer_rate if kind == "range" else 0)
-            if kind in _LIMITED and self._rate.wait(now, least):
+            if kind in _LIMITED and self._rate.wait(now, self._least(kind)):
                 self._starved[peer.node_id] = None
                 continue
-            try:
-                message = next(source)
-            except StopIteration:
-                self._end(peer, kind)
-                return True
+            return kind
+        return None
+
+    def _least(self, kind: Kind) -> float:
+        """What the rate must have left for one message more. A range may be a second ahead of it: who asks for one
+        waits for it, and some not for long."""
+        return 1.0 - (self._policy.answer_rate if kind == "range" else 0)
+
+    def _give_of(self, peer: Served, kind: Kind, given: list[bytes], left: int) -> int | None:
+        """As much of an answer as there is room for. What is left of the room then; None: that was all for now."""
+        rate = self._rate if kind in _LIMITED else None
+        least = self._least(kind)
+        for message in peer.answers[kind]:
             if message is None:
                 if not given:
                     self._wake((peer.node_id,))
-                return False
-            if kind in _LIMITED:
-                self._rate.take(len(message))
-            peer.held = kind, message
-            return True
-        return False
+                return None
+            size = len(message)
+            available = least if rate is None else rate.take(size)
+            if size > left:
+                peer.held = kind, message
+                return None
+            given.append(message)
+            left -= size
+            if available < least:
+                return left
+        self._end(peer, kind)
+        return left
 
     def _end(self, peer: Served, kind: Kind) -> None:
         del peer.answers[kind]
@@ -400,6 +417,7 @@ class Serving:
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS
             self.limits.sweep(unix, unix)
+            self._ranges = {one: kept for one, kept in self._ranges.items() if kept[0] > now - SWEEP_SECONDS}
             self._begun = {one: at for one, at in self._begun.items() if at > now - self._policy.dump_every}
 
     def _look(self, peer: Served, now: float) -> None:

@@ -48,7 +48,7 @@ from triolight.messages import (
     Warning,
 )
 
-__all__ = ["Asker", "P2PGossipSync"]
+__all__ = ["Inquirer", "P2PGossipSync"]
 
 DEFAULTS: Final = GossipPolicy()
 UNITS_OF_SIGNATURE: Final = 5
@@ -57,7 +57,7 @@ _FEATURES: Final = Features.named("gossip_queries", "gossip_queries_ex")
 _KEPT: Final = (Verdict.ACCEPTED, Verdict.UNVERIFIED)
 
 
-class Asker(Protocol):
+class Inquirer(Protocol):
     """Whoever asks peers for gossip."""
 
     def is_asked(self, node_id: bytes) -> bool:
@@ -111,7 +111,7 @@ class P2PGossipSync(RoutingMessageHandler):
         self.graph: Final = graph
         self.policy: Final = policy
         self.rules: Final = GossipRules(graph, utxo_lookup, policy)
-        self.asker: Asker | None = None
+        self.asker: Inquirer | None = None
         """Whoever asks peers; None: every reply is unasked."""
         self.on_change: Callable[[Change], None] | None = None
         """Hears of each change, once it has happened, and must not call back."""

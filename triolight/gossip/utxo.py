@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
-from triolight.gossip.graph import Channel
+from triolight.gossip.graph import Channel, node_timestamp_of
 from triolight.gossip.parked import Parked
 from triolight.gossip.policy import GossipPolicy
 from triolight.gossip.verdicts import Verdict
@@ -97,11 +97,12 @@ class Waiting:
         self.channel: Final = channel
         self.source: Final = source
         self.asked: Final = asked
-        self.updates: list[Parked] = []
+        self.updates: dict[int, Parked] = {}
+        """The newest of each direction that its node has signed."""
         self.nodes: dict[bytes, Parked] = {}
-        """What its ends said meanwhile, once it does not wait any more."""
-        self.behind: Parked | None = None
-        """Another announcement of the same place: judged when this one is. No third one is kept."""
+        """What its ends said meanwhile, and have signed, once it does not wait any more."""
+        self.behind: list[Parked] = []
+        """Other announcements of the same place, of a few peers: judged when this one is."""
         self.deadline = math.inf
         """While it is early: when it is given up."""
         self.told = False
@@ -271,14 +272,15 @@ class Lookups:
         return self._named[node_id].announcement
 
     def park_node(self, node_id: bytes, one: Parked) -> None:
-        """Keeps what a node said, in place of what it said before."""
+        """Keeps what a node has signed, in place of what it said before."""
         self._named[node_id].announcement = one
 
     def _name(self, waiting: Waiting) -> None:
         for node_id in waiting.channel.node_ids:
             named = self._named.setdefault(node_id, _Named())
             named.channels += 1
-            named.announcement = waiting.nodes.pop(node_id, named.announcement)
+            held = [one for one in (waiting.nodes.pop(node_id, None), named.announcement) if one is not None]
+            named.announcement = max(held, key=lambda one: node_timestamp_of(one.data), default=None)
 
     def _unname(self, waiting: Waiting) -> None:
         for node_id in waiting.channel.node_ids:

@@ -5,9 +5,16 @@ Who lists one and who was asked are bits, a connection each: a list of all chann
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["Wants"]
+__all__ = ["Unknown", "Wants"]
+
+ASK_AFTER: Final = 10.0
+"""Seconds from the first word of an unknown channel on: where there is one there are often more."""
+ASK_EVERY: Final = 60.0
+IN_VAIN_EVERY: Final = 3600.0
+"""From one such query to a peer to the next, and if it had nothing of what it had spoken of."""
 
 
 class Wants:
@@ -49,6 +56,10 @@ class Wants:
     def untried(self, one: int) -> int:
         """Who lists it and was not asked; 0 if it is done."""
         return self._claimants.get(one, 0) & ~self._tried.get(one, 0)
+
+    def is_known(self, one: int) -> bool:
+        """Whether anybody has claimed it."""
+        return one in self._claimants or one in self.done
 
     def is_open(self, one: int) -> bool:
         """Whether it is queued or asked."""
@@ -95,3 +106,54 @@ class Wants:
     def pending(self) -> list[int]:
         """Queued or asked."""
         return list(self._claimants)
+
+
+class Unknown:
+    """Channels that peers have spoken of, and that nobody has announced to us: who speaks of one is asked for it.
+
+    Bounded: so many of all peers, and so many of one. What does not fit is not asked for, and counted.
+    """
+
+    __slots__ = ("_held", "_next_at", "dropped", "most", "most_of_peer", "total")
+
+    def __init__(self, most: int, most_of_peer: int) -> None:
+        self.most: Final = most
+        self.most_of_peer: Final = most_of_peer
+        self.total = 0
+        self.dropped = 0
+        self._held: dict[bytes, dict[int, None]] = {}
+        self._next_at: dict[bytes, float] = {}
+        """When each peer that has spoken of one may be asked."""
+
+    def add(self, node_id: bytes, short_channel_id: int, now: float) -> None:
+        """A peer has spoken of one."""
+        held = self._held.setdefault(node_id, {})
+        if short_channel_id in held:
+            return
+        if self.total >= self.most or len(held) >= self.most_of_peer:
+            self.dropped += 1
+            return
+        if not held:
+            self._next_at[node_id] = max(self._next_at.get(node_id, 0.0), now + ASK_AFTER)
+        held[short_channel_id] = None
+        self.total += 1
+
+    def due(self, now: float) -> bytes | None:
+        """Whom to ask now."""
+        return next((one for one, held in self._held.items() if held and now >= self._next_at[one]), None)
+
+    def take(self, node_id: bytes) -> list[int]:
+        """What it has spoken of; it is not held any more."""
+        taken = sorted(self._held.pop(node_id, ()))
+        self.total -= len(taken)
+        return taken
+
+    def asked(self, node_id: bytes, now: float, *, in_vain: bool) -> None:
+        """It has had its query."""
+        self._next_at[node_id] = now + (IN_VAIN_EVERY if in_vain else ASK_EVERY)
+
+    def forget(self, node_ids: Iterable[bytes]) -> None:
+        """These have gone."""
+        for node_id in node_ids:
+            self.take(node_id)
+            self._next_at.pop(node_id, None)

@@ -74,8 +74,7 @@ class Pulling:
         if not given:
             entry.pulling = False
         elif entry.reason is None:  # a handler may have had it ended, from inside of this call
-            for message in given:
-                connection.queue_gossip(message)
-                agenda.work += 1 + (len(message) >> 12)
+            connection.queue_gossip(given, sum(map(len, given)))
+            agenda.work += len(given) + sum([len(message) >> 12 for message in given])
             write(entry)
         return True

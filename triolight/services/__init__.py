@@ -10,8 +10,8 @@ from triolight.gossip.fetching import Progress as Progress
 from triolight.gossip.policy import AskPolicy as AskPolicy
 from triolight.gossip.policy import FollowPolicy as FollowPolicy
 from triolight.gossip.policy import SyncPolicy as SyncPolicy
+from triolight.services.changes import GossipChanges as GossipChanges
 from triolight.services.gossip import Gossip as Gossip
-from triolight.services.gossip import GossipChanges as GossipChanges
 from triolight.services.gossip import PeerReport as PeerReport
 from triolight.services.gossip import SyncReport as SyncReport
 from triolight.services.gossip import open_gossip as open_gossip

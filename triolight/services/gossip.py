@@ -8,26 +8,26 @@ holds up nobody. A peer's end wakes whatever waits for it.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol
 
 import trio
 
 from triolight.chains import chain_name
-from triolight.errors import EventsLost, PeerClosed
+from triolight.errors import PeerClosed
 from triolight.gossip.asking import Asker, filter_of
-from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelRemoved, Judged, NodeChanged
-from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query, Source
+from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, Judged, NodeChanged
+from triolight.gossip.fetching import LAST_BLOCK, Fetching, Progress, Query
 from triolight.gossip.following import Check, Following, Stream
 from triolight.gossip.graph import NetworkGraph
 from triolight.gossip.policy import SyncPolicy
 from triolight.gossip.rules import GossipRules
+from triolight.gossip.sources import Source
 from triolight.gossip.utxo import Waiting
 from triolight.gossip.verdicts import Verdict
+from triolight.gossip.wants import Unknown
 from triolight.messages import (
     BOLT,
     ChannelAnnouncement,
@@ -37,11 +37,12 @@ from triolight.messages import (
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
 )
+from triolight.services.changes import GossipChanges, Queue, Told
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.peer import Peer
 from triolight.shell.peers import PeerNursery
 
-__all__ = ["Gossip", "GossipChanges", "PeerReport", "SyncReport", "open_gossip"]
+__all__ = ["Gossip", "PeerReport", "SyncReport", "open_gossip"]
 
 DEFAULTS: Final = SyncPolicy()
 TICK_SECONDS: Final = 1.0
@@ -50,8 +51,6 @@ COUNTED_AT_ONCE: Final = 1000
 """Channels that are counted for a report before other tasks have their turn."""
 REFUSED: Final = tuple(one for one in Verdict if one.kept in ("no", "cached", "first") and one is not Verdict.DUPLICATE)
 """Verdicts of messages of which nothing was kept, and which were not there before."""
-_Told: TypeAlias = ChannelAdded | ChannelChanged | ChannelRemoved | NodeChanged
-"""Of what happens to the graph, what readers hear of."""
 
 
 class Sync(Protocol):
@@ -111,75 +110,6 @@ class SyncReport:
     rejected: Mapping[str, int]
     seconds: float
     peers: tuple[PeerReport, ...]
-
-
-class _Queue:
-    """Changes that wait for one reader."""
-
-    def __init__(self, most: int) -> None:
-        self.waiting: Final = deque[_Told]()
-        self.most: Final = most
-        self.lost = 0
-        self.woken = trio.Event()
-        self.ended = False
-
-    def put(self, change: _Told) -> None:
-        """The next one."""
-        if len(self.waiting) == self.most or self.lost:
-            self.waiting.clear()
-            self.lost += 1
-        else:
-            self.waiting.append(change)
-        self.woken.set()
-
-    def end(self) -> None:
-        """No more of them."""
-        self.ended = True
-        self.woken.set()
-
-
-class GossipChanges:
-    """``async with gossip.changes() as changes: async for change in changes``: what happens to the graph, in order.
-
-    Never delays anybody: of what waits for a busy reader no more than the policy's `changes` is kept; past that its
-    iteration raises EventsLost, and what comes later is new. It ends with the block of `open_gossip`.
-    """
-
-    def __init__(self, readers: list[_Queue], most: int) -> None:
-        self._readers: Final = readers
-        self._queue: Final = _Queue(most)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    @trio.lowlevel.enable_ki_protection
-    async def __anext__(self) -> _Told:
-        """The next change. Cancellation loses nothing."""
-        await trio.lowlevel.checkpoint()
-        queue = self._queue
-        while True:
-            if queue.lost:
-                queue.lost = 0
-                raise EventsLost(f"more than {queue.most} changes waited; start again from the graph")
-            if queue.waiting:
-                return queue.waiting.popleft()
-            if queue.ended:
-                raise StopAsyncIteration
-            queue.woken = trio.Event()
-            await queue.woken.wait()
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aenter__(self) -> Self:
-        await trio.lowlevel.checkpoint()
-        self._readers.append(self._queue)
-        return self
-
-    @trio.lowlevel.enable_ki_protection
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._readers.remove(self._queue)
-        self._queue.waiting.clear()
 
 
 class _Job:
@@ -277,12 +207,13 @@ class Gossip:
         self._latest: _Job | None = None
         self._turn: Final = trio.Lock()
         """One fetch at a time: a peer is asked one thing at a time."""
-        self._readers: list[_Queue] = []
+        self._readers: list[Queue] = []
         self._sooner = trio.Event()
         self._alarm_at = trio.current_time()
         self._closed = False
         self._connected: dict[bytes, Peer] = {}
         self._askers: dict[Peer, Asker] = {}
+        self._unknown: Final = Unknown(policy.following.unknown, policy.following.unknown_of_peer)
         self._checks: dict[Peer, bool] = {}
         """Who is to be asked whether something was missed, in turn, and whether for everything; nobody who has gone."""
         self._check_waits = trio.Event()
@@ -332,6 +263,9 @@ class Gossip:
         peers: tuple[Peer, ...],
         blocks: tuple[int, int] | None,
         on_progress: Callable[[Progress], None] | None = None,
+        *,
+        listed: list[int] | None = None,
+        refresh: bool = False,
     ) -> SyncReport:
         async with self._turn:
             if self._closed:
@@ -345,6 +279,8 @@ class Gossip:
                 offer=self._offer,
                 blocks=blocks,
                 settled=self._is_settled,
+                listed=listed,
+                refresh=self._is_of_today if refresh else lambda _: False,
             )
             job = self._job = self._latest = _Job(fetching, on_progress, began, self._sync.rules.verdicts)
             job.wanted = {one.node_id for one in peers}
@@ -412,6 +348,11 @@ class Gossip:
             or memory.negative.get(short_channel_id, now) is not None
         )
 
+    def _is_of_today(self, node_id: bytes) -> bool:
+        """Whether it is this node's day, of a week."""
+        policy = self.policy.following
+        return node_id[-1] % policy.refresh_parts == int(self._unix_time() // policy.resync_all) % policy.refresh_parts
+
     def _offer(self, node_id: bytes, data: bytes) -> None:
         message = BOLT.decode(data)
         if isinstance(message, ChannelUpdate):
@@ -437,10 +378,13 @@ class Gossip:
                 self._checks.pop(peer, None)
                 if self._connected.get(peer.node_id) is peer:
                     del self._connected[peer.node_id]
+                    self._unknown.forget((peer.node_id,))
                     self._following.leave(peer.node_id)
                 if job is not None:
                     job.leave(peer, now)
             case _:
+                if isinstance(message, ChannelUpdate):
+                    self._spoke_of(peer, message)
                 source = None if job is None else job.sources.get(peer)
                 if job is None or source is None:
                     asker = self._askers.get(peer)
@@ -451,6 +395,16 @@ class Gossip:
                 if not isinstance(message, ReplyChannelRange | ReplyShortChannelIdsEnd):
                     return
         self._turn_over()
+
+    def _spoke_of(self, peer: Peer, update: ChannelUpdate) -> None:
+        """A peer has told of a channel. One that nobody has announced it is asked for, unless it stays between us."""
+        one = update.short_channel_id
+        if one in self.graph.channels or update.message_flags & 2 or update.chain_hash != self.graph.chain_hash:
+            return
+        job = self._job
+        asked = job is not None and peer in job.sources
+        if not asked and self._connected.get(peer.node_id) is peer and not self._is_settled(one):
+            self._unknown.add(peer.node_id, one, trio.current_time())
 
     def _joined(self, peer: Peer) -> None:
         if peer.reason is not None or self._connected.get(peer.node_id) is peer:
@@ -487,6 +441,8 @@ class Gossip:
         while True:
             await trio.sleep(min(self._sync.due_in, TICK_SECONDS))
             self._sync.tick()
+            if self._unknown.due(trio.current_time()) is not None:
+                self._check_waits.set()
             if self._job is not None and self._job.finished.is_set():
                 self._look_whether_believed(self._job)
 
@@ -539,16 +495,33 @@ class Gossip:
                     await self._check(peer, everything)
                 if self._check_scope.cancelled_caught and peer.reason is None:
                     self._checks.setdefault(peer, everything)
-            await self._check_waits.wait()
+            node_id = self._unknown.due(trio.current_time())
+            if node_id is None:
+                await self._check_waits.wait()
+                continue
+            listed = self._unknown.take(node_id)
+            with trio.CancelScope() as self._check_scope:
+                await self._fetch((self._connected[node_id],), None, listed=listed)
+            if node_id not in self._connected:
+                continue
+            if self._check_scope.cancelled_caught:
+                for one in listed:
+                    self._unknown.add(node_id, one, trio.current_time())
+                continue
+            in_vain = not any(one in self.graph.channels for one in listed)
+            self._unknown.asked(node_id, trio.current_time(), in_vain=in_vain)
 
     @trio.lowlevel.enable_ki_protection
     async def _check(self, peer: Peer, everything: bool) -> None:
         blocks: tuple[int, int] | None = None
-        if not everything and self.graph.channels:
-            # What is newer than the day before the newest channel that we know.
-            first = max(0, (max(self.graph.channels) >> 40) - self.policy.following.resync_blocks)
+        # What is newer than the day before the newest channel that a chain has confirmed: a stranger's could be of any
+        # block, and hide all others from us. Without a chain all are asked for.
+        proven = (one for one, channel in self.graph.channels.items() if channel.proven)
+        newest = None if everything else max(proven, default=None)
+        if newest is not None:
+            first = max(0, (newest >> 40) - self.policy.following.resync_blocks)
             blocks = first, LAST_BLOCK - first
-        await self._fetch((peer,), blocks)
+        await self._fetch((peer,), blocks, refresh=everything)
 
     @trio.lowlevel.enable_ki_protection
     async def _send(self, peer: Peer, message: Query | GossipTimestampFilter) -> None:
@@ -591,7 +564,7 @@ class _OpenGossip(Gossip):
             self._store.take(change)
         if isinstance(change, ChannelAdded | ChannelChanged | NodeChanged) and change.source is not None:
             self._following.new_from(change.source, trio.current_time())
-        if isinstance(change, _Told):
+        if isinstance(change, Told):
             for reader in self._readers:
                 reader.put(change)
         elif isinstance(change, Judged) and change.source is not None:

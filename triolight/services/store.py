@@ -114,11 +114,10 @@ class GraphStore:
     async def take_everything(self) -> None:
         """All that the graph holds is written, and what it does not hold is deleted: for who has lost changes."""
         known, nodes = await self._in_thread(self._database.keys)
-        self._channels.update(dict.fromkeys(known))
-        self._nodes.update(dict.fromkeys(nodes))
-        self._channels.update(dict.fromkeys(self.graph.channels))
-        self._updates.update({(one, direction): None for one in self.graph.channels for direction in (0, 1)})
-        self._nodes.update(dict.fromkeys(self.graph.nodes))
+        channels = sorted({*known, *self.graph.channels})
+        self._channels.update(dict.fromkeys(channels))
+        self._updates.update({(one, direction): None for one in channels for direction in (0, 1)})
+        self._nodes.update(dict.fromkeys(sorted({*nodes, *self.graph.nodes})))
         self._tell()
 
     async def room(self) -> None:
@@ -130,8 +129,8 @@ class GraphStore:
     async def written(self) -> None:
         """Waits until nothing is left to be written."""
         await trio.lowlevel.checkpoint()
-        self._much.set()
         while self.pending:
+            self._much.set()
             await self._written.wait()
 
     def _tell(self) -> None:
@@ -158,9 +157,10 @@ class _KeptGraphStore(GraphStore):
             nodes = {one for one, node in self.graph.nodes.items() if node.announcement_bytes is not None}
             await self._load_channels(before)
             await self._load_nodes(nodes)
-            self._channels.update(dict.fromkeys(before))
-            self._updates.update({(one, direction): None for one in before for direction in (0, 1)})
-            self._nodes.update(dict.fromkeys(nodes))
+            # In the order in which they stand in the file, so that no page of it is written for each row.
+            self._channels.update(dict.fromkeys(sorted(before)))
+            self._updates.update({(one, direction): None for one in sorted(before) for direction in (0, 1)})
+            self._nodes.update(dict.fromkeys(sorted(nodes)))
         except BaseException:
             await self._close()
             raise
@@ -222,20 +222,19 @@ class _KeptGraphStore(GraphStore):
         """The task that writes, until it is told to leave and nothing waits."""
         # Whoever is cancelled, what came is kept: this ends by itself when all of it is written.
         with trio.CancelScope(shield=True):
-            self._tell()
-            while True:
-                await self._something.wait()
-                with trio.move_on_after(BATCH_SECONDS):
-                    await self._much.wait()
-                while batch := self._gather():
-                    await self._in_thread(self._database.write, batch)
-                    self.rows_written += self._writing
-                    self._writing = 0
-                    self._written.set()
-                    self._written = trio.Event()
-                if self._leaving:
-                    return
+            while not self._leaving or self.pending:
                 self._something, self._much = trio.Event(), trio.Event()
+                self._tell()
+                await self._something.wait()
+                # What came while the batch before was written is little: it waits to be worth its transaction, too.
+                with trio.move_on_after(0 if self._leaving else BATCH_SECONDS):
+                    await self._much.wait()
+                if batch := self._gather():
+                    await self._in_thread(self._database.write, batch)
+                self.rows_written += self._writing
+                self._writing = 0
+                self._written.set()
+                self._written = trio.Event()
 
     async def close(self) -> None:
         """Lets go of the file. Those who wait for something to be written are woken."""

@@ -224,12 +224,15 @@ class _OpenUtxoSource(UtxoSource):
     @trio.lowlevel.enable_ki_protection
     async def follow(self) -> None:
         """Looks at the newest block now and then, until it is cancelled."""
+        trouble = ""
         while True:
             with trio.move_on_after(LOOKUP_SECONDS):
                 try:
                     await self._look_at_tip()
+                    if self.trouble == trouble:  # and no lookup's
+                        self.trouble = ""
                 except Unanswered as error:
-                    self.trouble = str(error)
+                    self.trouble = trouble = str(error)
             await trio.sleep(TIP_SECONDS)
 
     def close(self) -> None:

@@ -9,12 +9,13 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support.chains import Chain, Reply, serving
+from tests.support.chains import Asked, Chain, Reply, serving
 from triolight.chains import BITCOIN, REGTEST
 from triolight.cli.exits import NoNetworkError
-from triolight.cli.jobs.utxo import open_chain
+from triolight.cli.jobs.utxo import LOOKED_EVERY, WELL_FOR, open_chain
 from triolight.cli.options import Utxo
 from triolight.gossip import Failed, UtxoResult
+from triolight.services.utxo import TIP_SECONDS
 from triolight.wire import ShortChannelId
 
 
@@ -77,6 +78,34 @@ async def test_another_chain_and_nobody(mock_clock: trio.testing.MockClock) -> N
             await trio.testing.wait_all_tasks_blocked(0.02)
             mock_clock.jump(0.25)
     assert found == [f"esplora http://127.0.0.1:{server.port}/api: Connection refused"]
+
+
+def refuse(asked: Asked) -> Reply:
+    return Reply(500, b"no")
+
+
+async def test_a_server_that_goes_and_comes_back_is_said_once_each(
+    mock_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = Chain()
+    async with serving(chain.rpc) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        async with open_chain(Utxo(url, None, None), REGTEST.chain_hash) as source:
+            assert source is not None
+            for answer, well in ((refuse, False), (chain.rpc, True)):
+                server.answer = answer
+                mock_clock.jump(TIP_SECONDS)
+                for _ in range(1000):
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    if bool(source.trouble) != well:
+                        break
+                for seconds in (LOOKED_EVERY, WELL_FOR):
+                    mock_clock.jump(seconds)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"bitcoind {url}: ")
+    assert "it answers again" not in first
+    assert second == f"bitcoind {url}: it answers again"
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,53 @@ def test_what_is_deleted_old_or_unknown_is_passed_over() -> None:
     assert [*map(type, read(b"\x10" + internal(4999, b"new") + record(node())))] == [About, Signed]
 
 
+def replaced(*files: bytes) -> list[Item]:
+    """What is read of a file that is replaced by the next one whenever it says so."""
+    streams = [io.BytesIO(one) for one in files]
+    given = iter(streams[1:])
+    found = list(read_gossip_store(streams[0], lambda: next(given)))
+    assert [one.closed for one in streams[1:]] == [True] * (len(streams) - 1)
+    return found
+
+
+def test_a_store_that_is_written_anew_is_followed() -> None:
+    """The new file has what is known at its front; what was told later is behind the place that the old one names."""
+    front = b"\x10" + internal(4107, UUID) + record(channel())
+    ended = internal(4105, len(front).to_bytes(8, "big") + UUID)
+    old = b"\x10" + internal(4107, bytes(32)) + record(channel())
+    fresh = front + record(node())
+    assert replaced(old + ended, fresh) == [
+        About(version=16),
+        Signed(len(old) - len(channel()) - 12, channel()),
+        Signed(len(front), node()),
+    ]
+    # Once more; and one of version 15, which names no other.
+    assert replaced(old + ended, fresh + ended, fresh + record(node(1)))[-2:] == [
+        Signed(len(front), node()),
+        Signed(len(fresh), node(1)),
+    ]
+    bare = internal(4105, len(front).to_bytes(8, "big"))
+    assert replaced(b"\x0f" + bare, b"\x0f" + fresh[1:]) == [About(version=15), Signed(len(front), node())]
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ((b"\x10" + internal(4107, bytes(32)) + record(node()),), "there is another one by now"),
+        ((b"\x10",), "there is another one by now"),
+        ((b"",), "there: an empty file is no gossip_store"),
+        ((b"\x30",), "there: gossip_store of major version 1: only 0 can be read"),
+        ((b"\x10" + internal(4107, UUID) + internal(4105, (1).to_bytes(8, "big") + UUID),) * 8, "it points at itself"),
+    ],
+)
+def test_a_store_that_is_not_there_is_not_followed(files: tuple[bytes, ...], words: str) -> None:
+    old = b"\x10" + internal(4105, (1).to_bytes(8, "big") + UUID)
+    about, damaged = replaced(old, *files)
+    assert about == About(version=16)
+    assert isinstance(damaged, Damaged)
+    assert damaged.why.endswith(words)
+
+
 def test_what_a_store_says_of_itself() -> None:
     scid = (9).to_bytes(8, "big")
     gone = internal(4103, scid)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.gossip import channel
+from tests.support.gossip import channel, node
 from tests.support.gossip_files import RGS, SIMPLE, a_few, items_of, unpacked
 from triolight.gossip.formats import GRAPH, Signed, open_items, recognize
+from triolight.gossip.formats.checksums import crc32c_of_all
 from triolight.gossip.formats.gsp import write_gsp
 from triolight.gossip.formats.items import Damaged, Item
 from triolight.gossip.formats.jsonl import write_jsonl
@@ -93,3 +94,19 @@ def test_a_version_that_cannot_be_read_is_named() -> None:
         _, items = open_items(io.BytesIO(head))
         with pytest.raises(ValueError, match=why):
             list(items)
+
+
+def test_a_store_is_followed_into_the_file_that_replaces_it_and_nothing_else_is() -> None:
+    front = b"\x10" + crc_of(b"\x10\x0b" + bytes(32))
+    old = b"\x10" + crc_of(b"\x10\x09" + len(front).to_bytes(8, "big") + bytes(32))
+    fresh = io.BytesIO(front + crc_of(node()))
+    name, items = open_items(io.BytesIO(old), lambda: fresh)
+    assert (name, [one.raw for one in items if isinstance(one, Signed)]) == ("gossip_store", [node()])
+    # What is packed is a copy, which nobody goes on with.
+    _, items = open_items(io.BytesIO(gzip.compress(old)), lambda: fresh)
+    assert not any(isinstance(one, Signed) for one in items)
+
+
+def crc_of(message: bytes) -> bytes:
+    head = b"\x20\0" + len(message).to_bytes(2, "big") + crc32c_of_all([message], [0])[0].to_bytes(4, "big")
+    return head + bytes(4) + message

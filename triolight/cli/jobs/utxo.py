@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 import click
 import trio
 
 from triolight.cli.exits import NoNetworkError
 from triolight.cli.options import Utxo
+from triolight.cli.output import progress
 from triolight.services import UtxoSource, open_utxo
+
+LOOKED_EVERY: Final = 5.0
+"""Seconds from one look at how the server is to the next."""
+WELL_FOR: Final = 60.0
+"""Without trouble, before that is said: one that can answer some questions and others not would fill a terminal."""
 
 
 @asynccontextmanager
@@ -32,4 +39,22 @@ async def open_chain(utxo: Utxo | None, chain: bytes) -> AsyncGenerator[UtxoSour
         wrong = await source.check(chain)
         if wrong:
             raise NoNetworkError(f"{source.name}: {wrong}")
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(_tell_trouble, source, name="chain: trouble")
         yield source
+        nursery.cancel_scope.cancel(reason="the command ends")
+
+
+async def _tell_trouble(source: UtxoSource) -> None:
+    """Whoever serves or follows for days hears that nothing is looked up any more, and that it is again."""
+    told, last = False, 0.0
+    while True:
+        await trio.sleep(LOOKED_EVERY)
+        if source.trouble:
+            last = trio.current_time()
+            if not told:
+                told = True
+                progress(f"{source.name}: {source.trouble}")
+        elif told and trio.current_time() >= last + WELL_FOR:
+            told = False
+            progress(f"{source.name}: it answers again")

@@ -2,12 +2,14 @@
 
 A byte of version, then records: flags, length, checksum, timestamp, message. A record whose checksum is wrong is named
 and given all the same, for its signature decides; where the lengths lead nowhere, the next record that its checksum
-proves is looked for. A record that is still being written, and the word that the file was replaced, end the reading.
+proves is looked for. A record that is still being written ends the reading. So does the word that the file was
+replaced, unless whoever reads can open the file that took its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 
@@ -46,6 +48,8 @@ RECORDS_AT_ONCE: Final = 4096
 BYTES_AT_ONCE: Final = 2 * 1024 * 1024
 """Whose checksums are computed together: enough to be fast, and no more is held."""
 SEARCHED_AT_ONCE: Final = 256 * 1024
+FOLLOWED: Final = 8
+"""Files of one name that are read one after the other: a store is written anew once a day at the most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +64,10 @@ class _Record:
 class _Source:
     """Bytes of a stream, and how many were read; what was read too far can be given back."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, at: int = 0) -> None:
         self._stream = stream
         self._back = b""
-        self.at = 0
+        self.at = at
 
     def read(self, size: int) -> bytes:
         found, self._back = self._back[:size], self._back[size:]
@@ -80,8 +84,48 @@ class _Source:
         self.at -= len(data)
 
 
-def read_gossip_store(stream: BinaryIO) -> Iterator[Item]:
-    """What is in a store that was not deleted, in its order. ValueError if it is none that can be read."""
+def read_gossip_store(stream: BinaryIO, reopen: Callable[[], BinaryIO] | None = None) -> Iterator[Item]:
+    """What is in a store that was not deleted, in its order. ValueError if it is none that can be read.
+
+    Core Lightning writes a store anew now and then: the old file ends with the place where the new one goes on. With
+    `reopen`, which opens the file of the same name again, reading goes on there, and offsets are those of the new file.
+    """
+    source, version = _begin(stream)
+    yield About(version=version)
+    with ExitStack() as opened:
+        for followed in range(FOLLOWED + 1):
+            ended = yield from _items(source, version)
+            if ended is None:
+                return
+            why = f"the store was replaced here: a new file goes on, from its byte {ended.goes_on}"
+            if followed == FOLLOWED:
+                why = f"the store was replaced {FOLLOWED} times: it points at itself"
+            if reopen is None or followed == FOLLOWED:
+                yield Damaged(ended.offset, why)
+                return
+            fresh = opened.enter_context(reopen())
+            try:
+                source, version = _begin(fresh)
+            except ValueError as error:
+                yield Damaged(ended.offset, f"{why}; there: {error}")
+                return
+            if ended.uuid and ended.uuid != _uuid_of(source):
+                yield Damaged(ended.offset, f"{why}; there is another one by now")
+                return
+            fresh.seek(ended.goes_on)
+            source = _Source(fresh, ended.goes_on)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The last word of a store: where another one goes on, and which, if it says so."""
+
+    offset: int
+    goes_on: int
+    uuid: bytes
+
+
+def _begin(stream: BinaryIO) -> tuple[_Source, int]:
     source = _Source(stream)
     first = source.read(1)
     if not first:
@@ -91,7 +135,16 @@ def read_gossip_store(stream: BinaryIO) -> Iterator[Item]:
         raise ValueError(f"gossip_store of major version {major}: only 0 can be read")
     if not version >= OLDEST:
         raise ValueError(f"gossip_store of version {version}: {OLDEST} is the oldest that can be read")
-    yield About(version=version)
+    return source, version
+
+
+def _uuid_of(source: _Source) -> bytes:
+    """Of a store of which only the version was read; empty if it has none."""
+    head = source.read(_HEADER + 34)[_HEADER:]
+    return head[2:] if type_of(head) == _UUID and len(head) == 34 else b""
+
+
+def _items(source: _Source, version: int) -> Generator[Item, None, _Ended | None]:
     channel: ShortChannelId | None = None
     for record in _records(source, version):
         if isinstance(record, Damaged):
@@ -124,12 +177,12 @@ def read_gossip_store(stream: BinaryIO) -> Iterator[Item]:
             case 4103:
                 yield Closed(offset, ShortChannelId(number))
             case 4105:
-                yield Damaged(offset, f"the store was replaced here: a new file goes on, from its byte {number}")
-                return
+                return _Ended(offset, number, message[10:42])
             case 4106:
                 yield Spent(offset, ShortChannelId(number), int.from_bytes(message[10:14], "big"))
             case _:
                 pass  # private ones of old versions, and what later versions may bring
+    return None
 
 
 def _records(source: _Source, version: int) -> Iterator[_Record | Damaged]:

@@ -107,10 +107,11 @@ def recognize(head: bytes) -> str:
     raise ValueError(f"no file of a known format: {', '.join(READERS)}, or a graph of ours")
 
 
-def open_items(stream: BinaryIO) -> tuple[str, Iterator[Item]]:
+def open_items(stream: BinaryIO, reopen: Callable[[], BinaryIO] | None = None) -> tuple[str, Iterator[Item]]:
     """The format of a file, and what is in it, read as it is asked for. ValueError if it is of none, now or then.
 
-    What is packed with bzip2, gzip or xz is unpacked on the way; offsets are those of the unpacked bytes.
+    What is packed with bzip2, gzip or xz is unpacked on the way; offsets are those of the unpacked bytes. `reopen`
+    opens the file of this name again: a gossip_store may be replaced while it is read, and then the new one goes on.
     """
     packed = _Peeked(stream, packed=False)
     opener = next((made for magic, made in _OPENERS.items() if packed.peek(6).startswith(magic)), None)
@@ -119,12 +120,14 @@ def open_items(stream: BinaryIO) -> tuple[str, Iterator[Item]]:
     if source.problem and not head:
         raise ValueError(source.problem)
     name = recognize(head)
-    return name, iter(()) if name == GRAPH else _items(name, source)
+    return name, iter(()) if name == GRAPH else _items(name, source, reopen if opener is None else None)
 
 
-def _items(name: str, source: _Peeked) -> Iterator[Item]:
+def _items(name: str, source: _Peeked, reopen: Callable[[], BinaryIO] | None) -> Iterator[Item]:
     last = 0
-    for item in READERS[name](cast("BinaryIO", source)):
+    stream = cast("BinaryIO", source)
+    follows = name == "gossip_store" and reopen is not None
+    for item in gossip_store.read_gossip_store(stream, reopen) if follows else READERS[name](stream):
         last = getattr(item, "offset", last)
         yield item
     if source.problem:
