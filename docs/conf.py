@@ -91,6 +91,9 @@ MADE_BY_US: Final = {
     "triolight.services.Gossip",
     "triolight.services.GossipChanges",
     "triolight.services.GraphStore",
+    "triolight.services.Messenger",
+    "triolight.services.OnionInbox",
+    "triolight.services.OnionReceived",
     "triolight.services.UtxoSource",
 }
 """Classes whose constructor is nobody's to call: it is not shown."""

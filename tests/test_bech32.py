@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.dns_server import OF_BOLT_10
-from triolight.bech32 import bech32_decode, bech32_encode
+from triolight.bech32 import bech32_decode, bech32_encode, is_bech32, unchecked_decode, unchecked_encode
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,27 @@ def test_what_is_no_bech32(text: str, words: str) -> None:
 )
 def test_bech32_there_and_back(prefix: str, values: list[int]) -> None:
     assert bech32_decode(bech32_encode(prefix, values)) == (prefix, values)
+
+
+@given(st.binary(max_size=200))
+def test_bytes_without_a_checksum(data: bytes) -> None:
+    text = unchecked_encode(data)
+    assert is_bech32(text)
+    assert len(text) == -(-8 * len(data) // 5)
+    assert unchecked_decode(text) == data
+
+
+def test_what_is_left_over_is_less_than_a_character_and_zero() -> None:
+    assert unchecked_encode(b"\xff") == "lu"
+    assert unchecked_decode("lu") == b"\xff"
+    for text, words in (
+        ("l", "5 bits"),
+        ("lup", "7 bits"),
+        ("ll", "not zero"),
+        ("l1", "not bech32's"),
+        ("LU", "not bech32's"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            unchecked_decode(text)
+    assert unchecked_decode("") == b""
+    assert unchecked_encode(b"") == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triolight.ciphers import ChaCha20Poly1305, InvalidTag
+from triolight.ciphers import ChaCha20Poly1305, InvalidTag, chacha20
 
 KEY = bytes(range(0x80, 0xA0))
 NONCE = bytes.fromhex("070000004041424344454647")
@@ -37,3 +37,17 @@ def test_another_nonce_or_other_data_along_is_refused(nonce: bytes, along: bytes
     sealed = ChaCha20Poly1305(KEY).encrypt(NONCE, PLAIN, ALONG)
     with pytest.raises(InvalidTag):
         ChaCha20Poly1305(KEY).decrypt(nonce, sealed, along)
+
+
+def test_the_stream_alone() -> None:
+    """RFC 7539's first two blocks of a key and a nonce of zeros."""
+    stream = bytes.fromhex(
+        "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+        "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586"
+        "9f07e7be5551387a98ba977c732d080dcb0f29a048e3656912c6533e32ee7aed"
+        "29b721769ce64e43d57133b074d839d531ed1f28510afb45ace10a1f4b794d6f"
+    )
+    assert chacha20(bytes(32), bytes(128)) == stream
+    assert chacha20(bytes(32), bytes(5)) == stream[:5]
+    assert chacha20(bytes(32), stream) == bytes(128)
+    assert chacha20(bytes(31) + b"\1", bytes(128)) != stream

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import curves, identity
 from triolight import node_id
-from triolight.keys import SecretKey, is_point, verify
+from triolight.keys import SecretKey, is_point, multiply, verify, verify_schnorr
 
 
 def test_keys() -> None:
@@ -36,6 +36,39 @@ def test_keys() -> None:
             SecretKey(bad)
     with pytest.raises(ValueError):  # noqa: PT011
         key.ecdh(bytes(33))
+
+
+def test_multiplication() -> None:
+    two = SecretKey(b"\x11" * 32).multiply((2).to_bytes(32, "big"))
+    assert two.public_key == SecretKey(b"\x22" * 32).public_key
+    assert two.public_key == multiply(SecretKey(b"\x11" * 32).public_key, (2).to_bytes(32, "big"))
+    assert two.ecdh(identity(1)) == SecretKey(b"\x22" * 32).ecdh(identity(1))
+    assert two.sign(bytes(32)) == SecretKey(b"\x22" * 32).sign(bytes(32))
+    # Of a factor that is too short nobody says what it is.
+    for bad in (b"\x02", bytes(31) + b"\1\2", bytes(32), b"\xff" * 32):
+        with pytest.raises(ValueError):  # noqa: PT011
+            two.multiply(bad)
+        with pytest.raises(ValueError):  # noqa: PT011
+            multiply(identity(1), bad)
+    for point in (identity(1)[:-1], b"\x02" + b"\xff" * 32, b"\x04" + bytes(64)):
+        with pytest.raises(ValueError):  # noqa: PT011
+            multiply(point, (2).to_bytes(32, "big"))
+
+
+def test_schnorr() -> None:
+    key, digest = SecretKey(b"\x11" * 32), hashlib.sha256(b"x").digest()
+    signature = key.sign_schnorr(digest, bytes(32))
+    assert signature == key.sign_schnorr(digest, bytes(32)) != key.sign_schnorr(digest, b"\1" * 32)
+    # Its y is not looked at.
+    for point in (key.public_key, bytes([key.public_key[0] ^ 1]) + key.public_key[1:]):
+        assert verify_schnorr(signature, digest, point)
+    assert not verify_schnorr(signature, digest, identity(1))
+    assert not verify_schnorr(signature[:-1], digest, key.public_key)
+    assert not verify_schnorr(signature, digest + b"x", key.public_key)
+    assert not verify_schnorr(signature, digest, key.public_key[1:])
+    assert not verify_schnorr(signature, digest, b"\x04" + key.public_key[1:])
+    with pytest.raises(ValueError, match="32 bytes"):
+        key.sign_schnorr(digest, b"")
 
 
 @pytest.mark.parametrize("bad", [b"", bytes(33), b"\x04" + bytes(64), b"\x06" + bytes(32), b"\x02" + b"\xff" * 32])

@@ -11,7 +11,7 @@ from tests.support import curves
 pytest.importorskip("btclib_secp256k1")
 
 SECRETS = st.integers(1, curves.ORDER - 1).map(lambda number: number.to_bytes(32, "big"))
-HASHES = st.binary(min_size=32, max_size=32)
+HASHES = st.binary(min_size=32, max_size=32).filter(lambda data: 0 < int.from_bytes(data, "big") < curves.ORDER)
 
 
 def test_btclib_gives_what_keys_promises() -> None:
@@ -28,7 +28,13 @@ def test_both_give_the_same_bytes(ours: bytes, theirs: bytes, digest: bytes) -> 
     assert here.Secret(ours).ecdh(point) == there.Secret(ours).ecdh(point)
     signature = here.Secret(theirs).sign(digest)
     assert signature == there.Secret(theirs).sign(digest)
+    assert here.multiply(point, digest) == there.multiply(point, digest)
+    product = here.Secret(ours).multiply(theirs)
+    assert product.point() == there.Secret(ours).multiply(theirs).point() == there.multiply(point, ours)
+    schnorr = here.Secret(ours).sign_schnorr(digest, theirs)
+    assert schnorr == there.Secret(ours).sign_schnorr(digest, theirs)
     for one in (here, there):
+        assert one.verify_schnorr(schnorr, digest, here.Secret(ours).point()[1:])
         read = one.read_point(point)
         assert one.verify(signature, digest, read)
         assert not one.verify(curves.high_s(signature), digest, read)

@@ -1,11 +1,26 @@
-"""The ciphers: ChaCha20-Poly1305 as BOLT 8's noise uses it. The only importer of the library that has them.
+"""The ciphers: ChaCha20-Poly1305 as BOLT 8's noise uses it, and ChaCha20 alone, as BOLT 4's onions do.
 
-Nothing is wrapped: a call more for each half of a packet would cost more than the checks around it.
+The only importer of the library that has them.
+
+The AEAD is not wrapped: a call more for each half of a packet would cost more than the checks around it.
 """
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidTag as InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305 as ChaCha20Poly1305
+from typing import Final
 
-__all__ = ["ChaCha20Poly1305", "InvalidTag"]
+from cryptography.exceptions import InvalidTag as InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305 as ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+
+__all__ = ["ChaCha20Poly1305", "InvalidTag", "chacha20"]
+
+_FROM_ZERO: Final = bytes(16)
+"""OpenSSL's form: four bytes of the block's number, and the nonce of twelve."""
+
+
+def chacha20(key: bytes, data: bytes) -> bytes:
+    """`data` XOR the stream of a 32-byte key, from its beginning and with a nonce of zeros. For keys that are used
+    once."""
+    return Cipher(ChaCha20(key, _FROM_ZERO), mode=None).encryptor().update(data)

@@ -13,8 +13,10 @@ from typing import Any, Final
 __all__ = [
     "SecretKey",
     "is_point",
+    "multiply",
     "node_id",
     "verify",
+    "verify_schnorr",
 ]
 
 try:
@@ -56,6 +58,21 @@ class SecretKey:
         """A signature of a 32-byte hash: 64 bytes, r then s, low s, deterministic (RFC 6979)."""
         return self._secret.sign(digest)
 
+    def multiply(self, factor: bytes) -> SecretKey:
+        """The key times a factor of 32 bytes (BOLT 4), in constant time. ValueError if that is zero or not below the
+        order of the curve, which no hash is."""
+        made = object.__new__(SecretKey)
+        made._secret = self._secret.multiply(_factor(factor))
+        made.public_key = made._secret.point()  # type: ignore[misc]  # it is made here, past __init__
+        return made
+
+    def sign_schnorr(self, digest: bytes, randomness: bytes) -> bytes:
+        """A BIP 340 signature of a 32-byte hash, 64 bytes. `randomness`: 32 bytes, fresh ones for each signature; zeros
+        make it deterministic."""
+        if len(randomness) != SECRET_LENGTH:
+            raise ValueError(f"the auxiliary randomness has {SECRET_LENGTH} bytes, not {len(randomness)}")
+        return self._secret.sign_schnorr(digest, randomness)
+
     def __repr__(self) -> str:
         return f"SecretKey(public_key={self.public_key.hex()})"
 
@@ -84,3 +101,32 @@ def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
         return False
     read = _read_point(bytes(point))
     return read is not None and _curve.verify(signature, digest, read)
+
+
+def multiply(point: bytes, factor: bytes) -> bytes:
+    """A compressed point times a factor of 32 bytes. ValueError if the point is not on the curve, or the factor zero or
+    not below its order.
+
+    The time that this takes depends on the factor. It is for blinding factors, which hide how one hop of an onion is
+    linked to the next and are no keys; a secret goes through `SecretKey.ecdh` and `SecretKey.multiply`.
+    """
+    if len(point) != POINT_LENGTH:
+        raise ValueError(f"a point has {POINT_LENGTH} bytes, not {len(point)}")
+    return _curve.multiply(point, _factor(factor))
+
+
+def _factor(factor: bytes) -> bytes:
+    # Shorter ones would be taken for numbers with zeros in front.
+    if len(factor) != SECRET_LENGTH:
+        raise ValueError(f"a factor has {SECRET_LENGTH} bytes, not {len(factor)}")
+    return factor
+
+
+def verify_schnorr(signature: bytes, digest: bytes, point: bytes) -> bool:
+    """Whether a 64-byte BIP 340 signature of a 32-byte hash was made by the key of `point`, of 33 bytes.
+
+    BIP 340 knows only a point's x: with either first byte, 02 or 03, the answer is the same.
+    """
+    if len(signature) != SIGNATURE_LENGTH or len(digest) != SECRET_LENGTH or not is_point(point):
+        return False
+    return _curve.verify_schnorr(signature, digest, point[1:])

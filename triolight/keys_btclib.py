@@ -1,13 +1,14 @@
 """secp256k1 through btclib-secp256k1. The only importer of it; `keys.py` alone imports this file, and checks lengths.
 
-Of a secret's calls, `secp256k1_ec_pubkey_create`, `secp256k1_ecdh` and `secp256k1_ecdsa_sign` are constant-time in
-libsecp256k1, and its context is blinded at random when it is imported. `keys.pubkey_tweak_mul` takes a time that
-depends on the scalar and is not used here.
+Of a secret's calls, `secp256k1_ec_pubkey_create`, `secp256k1_ecdh`, `secp256k1_ecdsa_sign`,
+`secp256k1_schnorrsig_sign32` and `secp256k1_ec_seckey_tweak_mul` are constant-time in libsecp256k1, and its context is
+blinded at random when it is imported. `keys.pubkey_tweak_mul` takes a time that depends on the scalar: `multiply` below
+is for factors that are no key.
 """
 
 from __future__ import annotations
 
-from btclib_secp256k1 import dsa, ecdh, keys
+from btclib_secp256k1 import dsa, ecdh, keys, ssa
 
 
 class Secret:
@@ -32,6 +33,14 @@ class Secret:
         # By default it would be DER, and verified before it is given out; coincurve does not verify either.
         return dsa.sign(digest, self._secret, compact=True, verify=False)
 
+    def multiply(self, factor: bytes) -> Secret:
+        """The secret times 32 bytes; ValueError if these are zero or not below the curve's order."""
+        return Secret(keys.prvkey_tweak_mul(self._secret, factor))
+
+    def sign_schnorr(self, digest: bytes, randomness: bytes) -> bytes:
+        """64 bytes, BIP 340, with 32 bytes of auxiliary randomness; ValueError if `digest` has not 32."""
+        return ssa.sign(digest, self._secret, randomness)
+
 
 def read_point(point: bytes) -> bytes | None:
     """What `verify` wants of 33 bytes: a point; None if they are none."""
@@ -43,5 +52,18 @@ def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
     no hash."""
     try:
         return dsa.verify(digest, point, signature, compact=True)
+    except ValueError:
+        return False
+
+
+def multiply(point: bytes, factor: bytes) -> bytes:
+    """A point times 32 bytes that are no secret; ValueError if it is none, or they are zero or not below the order."""
+    return keys.pubkey_tweak_mul(point, factor)
+
+
+def verify_schnorr(signature: bytes, digest: bytes, x_only: bytes) -> bool:
+    """Whether 64 bytes are the BIP 340 signature of 32 by the key of 32; False for what is no key."""
+    try:
+        return ssa.verify(digest, x_only, signature)
     except ValueError:
         return False

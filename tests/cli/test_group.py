@@ -15,7 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.decoding import UPDATE
+from tests.cli.decoding import INVOICE, OFFER, UPDATE
 from tests.support import identity, secret
 from tests.support.gossip_files import SIMPLE
 from tests.support.processes import COMMAND, Running, listening, run, unread, unseen
@@ -51,6 +51,8 @@ def without_peers(there: Path, tmp_path: Path) -> dict[str, list[str | Path]]:
         "record stats": ["record", "stats", there / "seen"],
         "record plot": ["record", "plot", there / "seen", "-o", tmp_path / "pictures"],
         "record export": ["record", "export", there / "seen", tmp_path / "tables", "--format", "csv"],
+        "offer decode": ["offer", "decode", OFFER],
+        "invoice decode": ["invoice", "decode", INVOICE],
         "graph stats": ["graph", "stats", there / "store"],
         "graph show": ["graph", "show", there / "store", "103x1x0"],
         "graph import": ["graph", "import", tmp_path / "graph.db", there / "store"],
@@ -85,6 +87,12 @@ NATURAL = {
     "record stats": (["record", "stats", "seen"], 0),
     "record plot": (["record", "plot", "seen", "-o", "newpictures"], 0),
     "record export": (["record", "export", "seen", "newtables", "--format", "csv"], 0),
+    "offer decode": (["offer", "decode", OFFER], 0),
+    "offer decode bad": (["offer", "decode", OFFER[:-1]], 2),
+    "invoice decode": (["invoice", "decode", INVOICE], 0),
+    "onion send": (["onion", "send", identity(1).hex(), "77", "00"], 3),
+    "onion listen": (["onion", "listen", "--port", "0", "--host", "a..b"], 3),
+    "offer fetch-invoice": (["offer", "fetch-invoice", OFFER], 3),
     "graph stats": (["graph", "stats", "store"], 0),
     "graph show": (["graph", "show", "store", "1x2x3"], 1),
     "graph import": (["graph", "import", "newgraph", "store"], 0),
@@ -159,9 +167,12 @@ def test_what_a_peer_is_pinged_with_comes_out_though_no_word_is_taken() -> None:
 
 
 LOOKED_AT = ["graph stats", "graph show", "graph export", "record stats", "record export", "record plot"]
+OFFERS = ["offer decode", "invoice decode"]
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *LOOKED_AT])
+@pytest.mark.parametrize(
+    "command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *LOOKED_AT, *OFFERS]
+)
 def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_path: Path) -> None:
     with unread() as pipe:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=pipe)
@@ -170,7 +181,7 @@ def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_p
     assert "Broken" not in errors
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", *LOOKED_AT])
+@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", *LOOKED_AT, *OFFERS])
 def test_a_terminal_that_is_gone(command: str, there: Path, tmp_path: Path) -> None:
     with unseen() as terminal:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=terminal)
@@ -253,7 +264,7 @@ def test_a_shell_completes_a_groups_own_names_in_order_and_says_what_each_does(w
 
 
 def test_the_help_of_a_group_lists_its_own_commands_in_order() -> None:
-    for group in ("", "graph ", "record "):
+    for group in ("", "graph ", "invoice ", "offer ", "onion ", "record "):
         listed = run_command(*group.split(), "--help")
         names = {name.removeprefix(group).partition(" ")[0] for name in COMMANDS if name.startswith(group)}
         assert listed == sorted(names)

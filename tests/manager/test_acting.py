@@ -34,11 +34,13 @@ from triolight.messages import (
     ALL_CHANNELS,
     Error,
     Message,
+    OnionMessage,
     UpdateFailHtlc,
     UpdateFailMalformedHtlc,
     UpdateFee,
     Warning,
 )
+from triolight.onion.messenger import PassedOn
 from triolight.policy import COST_OF_UNIT, Allowance
 
 
@@ -126,6 +128,29 @@ def test_a_handlers_messages_are_never_dropped_alone() -> None:
         custom.push(SendMessages(identity(2), Note(payload=bytes(65_000))))
     a.manager.process_events()
     assert a.seen.ended[0].code is DisconnectCode.QUEUE_FULL
+
+
+def test_what_is_passed_on_is_dropped_where_too_much_waits() -> None:
+    """And whoever it is for stays."""
+    custom = CustomMessageHandler()
+    a, b = node(1, custom=custom), node(2)
+    link = connect(a, b)
+    link.at_a.room = 0
+    message = OnionMessage(path_key=identity(1), onion_message_packet=bytes(10_000))
+    for _ in range(1000):
+        custom.push(PassedOn(identity(2), message, 50_000))
+    a.manager.process_events()
+    link.at_a.room = 10**9
+    a.manager.write_buffer_space_avail(link.at_a)
+    a.manager.process_events()
+    link.run()
+    assert not a.seen.ended
+    taken = [one for one in b.seen.messages if isinstance(one, OnionMessage)]
+    assert 4 <= len(taken) <= 8
+    custom.push(PassedOn(identity(2), message, 50_000))
+    a.manager.process_events()
+    link.run()
+    assert len(b.seen.messages) == len(taken) + 1
 
 
 def test_errors_and_warnings() -> None:

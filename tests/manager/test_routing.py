@@ -36,6 +36,7 @@ from triolight.messages import (
     CommitmentSigned,
     GossipTimestampFilter,
     Message,
+    OnionMessage,
     Ping,
     QueryChannelRange,
     ReplyChannelRange,
@@ -205,6 +206,15 @@ def test_gossip_that_cannot_be_read_is_only_worth_a_warning() -> None:
     scene = Scene()
     scene.hear(UPDATE.encode()[:-1])
     assert [what for what, *_ in scene.back.done] == ["charge", "warn"]
+
+
+def test_what_a_stranger_sealed_and_nobody_can_read_is_dropped_without_a_word() -> None:
+    scene = Scene()
+    readable = OnionMessage(path_key=identity(1), onion_message_packet=b"packet")
+    for broken in (b"\x02\x01" + bytes(33), readable.encode()[:-1], readable.encode() + b"\x02\x00"):
+        scene.hear(broken)
+    assert {what for what, *_ in scene.back.done} == {"charge", "log"}
+    assert scene.chan.heard == []
 
 
 def test_a_batch_is_gathered_for_each_source() -> None:

@@ -27,6 +27,8 @@ class Secret(Protocol):
     def point(self) -> bytes: ...
     def ecdh(self, point: bytes) -> bytes: ...
     def sign(self, digest: bytes) -> bytes: ...
+    def multiply(self, factor: bytes) -> Secret: ...
+    def sign_schnorr(self, digest: bytes, randomness: bytes) -> bytes: ...
 
 
 class Curve(Protocol):
@@ -36,6 +38,8 @@ class Curve(Protocol):
     def Secret(self) -> type[Secret]: ...
     def read_point(self, point: bytes) -> Any: ...
     def verify(self, signature: bytes, digest: bytes, point: Any) -> bool: ...
+    def multiply(self, point: bytes, factor: bytes) -> bytes: ...
+    def verify_schnorr(self, signature: bytes, digest: bytes, x_only: bytes) -> bool: ...
 
 
 def high_s(signature: bytes) -> bytes:
@@ -70,3 +74,61 @@ def check(curve: Curve) -> None:
             curve.Secret(none)
     with pytest.raises(ValueError):  # noqa: PT011
         secret.sign(SATOSHI[:-1])
+    check_multiplication(curve)
+    check_schnorr(curve)
+
+
+def check_multiplication(curve: Curve) -> None:
+    two, three, six = (number.to_bytes(32, "big") for number in (2, 3, 6))
+    doubled = curve.multiply(GENERATOR, two)
+    assert doubled == curve.Secret(two).point()
+    assert curve.multiply(doubled, three) == curve.Secret(two).multiply(three).point() == curve.Secret(six).point()
+    assert curve.Secret(ONE).multiply(six).ecdh(GENERATOR) == curve.Secret(six).ecdh(GENERATOR)
+    # Modulo the order: half of it and a half, times two, is one.
+    half = ((ORDER + 1) // 2).to_bytes(32, "big")
+    assert curve.Secret(half).multiply(two).point() == curve.multiply(curve.multiply(GENERATOR, half), two) == GENERATOR
+    for none in NO_SECRETS:
+        with pytest.raises(ValueError):  # noqa: PT011
+            curve.multiply(GENERATOR, none)
+        with pytest.raises(ValueError):  # noqa: PT011
+            curve.Secret(ONE).multiply(none)
+    for point in NO_POINTS:
+        with pytest.raises(ValueError):  # noqa: PT011
+            curve.multiply(point, two)
+
+
+SCHNORR: Final = (
+    (
+        3,
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "e907831f80848d1069a5371b402410364bdf1c5f8307b0084c55f1ce2dca8215"
+        "25f66a4a85ea8b71e482a74f382d2ce5ebeee8fdb2172f477df4900d310536c0",
+    ),
+    (
+        0xB7E151628AED2A6ABF7158809CF4F3C762E7160F38B4DA56A784D9045190CFEF,
+        "0000000000000000000000000000000000000000000000000000000000000001",
+        "243f6a8885a308d313198a2e03707344a4093822299f31d0082efa98ec4e6c89",
+        "6896bd60eeae296db48a229ff71dfe071bde413e6d43f917dc8dcf8c78de3341"
+        "8906d11ac976abccb20b091292bff4ea897efcb639ea871cfa95f6de339e4b0a",
+    ),
+)
+"""The first two of BIP 340's vectors: secret, auxiliary randomness, hash, signature."""
+
+
+def check_schnorr(curve: Curve) -> None:
+    for number, randomness, digest, signature in SCHNORR:
+        secret, message, signed = (
+            curve.Secret(number.to_bytes(32, "big")),
+            bytes.fromhex(digest),
+            bytes.fromhex(signature),
+        )
+        key = secret.point()[1:]
+        assert secret.sign_schnorr(message, bytes.fromhex(randomness)) == signed
+        assert curve.verify_schnorr(signed, message, key) is True
+        assert curve.verify_schnorr(signed, hashlib.sha256(message).digest(), key) is False
+        assert curve.verify_schnorr(bytes([signed[0] ^ 1]) + signed[1:], message, key) is False
+        for none in NO_POINTS[1:3]:
+            assert curve.verify_schnorr(signed, message, none[1:]) is False
+    with pytest.raises(ValueError):  # noqa: PT011
+        curve.Secret(ONE).sign_schnorr(bytes(31), bytes(32))

@@ -33,12 +33,14 @@ from triolight.messages import (
     Error,
     Init,
     Message,
+    OnionMessage,
     Ping,
     Pong,
     UnknownMessage,
     Warning,
     message,
 )
+from triolight.onion.messenger import PassedOn
 from triolight.tape.tape import Kind
 from triolight.tape.values import action_from_json, form_of
 from triolight.testing import ScriptedPeer, ScriptFailed, run_seeded, scripted_peer
@@ -274,6 +276,16 @@ def test_nodes_that_gossip_waits_for_in_any_iterable(given: Any, tmp_path: Path)
     without = run_seeded(0, odd_life, Gossip(None, events), None)
     heard, raised = run_seeded(0, odd_life, Gossip(None, events), Tape(path))
     assert (heard, raised) == without
+    assert said(played(path), "sent")[: len(heard)] == heard
+
+
+def test_what_was_dropped_for_what_waited_is_dropped_again(tmp_path: Path) -> None:
+    sealed = OnionMessage(path_key=identity(1), onion_message_packet=b"packet")
+    events: Any = lambda node_id: [note(node_id), *[PassedOn(node_id, sealed, 0)] * 3, note(node_id)]  # noqa: E731
+    path = tmp_path / "tape"
+    heard, raised = run_seeded(0, odd_life, Odd(None, events), Tape(path))
+    assert not raised
+    assert heard.count(sealed.encode()) < 3
     assert said(played(path), "sent")[: len(heard)] == heard
 
 

@@ -53,6 +53,7 @@ MEANINGS: Final[Mapping[Exit, Meaning]] = {
             "demo": "something that it checks did not happen",
             "replay": "the manager does something else than the tape says",
             "graph show": "there is no such channel or node",
+            "offer fetch-invoice": "the other side says no",
         },
     ),
     Exit.USAGE: Meaning("usage: the command line, or a file that it names; the output cannot be written"),

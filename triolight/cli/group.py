@@ -56,9 +56,27 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "graph_sync",
         "Fetch the whole graph of the network from nodes into GRAPH, every signature verified.",
     ),
+    "invoice decode": (
+        "offers",
+        "Show what an invoice of BOLT 12 says, given as hex digits or as ``lni1…``: who wants how much for what, and "
+        "until when it may be paid.",
+    ),
     "keygen": ("keys", "Write a new random node secret to FILE, and print its node id."),
     "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
     "node-id": ("keys", "Print the node id of a node secret."),
+    "offer decode": (
+        "offers",
+        "Show what an offer says, ``lno1…``: who sells what for how much, and how to ask for an invoice.",
+    ),
+    "offer fetch-invoice": (
+        "fetch_invoice",
+        "Ask whoever made an offer, ``lno1…``, for an invoice, and show it once it is verified.",
+    ),
+    "onion listen": (
+        "onion",
+        "Accept peers, pass on what is for others, and show the onion messages that are for us, until Ctrl-C.",
+    ),
+    "onion send": ("onion", "Send an onion message of one record to a node, and wait for its answer if that is asked."),
     "ping": ("ping", "Dial a node, and measure its Lightning pings."),
     "record export": ("record", "Write RECORD to DIR as tables: Parquet and CSV."),
     "record plot": (
@@ -199,7 +217,41 @@ def record() -> None:
     """Who said what when: gossip, recorded from nodes, and as tables."""
 
 
-_GROUPS: Final = {"": cli, "graph": graph, "record": record}
+class _Offer(Group):
+    words = "offer "
+
+
+@cli.group(cls=_Offer)
+def offer() -> None:
+    """Offers of BOLT 12: what somebody sells, in a string that may stand anywhere."""
+
+
+class _Onion(Group):
+    words = "onion "
+
+
+@cli.group(cls=_Onion)
+def onion() -> None:
+    """Onion messages: nobody on their way knows where they come from and where they go."""
+
+
+class _Invoice(Group):
+    words = "invoice "
+
+
+@cli.group(cls=_Invoice)
+def invoice() -> None:
+    """Invoices of BOLT 12: what somebody wants to be paid."""
+
+
+_GROUPS: Final = {
+    "": cli,
+    "graph": graph,
+    "invoice": invoice,
+    "offer": offer,
+    "onion": onion,
+    "record": record,
+}
 
 
 def command(name: str, *gives: Exit) -> Callable[[Callable[..., Any]], click.Command]:

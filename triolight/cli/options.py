@@ -40,6 +40,10 @@ def _as_address(ctx: click.Context, param: click.Parameter, value: str) -> NodeA
     return address
 
 
+def _as_address_or_none(ctx: click.Context, param: click.Parameter, value: str | None) -> NodeAddress | None:
+    return None if value is None else _as_address(ctx, param, value)
+
+
 def _as_addresses(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[NodeAddress, ...]:
     return tuple(_as_address(ctx, param, one) for one in value)
 
@@ -80,6 +84,12 @@ connect_option = click.option(
     callback=_as_addresses,
     metavar="NODE_ID@HOST:PORT",
     help="Learn from this node.",
+)
+via_option = click.option(
+    "--via",
+    callback=_as_address_or_none,
+    metavar="NODE_ID@HOST:PORT",
+    help="Dial this node, and send what is for others through it.",
 )
 host_option = click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen: 0.0.0.0 or :: for everywhere."

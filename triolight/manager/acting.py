@@ -1,11 +1,13 @@
 """Acting: what follows from an answer of a handler, from an event of one, and from a peer's control messages.
 
 Routing's host for connections (`triolight.manager.routing.Host`). A handler's messages are never dropped alone: if they
-cannot go out, the connection ends, since a channel would be out of step without them.
+cannot go out, the connection ends, since a channel would be out of step without them. Only an event that says with its
+`most_waiting` how much may wait before it is dropped instead: an onion message that is passed on.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -64,7 +66,7 @@ class Acting:
         self._ending: Final = ending
         self._log: Final = log
         self.events_dropped = 0
-        """Events for nodes that were not connected (any more)."""
+        """Events for nodes that were not connected (any more), or for which too much waited."""
 
     def act(self, source: Entry, action: ErrorAction | bool, refused: bool = False) -> None:
         """Does what a handler returned. `refused`: in answer to `peer_connected`, so that it ends in any case."""
@@ -103,6 +105,10 @@ class Acting:
             self._log(Level.DEBUG, words, None, node_id=event.node_id.hex())
         elif isinstance(event, HandleError):
             self.act(entry, event.action)
+        elif entry.connection.owed_bytes > getattr(event, "most_waiting", math.inf):
+            # It says itself that it may be lost: whoever it is for shall not be ended for reading slowly.
+            self.events_dropped += 1
+            self._log(Level.DEBUG, "a message is dropped: too much waits for the peer", entry)
         else:
             self._send(entry, event.messages, event.caused)
 

@@ -214,6 +214,8 @@ class Routes(Generic[S]):
     """The routes of all types that are known."""
 
     by_type: Mapping[int, Route[S]]
+    sealed: frozenset[int] = frozenset()
+    """Types of which one that cannot be read is dropped without a word."""
 
     def abandoned(self, control: Control[S]) -> Routes[S]:
         """The same types, of which only those that the host handles itself are still heard."""
@@ -222,7 +224,7 @@ class Routes(Generic[S]):
         }
         for cls, handle in control.items():
             _set_route(routes, cls, handle)
-        return Routes(routes)
+        return Routes(routes, self.sealed)
 
 
 def make_routes(
@@ -246,7 +248,7 @@ def make_routes(
         else:
             handle = _call_all(_wanted(cls, handler), host)
         _set_route(routes, cls, handle)
-    return Routes(routes)
+    return Routes(routes, frozenset(cls.type for cls in messages if cls.__sealed__))
 
 
 def _set_route(routes: dict[int, Route[S]], cls: type[Message], handle: Callable[[S, Any], None]) -> None:
@@ -420,10 +422,14 @@ class Routing(Generic[S]):
     def _undecodable(self, source: S, type_: int, size: int, gossip: bool, error: DecodeError) -> None:
         if source.batch is not None and type_ not in TOLERATED_INSIDE:
             raise ProtocolFault(DisconnectCode.BATCH_BROKEN, f"inside a batch: {error}") from None
-        if not gossip:
+        sealed = type_ in self.routes.sealed
+        if not gossip and not sealed:
             raise ProtocolFault(DisconnectCode.MALFORMED_MESSAGE, str(error))
         # How many pieces it had nobody knows now; two bytes make the smallest.
         self._host.charge(source, COST_OF_WORDS + size // 2 * COST_OF_PIECE, size // (2 * PIECES_PER_WORK))
+        if sealed:
+            self._host.log(Level.DEBUG, "a message that cannot be read is dropped", source, text=str(error))
+            return
         self._host.warn(source, f"unreadable gossip message of type {type_}: {error}")
 
     def _on_start_batch(self, source: S, message: StartBatch) -> None:

@@ -9,7 +9,7 @@ from triolight.messages.declare import message, structure, tlv_stream
 from triolight.messages.structures import Message, Structure, Tlv, TlvStream
 
 
-@message(513)
+@message(513, sealed=True)
 class OnionMessage(Message):
     """An onion-encrypted message for this node or to pass on, with the key of its blinded path."""
 

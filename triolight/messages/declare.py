@@ -83,11 +83,12 @@ def tlv_stream(cls: type[_T]) -> type[_T]:
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 def message(
-    type: int, *, gossip: bool = False, query: bool = False, signed: bool = False
+    type: int, *, gossip: bool = False, query: bool = False, signed: bool = False, sealed: bool = False
 ) -> Callable[[type[_M]], type[_M]]:
-    """Compiles a message of this type number (0 to 65535). `gossip` and `query` say what it is to the PeerManager: see
-    ``Message.__gossip__`` and ``Message.__query__``. `signed`: its maker has signed whatever follows its fields, which
-    is kept as it is in `extension`; of any other message that has to be a TLV stream (BOLT 1)."""
+    """Compiles a message of this type number (0 to 65535). `gossip`, `query` and `sealed` say what it is to the
+    PeerManager: see ``Message.__gossip__``, ``Message.__query__`` and ``Message.__sealed__``. `signed`: its maker has
+    signed whatever follows its fields, which is kept as it is in `extension`; of any other message that has to be a TLV
+    stream (BOLT 1)."""
     if not 0 <= type <= 0xFFFF:
         raise ValueError(f"no message type: {type}")
 
@@ -103,6 +104,7 @@ def message(
         cls.name = bolt_name(cls)
         cls.__gossip__ = gossip
         cls.__query__ = query
+        cls.__sealed__ = sealed
         return _declared(cls, ("extension",), ("__plain__", "__encode__", "__decode__"), compile_)
 
     return declare

@@ -217,6 +217,9 @@ class Message(Structure):
     __gossip__: ClassVar[bool] = False
     """Whether it is gossip: one that cannot be read is worth a warning and no more, for gossip never costs a
     connection."""
+    __sealed__: ClassVar[bool] = False
+    """Whether a stranger made it, and who sends it may only have passed it on: one that cannot be read is dropped, and
+    nobody hears of it."""
     __query__: ClassVar[bool] = False
     """Whether a few bytes of it ask for a search and kilobytes of answers."""
 

@@ -20,6 +20,14 @@ from triolight.services.gossip import SyncReport as SyncReport
 from triolight.services.gossip import open_gossip as open_gossip
 from triolight.services.importing import ImportReport as ImportReport
 from triolight.services.importing import import_gossip as import_gossip
+from triolight.services.onion import FetchedInvoice as FetchedInvoice
+from triolight.services.onion import InvoiceInvalid as InvoiceInvalid
+from triolight.services.onion import InvoiceRefused as InvoiceRefused
+from triolight.services.onion import Messenger as Messenger
+from triolight.services.onion import OnionInbox as OnionInbox
+from triolight.services.onion import OnionReceived as OnionReceived
+from triolight.services.onion import fetch_invoice as fetch_invoice
+from triolight.services.onion import open_onion_messenger as open_onion_messenger
 from triolight.services.recorder import Recorder as Recorder
 from triolight.services.recorder import RecordingHandler as RecordingHandler
 from triolight.services.recorder import open_recorder as open_recorder
@@ -38,13 +46,19 @@ __all__ = [
     "ChannelChanged",
     "ChannelRemoved",
     "CrawlPolicy",
+    "FetchedInvoice",
     "FollowPolicy",
     "Gossip",
     "GossipChanges",
     "GraphStore",
     "ImportReport",
+    "InvoiceInvalid",
+    "InvoiceRefused",
+    "Messenger",
     "NodeChanged",
     "NodeReport",
+    "OnionInbox",
+    "OnionReceived",
     "PeerReport",
     "Progress",
     "Recorder",
@@ -54,11 +68,13 @@ __all__ = [
     "SyncReport",
     "UtxoSource",
     "crawl",
+    "fetch_invoice",
     "import_gossip",
     "open_bitcoind_utxo",
     "open_esplora_utxo",
     "open_gossip",
     "open_graph_store",
+    "open_onion_messenger",
     "open_recorder",
     "open_utxo",
     "unread_gossip",

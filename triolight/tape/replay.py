@@ -313,7 +313,8 @@ class _Manager(PeerManager):
             {
                 type_: (decode, after(handle), gossip, query)
                 for type_, (decode, handle, gossip, query) in self._routing.routes.by_type.items()
-            }
+            },
+            self._routing.routes.sealed,
         )
 
 

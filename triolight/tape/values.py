@@ -7,6 +7,7 @@ they were where the manager uses them; of anything else, whether it is true, and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -384,7 +385,9 @@ def _event_to_json(event: object) -> Json:
     if isinstance(event, HandleError):
         return {"node_id": node_id, "action": action_to_json(event.action)}
     messages = [message_to_json(one) for one in event.messages]
-    return {"node_id": node_id, "caused": event.caused, "messages": messages}
+    told: dict[str, Json] = {"node_id": node_id, "caused": event.caused, "messages": messages}
+    most_waiting = getattr(event, "most_waiting", None)
+    return told if most_waiting is None else {**told, "most_waiting": most_waiting}
 
 
 def _events_from_json(told: Json) -> list[MessageSendEvent]:
@@ -401,7 +404,8 @@ def _event_from_json(told: dict[str, Json]) -> MessageSendEvent:
         action = action_from_json(told["action"])
         return HandleError(node_id, _NoAction(False) if action is None or isinstance(action, bool) else action)
     messages = tuple(message_from_json(one, as_unknown) for one in told["messages"])
-    return cast("MessageSendEvent", _Pushed(node_id, messages, told["caused"]))
+    pushed = _Pushed(node_id, messages, told["caused"], told.get("most_waiting", math.inf))
+    return cast("MessageSendEvent", pushed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,6 +415,7 @@ class _Pushed:
     node_id: bytes
     messages: tuple[Any, ...]
     caused: bool
+    most_waiting: float
 
 
 def _event_words(told: Json) -> list[str]:
