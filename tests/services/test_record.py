@@ -155,7 +155,7 @@ def test_a_run_without_an_end_is_found(tmp_path: Path) -> None:
 
 def test_segments_by_size(tmp_path: Path) -> None:
     path = tmp_path / "seen.db"
-    with closing(opened(path, segment_bytes=60_000)) as writer:
+    with closing(opened(path, segment_bytes=120_000)) as writer:
         begun = writer.write(RecordBatch(opened=[FIRST, SECOND], sightings=[(110, 1, 0, update())])).size
         many = [(1000 + number, 1, 0, update(number << 40)) for number in range(200)]
         done = writer.write(RecordBatch(sightings=many))
