@@ -85,7 +85,6 @@ NATURAL = {
     "encode": (["encode", "json"], 0),
     "replay": (["replay", "tape"], 0),
     "record stats": (["record", "stats", "seen"], 0),
-    "record plot": (["record", "plot", "seen", "-o", "newpictures"], 0),
     "record export": (["record", "export", "seen", "newtables", "--format", "csv"], 0),
     "offer decode": (["offer", "decode", OFFER], 0),
     "offer decode bad": (["offer", "decode", OFFER[:-1]], 2),

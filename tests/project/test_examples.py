@@ -200,9 +200,9 @@ def test_ping_pings_others() -> None:
 
 
 def test_experiment_says_and_draws_what_an_interval_does(tmp_path: Path) -> None:
-    code, lines, errors = run_example("experiment.py", "10", str(tmp_path / "delays.png"))
+    code, lines, errors = run_example("experiment.py", "5", str(tmp_path / "delays.png"))
     assert (code, errors) == (0, "")
-    found = [re.match(r"each (\d+) s: 10 of 10 peers say it, half within ([\d.]+) s", line) for line in lines[:-1]]
+    found = [re.match(r"each (\d+) s: 5 of 5 peers say it, half within ([\d.]+) s", line) for line in lines[:-1]]
     halves = {int(one[1]): float(one[2]) for one in found if one is not None}
     assert [*halves] == [10, 30, 60, 90]
     assert halves[10] < halves[60]
