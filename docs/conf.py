@@ -40,8 +40,8 @@ autodoc_type_aliases = {
     "Address": "triolight.address.Address",
     "AnyMessage": "triolight.messages.AnyMessage",
     "Dial": "triolight.ways.Dial",
-    "HandlerResult": "triolight.handlers.HandlerResult",
-    "MessageSendEvent": "triolight.handlers.MessageSendEvent",
+    "HandlerResult": "triolight.actions.HandlerResult",
+    "MessageSendEvent": "triolight.actions.MessageSendEvent",
 }
 """Shown by their names, not as what they stand for."""
 

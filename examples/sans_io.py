@@ -15,14 +15,9 @@ import socket
 import time
 from collections.abc import Callable
 
+from triolight.actions import SendMessages
 from triolight.errors import PeerHandleError
-from triolight.handlers import (
-    ChannelMessageHandler,
-    CustomMessageHandler,
-    MessageHandler,
-    RoutingMessageHandler,
-    SendMessages,
-)
+from triolight.handlers import ChannelMessageHandler, CustomMessageHandler, MessageHandler, RoutingMessageHandler
 from triolight.logger import Level, Record
 from triolight.messages import BOLT, Message, message
 from triolight.peer_manager import PeerManager, SocketDescriptor

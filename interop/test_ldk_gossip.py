@@ -18,6 +18,7 @@ from interop.ours import OF_SIMNET, held, listening, node_of, serving, triolight
 from interop.programs import JsonNode
 from tests.support import gossip as made
 from triolight import Features, NodeAddress, Peer, PeerNursery, RoutingMessageHandler
+from triolight.actions import HandlerResult
 from triolight.chains import BITCOIN, REGTEST, SIMNET, Chain
 from triolight.gossip import (
     Direction,
@@ -28,7 +29,6 @@ from triolight.gossip import (
     decode_short_ids,
     encode_short_ids,
 )
-from triolight.handlers import HandlerResult
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,

@@ -37,6 +37,7 @@ from triolight import (
     chains,
     open_peer_nursery,
 )
+from triolight.actions import HandlerResult
 from triolight.gossip import (
     decode_short_ids,
     decode_timestamps,
@@ -45,7 +46,6 @@ from triolight.gossip import (
     encode_short_ids,
     verify_announcement,
 )
-from triolight.handlers import HandlerResult
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,

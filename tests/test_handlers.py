@@ -1,12 +1,9 @@
-"""The handler classes: methods, defaults, the answers they give, and the changes of a channel that they push."""
+"""The handler classes: methods, defaults, and the answers they give."""
 
 from __future__ import annotations
 
-import pytest
-
 from tests.support import Note, identity
 from tests.support.managers import connect, node
-from tests.support.messages import OTHER, OURS, add, commitment
 from triolight import (
     ChannelMessageHandler,
     CustomMessageHandler,
@@ -16,7 +13,6 @@ from triolight import (
     OnionMessageHandler,
     RoutingMessageHandler,
     SendMessages,
-    UpdateHtlcs,
 )
 from triolight.messages import (
     BOLT,
@@ -96,12 +92,3 @@ def test_ignoring_handler_fits_three_places() -> None:
     b.manager.send_message(identity(1), Note(payload=b""))
     link.run()
     assert not link.at_a.ended
-
-
-def test_changes_that_cannot_be_are_refused() -> None:
-    with pytest.raises(ValueError, match="update_add_htlc of another channel: 0b0b"):
-        UpdateHtlcs(node_id=identity(2), channel_id=OURS, adds=(add(1, OTHER),))
-    with pytest.raises(ValueError, match="commitment_signed is expected, not UpdateAddHtlc"):
-        UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(add(1),))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="21 commitment_signed; 20"):
-        UpdateHtlcs(node_id=identity(2), channel_id=OURS, commitment_signed=(commitment(1),) * 21)

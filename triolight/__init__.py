@@ -19,6 +19,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from triolight.actions import DisconnectPeer as DisconnectPeer
+    from triolight.actions import DisconnectPeerWithWarning as DisconnectPeerWithWarning
+    from triolight.actions import HandleError as HandleError
+    from triolight.actions import IgnoreAndLog as IgnoreAndLog
+    from triolight.actions import IgnoreDuplicateGossip as IgnoreDuplicateGossip
+    from triolight.actions import IgnoreError as IgnoreError
+    from triolight.actions import SendErrorMessage as SendErrorMessage
+    from triolight.actions import SendMessages as SendMessages
+    from triolight.actions import SendWarningMessage as SendWarningMessage
+    from triolight.actions import UpdateHtlcs as UpdateHtlcs
     from triolight.address import NodeAddress as NodeAddress
     from triolight.descriptor import StreamDescriptor as StreamDescriptor
     from triolight.errors import DecodeError as DecodeError
@@ -31,21 +41,11 @@ if TYPE_CHECKING:
     from triolight.handlers import BaseMessageHandler as BaseMessageHandler
     from triolight.handlers import ChannelMessageHandler as ChannelMessageHandler
     from triolight.handlers import CustomMessageHandler as CustomMessageHandler
-    from triolight.handlers import DisconnectPeer as DisconnectPeer
-    from triolight.handlers import DisconnectPeerWithWarning as DisconnectPeerWithWarning
     from triolight.handlers import ErroringMessageHandler as ErroringMessageHandler
-    from triolight.handlers import HandleError as HandleError
-    from triolight.handlers import IgnoreAndLog as IgnoreAndLog
-    from triolight.handlers import IgnoreDuplicateGossip as IgnoreDuplicateGossip
-    from triolight.handlers import IgnoreError as IgnoreError
     from triolight.handlers import IgnoringMessageHandler as IgnoringMessageHandler
     from triolight.handlers import MessageHandler as MessageHandler
     from triolight.handlers import OnionMessageHandler as OnionMessageHandler
     from triolight.handlers import RoutingMessageHandler as RoutingMessageHandler
-    from triolight.handlers import SendErrorMessage as SendErrorMessage
-    from triolight.handlers import SendMessages as SendMessages
-    from triolight.handlers import SendWarningMessage as SendWarningMessage
-    from triolight.handlers import UpdateHtlcs as UpdateHtlcs
     from triolight.keys import node_id as node_id
     from triolight.logger import Level as Level
     from triolight.logger import Logger as Logger
@@ -155,6 +155,18 @@ __all__ = [
 _HOMES = {
     name: home
     for home, names in {
+        "actions": (
+            "DisconnectPeer",
+            "DisconnectPeerWithWarning",
+            "HandleError",
+            "IgnoreAndLog",
+            "IgnoreDuplicateGossip",
+            "IgnoreError",
+            "SendErrorMessage",
+            "SendMessages",
+            "SendWarningMessage",
+            "UpdateHtlcs",
+        ),
         "address": ("NodeAddress",),
         "descriptor": ("StreamDescriptor",),
         "errors": (
@@ -170,21 +182,11 @@ _HOMES = {
             "BaseMessageHandler",
             "ChannelMessageHandler",
             "CustomMessageHandler",
-            "DisconnectPeer",
-            "DisconnectPeerWithWarning",
             "ErroringMessageHandler",
-            "HandleError",
-            "IgnoreAndLog",
-            "IgnoreDuplicateGossip",
-            "IgnoreError",
             "IgnoringMessageHandler",
             "MessageHandler",
             "OnionMessageHandler",
             "RoutingMessageHandler",
-            "SendErrorMessage",
-            "SendMessages",
-            "SendWarningMessage",
-            "UpdateHtlcs",
         ),
         "keys": ("node_id",),
         "logger": (

@@ -40,7 +40,6 @@ from triolight.messages import (
     UpdateFee,
     Warning,
 )
-from triolight.onion.messenger import PassedOn
 from triolight.policy import COST_OF_UNIT, Allowance
 
 
@@ -138,7 +137,7 @@ def test_what_is_passed_on_is_dropped_where_too_much_waits() -> None:
     link.at_a.room = 0
     message = OnionMessage(path_key=identity(1), onion_message_packet=bytes(10_000))
     for _ in range(1000):
-        custom.push(PassedOn(identity(2), message, 50_000))
+        custom.push(SendMessages(identity(2), message, most_waiting=50_000))
     a.manager.process_events()
     link.at_a.room = 10**9
     a.manager.write_buffer_space_avail(link.at_a)
@@ -147,7 +146,7 @@ def test_what_is_passed_on_is_dropped_where_too_much_waits() -> None:
     assert not a.seen.ended
     taken = [one for one in b.seen.messages if isinstance(one, OnionMessage)]
     assert 4 <= len(taken) <= 8
-    custom.push(PassedOn(identity(2), message, 50_000))
+    custom.push(SendMessages(identity(2), message, most_waiting=50_000))
     a.manager.process_events()
     link.run()
     assert len(b.seen.messages) == len(taken) + 1

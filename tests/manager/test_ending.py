@@ -13,7 +13,7 @@ from triolight import (
     DisconnectPeerWithWarning,
     PeerHandleError,
 )
-from triolight.handlers import ErrorAction
+from triolight.actions import ErrorAction
 from triolight.messages import (
     Error,
     UnknownMessage,

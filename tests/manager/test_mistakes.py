@@ -31,7 +31,7 @@ from triolight import (
     UpdateHtlcs,
     open_peer_nursery,
 )
-from triolight.handlers import GossipWaits
+from triolight.actions import GossipWaits
 from triolight.manager.mistakes import check_methods, checked
 from triolight.messages import (
     BOLT,

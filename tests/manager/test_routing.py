@@ -27,9 +27,9 @@ from triolight import (
     RoutingMessageHandler,
     SendMessages,
 )
+from triolight.actions import ErrorAction
 from triolight.batch import Batch
 from triolight.connection import ProtocolFault
-from triolight.handlers import ErrorAction
 from triolight.manager.routing import Handlers, Routing
 from triolight.messages import (
     ChannelUpdate,

@@ -39,8 +39,9 @@ from triolight import (
     SocketDescriptor,
     peer_manager,
 )
+from triolight.actions import HandlerResult
 from triolight.connection import BATCH_BYTES, LARGEST_PONG, OUTPUT_PAUSE_BYTES
-from triolight.handlers import BaseMessageHandler, HandlerResult
+from triolight.handlers import BaseMessageHandler
 from triolight.manager.ending import MAX_WARNING_TEXT
 from triolight.messages import ALL_CHANNELS, Error, Init, Message, Ping, Warning
 from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails

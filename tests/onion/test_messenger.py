@@ -10,15 +10,10 @@ import pytest
 
 from tests.support.onions import MESSAGE, key, load, random
 from triolight import MessageHandler, PeerManager
+from triolight.actions import IgnoreError, SendMessages
 from triolight.errors import DecodeError
 from triolight.features import Features
-from triolight.handlers import (
-    ChannelMessageHandler,
-    IgnoreError,
-    IgnoringMessageHandler,
-    RoutingMessageHandler,
-    SendMessages,
-)
+from triolight.handlers import ChannelMessageHandler, IgnoringMessageHandler, RoutingMessageHandler
 from triolight.keys import SecretKey
 from triolight.logger import NullLogger
 from triolight.messages import EncryptedDataTlv, Init, OnionMessage, UnknownMessage

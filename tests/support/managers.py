@@ -21,7 +21,8 @@ from triolight import (
     RoutingMessageHandler,
     SocketDescriptor,
 )
-from triolight.handlers import BaseMessageHandler, ErrorAction
+from triolight.actions import ErrorAction
+from triolight.handlers import BaseMessageHandler
 from triolight.messages import (
     CommitmentSigned,
     Init,

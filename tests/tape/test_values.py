@@ -27,7 +27,7 @@ from triolight import (
     Tape,
     open_peer_nursery,
 )
-from triolight.handlers import GossipWaits
+from triolight.actions import GossipWaits
 from triolight.messages import (
     ChannelReady,
     Error,
@@ -40,7 +40,6 @@ from triolight.messages import (
     Warning,
     message,
 )
-from triolight.onion.messenger import PassedOn
 from triolight.tape.tape import Kind
 from triolight.tape.values import action_from_json, form_of
 from triolight.testing import ScriptedPeer, ScriptFailed, run_seeded, scripted_peer
@@ -281,7 +280,7 @@ def test_nodes_that_gossip_waits_for_in_any_iterable(given: Any, tmp_path: Path)
 
 def test_what_was_dropped_for_what_waited_is_dropped_again(tmp_path: Path) -> None:
     sealed = OnionMessage(path_key=identity(1), onion_message_packet=b"packet")
-    events: Any = lambda node_id: [note(node_id), *[PassedOn(node_id, sealed, 0)] * 3, note(node_id)]  # noqa: E731
+    events: Any = lambda node_id: [note(node_id), *[SendMessages(node_id, sealed, most_waiting=0)] * 3, note(node_id)]  # noqa: E731
     path = tmp_path / "tape"
     heard, raised = run_seeded(0, odd_life, Odd(None, events), Tape(path))
     assert not raised

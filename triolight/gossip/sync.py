@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
+from triolight.actions import DisconnectPeerWithWarning, HandleError, HandlerResult, SendWarningMessage
 from triolight.errors import DecodeError
 from triolight.features import Features
 from triolight.gossip.answers import refusal_of
@@ -26,13 +27,7 @@ from triolight.gossip.serving import Serving
 from triolight.gossip.upkeep import Upkeep
 from triolight.gossip.utxo import UtxoLookup, UtxoResult
 from triolight.gossip.verdicts import Verdict
-from triolight.handlers import (
-    DisconnectPeerWithWarning,
-    HandleError,
-    HandlerResult,
-    RoutingMessageHandler,
-    SendWarningMessage,
-)
+from triolight.handlers import RoutingMessageHandler
 from triolight.logger import Level
 from triolight.messages import (
     ALL_CHANNELS,
@@ -270,7 +265,7 @@ class P2PGossipSync(RoutingMessageHandler):
 
     def may_replace(self, token: int) -> list[ShortChannelId]:
         """The channels one of which what was asked about with this token may be spliced from, the newest first: a chain
-        that can tell which of them is spent by it says so in `Found.spends`."""
+        that can tell which of them is spent by it says so in ``Found.spends``."""
         return self.rules.may_replace(token)
 
     def resolve(self, token: int, result: UtxoResult) -> None:

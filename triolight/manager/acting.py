@@ -7,14 +7,11 @@ cannot go out, the connection ends, since a channel would be out of step without
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from triolight import reasons
-from triolight.connection import LARGEST_PONG, ProtocolFault
-from triolight.errors import DisconnectCode
-from triolight.handlers import (
+from triolight.actions import (
     DisconnectPeer,
     DisconnectPeerWithWarning,
     ErrorAction,
@@ -27,6 +24,8 @@ from triolight.handlers import (
     SendErrorMessage,
     SendWarningMessage,
 )
+from triolight.connection import LARGEST_PONG, ProtocolFault
+from triolight.errors import DisconnectCode
 from triolight.logger import Level
 from triolight.manager.ending import Ending, warning
 from triolight.manager.entry import Agenda, Entry, Hold, Log
@@ -105,7 +104,7 @@ class Acting:
             self._log(Level.DEBUG, words, None, node_id=event.node_id.hex())
         elif isinstance(event, HandleError):
             self.act(entry, event.action)
-        elif entry.connection.owed_bytes > getattr(event, "most_waiting", math.inf):
+        elif entry.connection.owed_bytes > event.most_waiting:
             # It says itself that it may be lost: whoever it is for shall not be ended for reading slowly.
             self.events_dropped += 1
             self._log(Level.DEBUG, "a message is dropped: too much waits for the peer", entry)

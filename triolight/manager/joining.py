@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Final
 
 from triolight import reasons
+from triolight.actions import DisconnectPeer, ErrorAction
 from triolight.connection import init_features
 from triolight.features import Features
-from triolight.handlers import BaseMessageHandler, DisconnectPeer, ErrorAction
+from triolight.handlers import BaseMessageHandler
 from triolight.logger import Level
 from triolight.manager.acting import Acting
 from triolight.manager.ending import Ending

@@ -14,10 +14,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from triolight.actions import ACTIONS, EVENTS
 from triolight.features import Features
 from triolight.handlers import (
-    ACTIONS,
-    EVENTS,
     BaseMessageHandler,
     ChannelMessageHandler,
     CustomMessageHandler,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
+from triolight.actions import ErrorAction, HandlerResult, MessageSendEvent
 from triolight.batch import MIN_BATCH, TOLERATED_INSIDE, Batch, fault_of
 from triolight.connection import ProtocolFault
 from triolight.errors import DecodeError, DisconnectCode
@@ -27,10 +28,7 @@ from triolight.handlers import (
     BaseMessageHandler,
     ChannelMessageHandler,
     CustomMessageHandler,
-    ErrorAction,
-    HandlerResult,
     MessageHandler,
-    MessageSendEvent,
     OnionMessageHandler,
     RoutingMessageHandler,
     overrides,

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from triolight.actions import HandlerResult, IgnoreError, SendMessages
 from triolight.errors import TriolightError
 from triolight.features import Features
-from triolight.handlers import HandlerResult, IgnoreError, OnionMessageHandler, SendMessages
+from triolight.handlers import OnionMessageHandler
 from triolight.keys import SecretKey
 from triolight.messages import BlindedPath, EncryptedDataTlv, Init, OnionMessage, OnionmsgTlv
 from triolight.onion.blinded import blind_route, join, next_path_key, unseal
@@ -26,7 +27,7 @@ from triolight.onion.layers import Delivery, open_message, seal
 from triolight.onion.limits import OnionLimits, Rates
 from triolight.wire import ShortChannelId, TlvRecord
 
-__all__ = ["NoRoute", "OnionGraph", "OnionMessenger", "OnionRequest", "OnionStatistics", "PassedOn", "ReceivedOnion"]
+__all__ = ["NoRoute", "OnionGraph", "OnionMessenger", "OnionRequest", "OnionStatistics", "ReceivedOnion"]
 
 UNITS_OF_LAYER: Final = 36
 """What opening one costs, in messages of the pump's turn: 0.3 ms."""
@@ -36,18 +37,6 @@ _FEATURE: Final = "option_onion_messages"
 _OFFERED: Final = Features.named(_FEATURE)
 _BY_CHANNEL: Final = 9
 """Bytes of a first_node_id that is a direction and a channel."""
-
-
-@dataclass(frozen=True, slots=True, init=False)
-class PassedOn(SendMessages):
-    """A message that goes on to somebody, unless so many bytes wait for that peer already: it may be lost anyway, and a
-    peer that reads slowly is not to be ended for what others send through us."""
-
-    most_waiting: int
-
-    def __init__(self, node_id: bytes, message: OnionMessage, most_waiting: int) -> None:
-        SendMessages.__init__(self, node_id, message)
-        object.__setattr__(self, "most_waiting", most_waiting)
 
 
 class NoRoute(TriolightError):
@@ -334,7 +323,7 @@ class OnionMessenger(OnionMessageHandler):
             raise OnionDropped(Drop.NOT_CONNECTED)
         if not self._peers[next_node]:
             raise OnionDropped(Drop.NOT_OFFERED)
-        self.push(PassedOn(next_node, message, self.limits.waiting_bytes))
+        self.push(SendMessages(next_node, message, most_waiting=self.limits.waiting_bytes))
         self._counts["forwarded"] += 1
 
     def _deliver(self, sender: bytes, delivery: Delivery) -> None:
@@ -358,7 +347,7 @@ class OnionMessenger(OnionMessageHandler):
     ) -> None:
         path, peer = way
         message = seal(self._random(), path, content, reply_path)
-        self.push(PassedOn(peer, message, self.limits.waiting_bytes))
+        self.push(SendMessages(peer, message, most_waiting=self.limits.waiting_bytes))
         self._counts["sent"] += 1
 
     def _way(self, to: bytes | BlindedPath | Iterable[BlindedPath], via: Sequence[bytes]) -> tuple[BlindedPath, bytes]:

@@ -13,11 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from typing import Any, Final, cast
 
-from triolight.address import Address, descriptor_of, read_addresses, write_address
-from triolight.as_json import Json
-from triolight.errors import DisconnectCode, DisconnectReason, Side
-from triolight.features import Features
-from triolight.handlers import (
+from triolight.actions import (
     DisconnectPeer,
     DisconnectPeerWithWarning,
     GossipWaits,
@@ -31,6 +27,10 @@ from triolight.handlers import (
     SendWarningMessage,
     UpdateHtlcs,
 )
+from triolight.address import Address, descriptor_of, read_addresses, write_address
+from triolight.as_json import Json
+from triolight.errors import DisconnectCode, DisconnectReason, Side
+from triolight.features import Features
 from triolight.messages import Error, Message, UnknownMessage, Warning
 from triolight.noise import Fault, HandshakeFailed, PacketFailed
 from triolight.text import printable
@@ -386,8 +386,7 @@ def _event_to_json(event: object) -> Json:
         return {"node_id": node_id, "action": action_to_json(event.action)}
     messages = [message_to_json(one) for one in event.messages]
     told: dict[str, Json] = {"node_id": node_id, "caused": event.caused, "messages": messages}
-    most_waiting = getattr(event, "most_waiting", None)
-    return told if most_waiting is None else {**told, "most_waiting": most_waiting}
+    return told if event.most_waiting == math.inf else {**told, "most_waiting": event.most_waiting}
 
 
 def _events_from_json(told: Json) -> list[MessageSendEvent]:
