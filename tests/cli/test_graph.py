@@ -15,7 +15,10 @@ from tests.support.gossip import IDS, NOW, channel, node, update
 from tests.support.gossip_files import BOTH_PARTS, FILES, RGS, SIMPLE, unpacked
 from triolight.address import IPv4Address, write_address
 from triolight.cli import cli
+from triolight.cli.jobs.graph import Reading
+from triolight.gossip.formats.checksums import crc32c_of_all
 from triolight.gossip.formats.gsp import write_gsp
+from triolight.gossip.formats.items import About, Signed
 
 GRAPH_LN_10 = FILES / "describegraph_LN_10.json.xz"
 """Packed as it is: that is unpacked on the way."""
@@ -236,3 +239,21 @@ def test_a_reader_that_leaves_ends_it_quietly(small: Path) -> None:
         process.stdout.close()
         process.wait()
         assert process.returncode == 141
+
+
+def test_a_gossip_store_that_is_written_anew_while_it_is_read_is_followed(tmp_path: Path) -> None:
+    path, fresh = tmp_path / "gossip_store", tmp_path / "fresh"
+
+    def record(body: bytes) -> bytes:
+        head = (0x2000).to_bytes(2, "big") + len(body).to_bytes(2, "big")
+        return head + crc32c_of_all([body], [0])[0].to_bytes(4, "big") + bytes(4) + body
+
+    front = b"\x10" + record((4107).to_bytes(2, "big") + bytes(range(32))) + record(channel())
+    goes_on = (4105).to_bytes(2, "big") + len(front).to_bytes(8, "big") + bytes(range(32))
+    path.write_bytes(b"\x10" + record(channel()) + record(goes_on))
+    fresh.write_bytes(front + record(update()))
+    with Reading(path) as reading:
+        name, items = reading.items()
+        assert (name, next(items)) == ("gossip_store", About(version=16))
+        fresh.rename(path)
+        assert [one.raw for one in items if isinstance(one, Signed)] == [channel(), update()]

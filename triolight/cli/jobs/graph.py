@@ -77,7 +77,8 @@ class Reading:
             raise cannot_use(self._path, error, "GRAPH") from None
         self._files.append(file)
         try:
-            name, items = open_items(file)
+            # One that its program writes anew meanwhile goes on in the new file.
+            name, items = open_items(file, lambda: self._path.open("rb"))
         except ValueError as error:
             raise not_ours(self._path, error) from None
         return name, read_items(self._path) if name == GRAPH else self._watched(file, items)
