@@ -379,6 +379,31 @@ def test_d3_a_peer_asks_for_five_ranges_in_a_row_then_for_one_a_second() -> None
     assert len(peer.heard(ReplyChannelRange)) == 1
 
 
+def test_d3_of_six_megabytes_that_a_query_asks_for_no_more_than_a_message_is_there_at_once() -> None:
+    ids = [ShortChannelId.of(1000 + number // 100, number % 100, 0) for number in range(8000)]
+    server = Server(graph=plant(ids))
+    peer = Listener(server, capacity=0)
+    peer.tell(query_ids(ids))
+    peer.run()
+    most = server.node.manager.queued_bytes(peer.wire.at_far)
+    high_water = 64 * 1024 + 65_535 // 138 * 34  # of messages; and what makes packets of them, of the smallest most
+    assert 60_000 < most <= high_water
+    for _ in range(20):  # who does not read causes nothing more, however often it is its turn
+        server.sync.wake([peer.node_id])
+        server.pass_time(1, peer)
+    assert server.node.manager.queued_bytes(peer.wire.at_far) == most
+    peer.wire.at_far.capacity = 20_000
+    for _ in range(50):  # who reads a little is a little further
+        peer.wire.step()
+        most = max(most, server.node.manager.queued_bytes(peer.wire.at_far))
+    assert most <= high_water
+    peer.wire.at_far.capacity = None
+    server.pass_time(10, peer, step=0.25)
+    said = peer.heard()
+    assert sum(len(one.encode()) for one in said) > 5_600_000
+    assert isinstance(said[-1], ReplyShortChannelIdsEnd)
+
+
 def test_d16_who_comes_back_has_asked_for_what_it_had_asked_for() -> None:
     server = Server(*town(A))
     for _ in range(2):
