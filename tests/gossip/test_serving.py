@@ -21,7 +21,7 @@ from tests.support.gossip_peers import (
     query_range,
     town,
 )
-from tests.support.planted import plant
+from tests.support.planted import plant, planted_update
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import GossipPolicy, ServePolicy, Verdict, decode_short_ids, sign_announcement
 from triolight.messages import (
@@ -402,6 +402,28 @@ def test_d3_of_six_megabytes_that_a_query_asks_for_no_more_than_a_message_is_the
     said = peer.heard()
     assert sum(len(one.encode()) for one in said) > 5_600_000
     assert isinstance(said[-1], ReplyShortChannelIdsEnd)
+
+
+def test_d14_answers_and_histories_stand_still_with_who_does_not_read_and_what_it_misses_is_counted() -> None:
+    ids = [ShortChannelId.of(2000 + number // 100, number % 100, 0) for number in range(400)]
+    server = Server(*pair_of(A), *pair_of(B), *pair_of(C), policy=serving(ring_bytes=3000))
+    plant(ids, graph=server.sync.graph)
+    peer = Listener(server, capacity=0)
+    peer.tell(query_ids(ids[:200]), ALL)
+    peer.run()
+    newer = {one: planted_update(one, 0, NOW + 60) for one in ids}
+    for one, message in newer.items():
+        server.sync.graph.channels[one].put_update(0, message)
+    for second, one in enumerate((A, B, C), 1):
+        server.learn(fresh(one, 0, second), fresh(one, 1, second))
+    server.pass_time(60, peer)
+    # What it has not read is not made yet: it hears what is true by then.
+    peer.wire.at_far.capacity = None
+    peer.run()
+    said = peer.gossip()
+    assert [said.count(newer[ids[at]]) for at in (0, 199, 399)] == [1, 2, 1]
+    assert [said.count(planted_update(ids[at])) for at in (0, 199, 399)] == [1, 0, 0]
+    assert server.sync.missed == 1
 
 
 def test_d16_who_comes_back_has_asked_for_what_it_had_asked_for() -> None:
