@@ -269,6 +269,17 @@ async def test_what_is_refused_is_counted_by_peer(autojump_clock: trio.testing.M
     assert report.rejected["bad_signature"] == forger.rejected["bad_signature"]
 
 
+@pytest.mark.parametrize(("parked_bytes", "has_room"), [(1000, False), (1024 * 1024, True)])
+async def test_d24_what_came_too_early_and_found_no_room_is_counted_by_peer(
+    parked_bytes: int, has_room: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    policy = SyncPolicy(first_block=FIRST_BLOCK, parked_bytes=parked_bytes)
+    async with asking(Electrum(), policy=policy) as (_, gossip, _):
+        (told,) = (await gossip.fetch()).peers
+        assert (told.dropped == 0) == has_room
+        assert told.dropped < told.updates + told.nodes
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_six_of_all_kinds(seed: int, autojump_clock: trio.testing.MockClock) -> None:
     rogues = [NeverEnds, HalfMissing, Zlib, EndsFirst, Leaver, ReadsNothing, Repeater, FromTheFuture, Gaps, WrongCounts]
