@@ -249,6 +249,19 @@ def test_g16_only_a_newer_one_counts_and_not_from_the_future() -> None:
     assert rules.take(node(1, NOW - 60 * 86_400), PEER, NOW) is Verdict.UNVERIFIED
 
 
+def test_d6_what_is_more_than_a_day_ahead_costs_no_signature_and_is_counted() -> None:
+    rules = fresh(channel())
+    cost = rules.verifications
+    for number, one in enumerate((update(timestamp=NOW + 86_401), update(scid(9), timestamp=NOW + 86_401)), 1):
+        assert rules.take(one, PEER, NOW) is Verdict.FUTURE
+        assert (rules.verdicts[Verdict.FUTURE], rules.verifications, len(rules.orphans)) == (number, cost, 0)
+    assert rules.take(node(0, NOW + 86_401), PEER, NOW) is Verdict.FUTURE
+    assert (rules.verdicts[Verdict.FUTURE], rules.verifications) == (3, cost)
+    # A second later it is not, and nothing that was refused is remembered against it.
+    assert rules.take(update(timestamp=NOW + 86_401), PEER, NOW + 1) is Verdict.UNVERIFIED
+    assert rules.verdicts[Verdict.FUTURE] == 3
+
+
 IPV4 = bytes((1, 192, 0, 2, 1, 0x26, 0x07))
 IPV6 = bytes((2,)) + bytes(15) + b"\x01\x26\x07"
 TOR2 = bytes((3,)) + bytes(12)

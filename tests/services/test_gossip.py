@@ -342,6 +342,19 @@ async def test_d6_no_channel_that_only_strangers_vouch_for_hides_others_from_us(
         assert len(sync.graph.channels) == len(WORLD.channels) + 1
 
 
+async def test_d6_no_time_that_others_have_signed_moves_what_we_ask_to_be_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    core_lightning = CoreLightning()
+    sync = PlainSync()
+    ahead = channel(far := ShortChannelId.of(90, 9, 0)), update(far, 0, int(unix_time()) + 86_000)
+    sync.graph.load(ahead[0], ahead[1:], received=int(unix_time()))
+    async with asking(core_lightning, sync=sync):
+        await trio.sleep(1)
+        (first,) = core_lightning.filters
+        assert first.first_timestamp in range(int(unix_time()) - 3602, int(unix_time()) - 3599)
+
+
 async def test_s1_what_nodes_say_of_themselves_is_asked_for_anew_in_turns(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
