@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +29,7 @@ from tests.support.gossip_peers import (
     query_range,
     town,
 )
+from tests.support.project import ROOT
 from triolight import (
     ChannelMessageHandler,
     MessageHandler,
@@ -54,13 +57,14 @@ from triolight.messages import (
     ChannelUpdate,
     Message,
     QueryFlags,
+    QueryShortChannelIds,
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
     UnknownMessage,
     Warning,
 )
 from triolight.messages.bolt7 import QueryShortChannelIdsTlvs
-from triolight.policy import Allowance, Policy
+from triolight.policy import COST_OF_PIECE, COST_OF_WORDS, Allowance, Policy
 from triolight.testing import Conditions, SimulatedNetwork
 
 A, B, C = (scid(number) for number in (1, 2, 3))
@@ -76,7 +80,21 @@ def warnings(peer: Listener) -> list[str]:
 
 
 def counted(server: Server) -> dict[Verdict, int]:
-    return {verdict: count for verdict, count in server.sync.rules.verdicts.items() if count}
+    return counted_of(server.sync)
+
+
+def counted_of(sync: P2PGossipSync) -> dict[Verdict, int]:
+    return {verdict: count for verdict, count in sync.rules.verdicts.items() if count}
+
+
+def reply_range() -> ReplyChannelRange:
+    return ReplyChannelRange(
+        chain_hash=REGTEST.chain_hash,
+        first_blocknum=0,
+        number_of_blocks=1,
+        sync_complete=1,
+        encoded_short_ids=b"\0",
+    )
 
 
 # What it offers.
@@ -373,17 +391,46 @@ def test_g71_a_list_that_nobody_can_read_is_worth_a_warning(encoded: bytes) -> N
     assert peer.wire.at_near in peer.node.connected
 
 
+@pytest.mark.parametrize("kind", [query_ids([]), reply_range()])
+async def test_d22_what_is_compressed_is_not_inflated_and_its_sender_pays_for_our_words(
+    kind: QueryShortChannelIds | ReplyChannelRange,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A megabyte of zeros in a kilobyte: what comes of it is a warning, and one cost of those for each."""
+    bomb = zlib.compress(bytes(1024 * 1024), 9)
+    for name in ("decompress", "decompressobj"):
+        monkeypatch.delattr(zlib, name)
+    message = kind.replace(encoded_short_ids=b"\1" + bomb)
+    cost = COST_OF_WORDS + len(message.encode()) // 2 * COST_OF_PIECE
+    policy = Policy(allowance=Allowance(per_second=1000, burst=3 * cost))
+    sync = make_sync()
+    async with (
+        open_peer_nursery(make_manager(1, route=sync), policy=policy) as one,
+        open_peer_nursery(make_manager(2)) as other,
+    ):
+        to_one, from_other = await connected(SimulatedNetwork(1), other, one)
+        async with to_one.subscribe(Warning) as inbox:
+            for number in range(1, 5):
+                await to_one.send(message)
+                with trio.fail_after(1000):
+                    assert b"zlib compression is not supported" in (await anext(inbox)).data
+                assert from_other.statistics().throttled == (number == 4)
+    assert counted_of(sync) == {}
+
+
+def test_d22_nothing_but_files_is_inflated() -> None:
+    """And those are their owner's: `formats/opening.py` reads what is packed."""
+    inflate = re.compile(r"^\s*(?:import|from) (?:zlib|gzip|bz2|lzma|zipfile|compression)\b", re.MULTILINE)
+    found = [path for path in (ROOT / "triolight").rglob("*.py") if inflate.search(path.read_text())]
+    assert found == [ROOT / "triolight" / "gossip" / "formats" / "opening.py"]
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         ReplyShortChannelIdsEnd(chain_hash=REGTEST.chain_hash, full_information=1),
-        ReplyChannelRange(
-            chain_hash=REGTEST.chain_hash,
-            first_blocknum=0,
-            number_of_blocks=1,
-            sync_complete=1,
-            encoded_short_ids=b"\0",
-        ),
+        reply_range(),
     ],
 )
 def test_g72_replies_that_nobody_asked_for_are_told_once_and_end_at_a_hundred(reply: Message) -> None:
