@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import MESSAGES, identity, make_manager
-from tests.support.gossip import NODES, NOW, PEER, Chain, channel, node, scid, update
+from tests.support import MESSAGES, ListLogger, identity, make_manager
+from tests.support.gossip import IDS, NODES, NOW, PEER, Chain, channel, node, scid, update
 from tests.support.gossip_peers import (
     ALL,
     UNCHECKED,
@@ -53,6 +53,7 @@ from triolight.gossip import (
     decode_short_ids,
 )
 from triolight.gossip.policy import WaitingPolicy
+from triolight.logger import Level
 from triolight.messages import (
     ChannelUpdate,
     Message,
@@ -170,6 +171,27 @@ def test_g8_nor_is_who_told_it_before_the_lie() -> None:
     honest.run()
     assert honest.heard() == []
     assert honest.wire.at_near in honest.node.connected
+
+
+def test_d19_whatever_gossip_a_peer_sends_is_a_line_in_ten_seconds_and_the_rest_is_counted() -> None:
+    server = Server(*pair_of(A))
+    logger = server.node.manager.logger
+    assert isinstance(logger, ListLogger)
+    peer = Listener(server)
+    del logger.records[:]
+    wrong = [broken(channel(B)), broken(update(A, 0, NOW + 1)), broken(node(0, NOW + 1)), channel(B, 1, 0)]
+    more = [
+        query_ids([], encoded_short_ids=b"\0abc"),
+        ALL.replace(chain_hash=BITCOIN.chain_hash),
+        *[reply_range()] * 90,
+    ]
+    peer.say(*map(decode, wrong), *more, *map(decode, [node(0, NOW + 1), update(C)]))
+    assert [one.level for one in logger.records] == [Level.DEBUG]
+    assert server.sync.warnings_kept_back == 6
+    assert server.sync.graph.nodes[IDS[0]].announcement_bytes is not None
+    server.pass_time(10, peer)
+    peer.say(*more[:2])
+    assert len(logger.records) == 2
 
 
 def test_g5_what_no_decoder_takes_is_worth_a_warning() -> None:
