@@ -194,6 +194,21 @@ def test_d19_whatever_gossip_a_peer_sends_is_a_line_in_ten_seconds_and_the_rest_
     assert len(logger.records) == 2
 
 
+def test_d26_whoever_fails_at_four_signatures_each_ends_after_twenty_of_them() -> None:
+    """And what others say meanwhile is looked at in its turn."""
+    server = Server()
+    liar, other = Listener(server), Listener(server, 3)
+    lies = [channel(scid(number)) for number in range(10, 110)]
+    # The last of the four does not hold: the dearest lie that there is.
+    liar.tell(*(decode(one[:194] + bytes((one[194] ^ 1,)) + one[195:]) for one in lies))
+    other.tell(*map(decode, pair_of(A)))
+    liar.run()
+    other.run()
+    assert liar.wire.at_near not in liar.node.connected
+    assert counted(server) == {Verdict.BAD_SIGNATURE: 5, Verdict.UNVERIFIED: 3}
+    assert server.sync.rules.verifications == 5 * 4 + 6
+
+
 def test_g5_what_no_decoder_takes_is_worth_a_warning() -> None:
     server = Server()
     peer = Listener(server).say(UnknownMessage(258, bytes(20)))
