@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.gossip import IDS, NODES, NOW, PEERS, Chain, channel, node, scid, update
 from tests.support.gossip_peers import (
     ALL,
+    GOSSIP,
     NONE,
     UNCHECKED,
     Listener,
@@ -24,6 +25,7 @@ from tests.support.gossip_peers import (
 from tests.support.planted import plant, planted_update
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import GossipPolicy, ServePolicy, Verdict, decode_short_ids, sign_announcement
+from triolight.gossip import serving as module
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
@@ -442,6 +444,29 @@ def test_d16_who_comes_back_has_asked_for_what_it_had_asked_for() -> None:
     for _ in range(6):
         peer.say(query_range())
     assert len(peer.heard(ReplyChannelRange)) == 5
+
+
+def test_d16_so_many_nodes_that_have_gone_are_remembered_the_latest_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUOTAS_KEPT", 3)
+    server = Server(*town(A))
+
+    def visit(number: int) -> tuple[int, int]:
+        """How many of its ranges are answered at once, and how much history it hears."""
+        peer = Listener(server, number)
+        for _ in range(5):
+            peer.say(query_range())
+        peer.say(ALL)
+        told = peer.heard()
+        peer.wire.near.manager.disconnect_all_peers()
+        peer.run()
+        return sum(isinstance(one, ReplyChannelRange) for one in told), sum(isinstance(one, GOSSIP) for one in told)
+
+    assert [visit(number) for number in (2, 3, 4)] == [(5, 5)] * 3
+    assert [visit(number) for number in (2, 3, 4)] == [(0, 0)] * 3
+    # Of who came again it is known when it was told its history: that was the first time.
+    assert visit(5) == (5, 5)
+    assert [visit(number) for number in (4, 3)] == [(0, 0)] * 2
+    assert visit(2) == (5, 5)
 
 
 def test_g56_a_second_query_while_one_runs_is_dropped_with_a_warning() -> None:
