@@ -194,6 +194,17 @@ def test_d19_whatever_gossip_a_peer_sends_is_a_line_in_ten_seconds_and_the_rest_
     assert len(logger.records) == 2
 
 
+def test_d16_what_waits_of_a_peer_counts_for_ten_minutes_also_if_it_goes_and_comes_back() -> None:
+    server = Server(policy=GossipPolicy(waiting=WaitingPolicy(orphans_of_peer=2)))
+    for number, (seconds, kept, limited) in enumerate([(0, 2, 0), (599, 2, 2), (2, 4, 2)]):
+        server.pass_time(seconds)
+        peer = Listener(server, 90).say(*(decode(update(scid(number), side)) for side in (0, 1)))
+        assert counted(server).get(Verdict.ORPHAN) == kept
+        assert counted(server).get(Verdict.LIMITED, 0) == limited
+        peer.wire.near.manager.disconnect_all_peers()
+        peer.run()
+
+
 def test_d26_whoever_fails_at_four_signatures_each_ends_after_twenty_of_them() -> None:
     """And what others say meanwhile is looked at in its turn."""
     server = Server()
