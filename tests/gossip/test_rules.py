@@ -487,7 +487,7 @@ def test_d11_what_no_chain_has_confirmed_is_not_kept_if_it_is_endless() -> None:
 # Bounds
 
 
-def test_u10_so_many_channels_are_believed_without_a_chain() -> None:
+def test_d10_u10_so_many_channels_are_believed_without_a_chain() -> None:
     rules = fresh(policy=GossipPolicy(unverified=5, unverified_of_peer=2))
     first, second = PEERS[:2]
     assert [rules.take(channel(scid(number)), first, NOW) for number in range(3)] == [

@@ -130,7 +130,7 @@ def test_what_a_peer_says_is_verified_applied_and_told() -> None:
 @pytest.mark.parametrize(
     "message", [broken(channel(A)), broken(update(A, 0, NOW + 1)), broken(node(0, NOW + 1)), channel(B, 1, 0)]
 )
-def test_g5_an_invalid_message_is_worth_a_warning_and_the_fifth_ends_the_connection(message: bytes) -> None:
+def test_d25_g5_an_invalid_message_is_worth_a_warning_and_the_fifth_ends_the_connection(message: bytes) -> None:
     server = Server(*([] if message[:2] == b"\1\0" else pair_of(A)))
     peer = Listener(server)
     for number in range(4):
@@ -481,7 +481,7 @@ def test_d22_nothing_but_files_is_inflated() -> None:
         reply_range(),
     ],
 )
-def test_g72_replies_that_nobody_asked_for_are_told_once_and_end_at_a_hundred(reply: Message) -> None:
+def test_d18_g72_replies_that_nobody_asked_for_are_told_once_and_end_at_a_hundred(reply: Message) -> None:
     server = Server()
     peer = Listener(server).say(*[reply] * 99)
     assert len(warnings(peer)) == 1

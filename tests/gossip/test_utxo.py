@@ -364,7 +364,7 @@ def test_u4_ten_seconds_without_an_answer_are_a_failure() -> None:
     assert rules.verifications == 4
 
 
-def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
+def test_d13_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain, GossipPolicy(waiting=WaitingPolicy(pending_of_peer=3)))
     for number in range(3):
@@ -376,7 +376,7 @@ def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
     assert not rules.processing_queue_high(PEER)
 
 
-def test_u4_no_more_than_a_thousand_wait() -> None:
+def test_d13_u4_no_more_than_a_thousand_wait() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain, GossipPolicy(waiting=WaitingPolicy(pending=3, early=2)))
     said = [rules.take(channel(scid(number)), PEER, NOW) for number in range(4)]
