@@ -232,7 +232,7 @@ def test_a_list_that_could_not_be_read_says_nothing_of_the_next_one() -> None:
     assert (done.complete, done.why, one.unread) == (True, "complete", 1)
 
 
-def test_the_bounds_of_a_list() -> None:
+def test_d4_the_bounds_of_a_list() -> None:
     one = ranging(AskPolicy(replies=3))
     for now in range(3):
         assert one.take_range(reply(ids=(), stop=FIRST_BLOCK + 1, complete=0), now) is None

@@ -249,6 +249,19 @@ def test_g16_only_a_newer_one_counts_and_not_from_the_future() -> None:
     assert rules.take(node(1, NOW - 60 * 86_400), PEER, NOW) is Verdict.UNVERIFIED
 
 
+def test_d6_what_is_more_than_a_day_ahead_costs_no_signature_and_is_counted() -> None:
+    rules = fresh(channel())
+    cost = rules.verifications
+    for number, one in enumerate((update(timestamp=NOW + 86_401), update(scid(9), timestamp=NOW + 86_401)), 1):
+        assert rules.take(one, PEER, NOW) is Verdict.FUTURE
+        assert (rules.verdicts[Verdict.FUTURE], rules.verifications, len(rules.orphans)) == (number, cost, 0)
+    assert rules.take(node(0, NOW + 86_401), PEER, NOW) is Verdict.FUTURE
+    assert (rules.verdicts[Verdict.FUTURE], rules.verifications) == (3, cost)
+    # A second later it is not, and nothing that was refused is remembered against it.
+    assert rules.take(update(timestamp=NOW + 86_401), PEER, NOW + 1) is Verdict.UNVERIFIED
+    assert rules.verdicts[Verdict.FUTURE] == 3
+
+
 IPV4 = bytes((1, 192, 0, 2, 1, 0x26, 0x07))
 IPV6 = bytes((2,)) + bytes(15) + b"\x01\x26\x07"
 TOR2 = bytes((3,)) + bytes(12)
@@ -474,7 +487,7 @@ def test_d11_what_no_chain_has_confirmed_is_not_kept_if_it_is_endless() -> None:
 # Bounds
 
 
-def test_u10_so_many_channels_are_believed_without_a_chain() -> None:
+def test_d10_u10_so_many_channels_are_believed_without_a_chain() -> None:
     rules = fresh(policy=GossipPolicy(unverified=5, unverified_of_peer=2))
     first, second = PEERS[:2]
     assert [rules.take(channel(scid(number)), first, NOW) for number in range(3)] == [

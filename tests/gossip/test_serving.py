@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.gossip import IDS, NODES, NOW, PEERS, Chain, channel, node, scid, update
 from tests.support.gossip_peers import (
     ALL,
+    GOSSIP,
     NONE,
     UNCHECKED,
     Listener,
@@ -21,9 +22,10 @@ from tests.support.gossip_peers import (
     query_range,
     town,
 )
-from tests.support.planted import plant
+from tests.support.planted import plant, planted_update
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip import GossipPolicy, ServePolicy, Verdict, decode_short_ids, sign_announcement
+from triolight.gossip import serving as module
 from triolight.messages import (
     ChannelAnnouncement,
     ChannelUpdate,
@@ -379,6 +381,53 @@ def test_d3_a_peer_asks_for_five_ranges_in_a_row_then_for_one_a_second() -> None
     assert len(peer.heard(ReplyChannelRange)) == 1
 
 
+def test_d3_of_six_megabytes_that_a_query_asks_for_no_more_than_a_message_is_there_at_once() -> None:
+    ids = [ShortChannelId.of(1000 + number // 100, number % 100, 0) for number in range(8000)]
+    server = Server(graph=plant(ids))
+    peer = Listener(server, capacity=0)
+    peer.tell(query_ids(ids))
+    peer.run()
+    most = server.node.manager.queued_bytes(peer.wire.at_far)
+    high_water = 64 * 1024 + 65_535 // 138 * 34  # of messages; and what makes packets of them, of the smallest most
+    assert 60_000 < most <= high_water
+    for _ in range(20):  # who does not read causes nothing more, however often it is its turn
+        server.sync.wake([peer.node_id])
+        server.pass_time(1, peer)
+    assert server.node.manager.queued_bytes(peer.wire.at_far) == most
+    peer.wire.at_far.capacity = 20_000
+    for _ in range(50):  # who reads a little is a little further
+        peer.wire.step()
+        most = max(most, server.node.manager.queued_bytes(peer.wire.at_far))
+    assert most <= high_water
+    peer.wire.at_far.capacity = None
+    server.pass_time(10, peer, step=0.25)
+    said = peer.heard()
+    assert sum(len(one.encode()) for one in said) > 5_600_000
+    assert isinstance(said[-1], ReplyShortChannelIdsEnd)
+
+
+def test_d14_answers_and_histories_stand_still_with_who_does_not_read_and_what_it_misses_is_counted() -> None:
+    ids = [ShortChannelId.of(2000 + number // 100, number % 100, 0) for number in range(400)]
+    server = Server(*pair_of(A), *pair_of(B), *pair_of(C), policy=serving(ring_bytes=3000))
+    plant(ids, graph=server.sync.graph)
+    peer = Listener(server, capacity=0)
+    peer.tell(query_ids(ids[:200]), ALL)
+    peer.run()
+    newer = {one: planted_update(one, 0, NOW + 60) for one in ids}
+    for one, message in newer.items():
+        server.sync.graph.channels[one].put_update(0, message)
+    for second, one in enumerate((A, B, C), 1):
+        server.learn(fresh(one, 0, second), fresh(one, 1, second))
+    server.pass_time(60, peer)
+    # What it has not read is not made yet: it hears what is true by then.
+    peer.wire.at_far.capacity = None
+    peer.run()
+    said = peer.gossip()
+    assert [said.count(newer[ids[at]]) for at in (0, 199, 399)] == [1, 2, 1]
+    assert [said.count(planted_update(ids[at])) for at in (0, 199, 399)] == [1, 0, 0]
+    assert server.sync.missed == 1
+
+
 def test_d16_who_comes_back_has_asked_for_what_it_had_asked_for() -> None:
     server = Server(*town(A))
     for _ in range(2):
@@ -395,6 +444,29 @@ def test_d16_who_comes_back_has_asked_for_what_it_had_asked_for() -> None:
     for _ in range(6):
         peer.say(query_range())
     assert len(peer.heard(ReplyChannelRange)) == 5
+
+
+def test_d16_so_many_nodes_that_have_gone_are_remembered_the_latest_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUOTAS_KEPT", 3)
+    server = Server(*town(A))
+
+    def visit(number: int) -> tuple[int, int]:
+        """How many of its ranges are answered at once, and how much history it hears."""
+        peer = Listener(server, number)
+        for _ in range(5):
+            peer.say(query_range())
+        peer.say(ALL)
+        told = peer.heard()
+        peer.wire.near.manager.disconnect_all_peers()
+        peer.run()
+        return sum(isinstance(one, ReplyChannelRange) for one in told), sum(isinstance(one, GOSSIP) for one in told)
+
+    assert [visit(number) for number in (2, 3, 4)] == [(5, 5)] * 3
+    assert [visit(number) for number in (2, 3, 4)] == [(0, 0)] * 3
+    # Of who came again it is known when it was told its history: that was the first time.
+    assert visit(5) == (5, 5)
+    assert [visit(number) for number in (4, 3)] == [(0, 0)] * 2
+    assert visit(2) == (5, 5)
 
 
 def test_g56_a_second_query_while_one_runs_is_dropped_with_a_warning() -> None:

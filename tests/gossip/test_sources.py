@@ -12,9 +12,12 @@ def filled(*sizes: int) -> Ahead:
     return ahead
 
 
-def test_d24_it_keeps_so_many_bytes() -> None:
-    ahead = filled(60, 40, 1)
-    assert (len(ahead.messages), ahead.size) == (2, 100)
+def test_d24_it_keeps_so_many_bytes_and_counts_what_it_drops() -> None:
+    ahead = filled(60, 40, 1, 7)
+    assert (len(ahead.messages), ahead.size, ahead.dropped) == (2, 100, 2)
+    ahead.clear()
+    ahead.put(b"one more", 8)
+    assert (ahead.size, ahead.dropped) == (8, 2), "from the beginning on"
 
 
 def test_some_of_it_is_taken_in_order_and_is_gone() -> None:

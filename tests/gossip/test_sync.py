@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -10,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support import MESSAGES, identity, make_manager
-from tests.support.gossip import NODES, NOW, PEER, Chain, channel, node, scid, update
+from tests.support import MESSAGES, ListLogger, identity, make_manager
+from tests.support.gossip import IDS, NODES, NOW, PEER, Chain, channel, node, scid, update
 from tests.support.gossip_peers import (
     ALL,
     UNCHECKED,
@@ -27,6 +29,7 @@ from tests.support.gossip_peers import (
     query_range,
     town,
 )
+from tests.support.project import ROOT
 from triolight import (
     ChannelMessageHandler,
     MessageHandler,
@@ -50,17 +53,19 @@ from triolight.gossip import (
     decode_short_ids,
 )
 from triolight.gossip.policy import WaitingPolicy
+from triolight.logger import Level
 from triolight.messages import (
     ChannelUpdate,
     Message,
     QueryFlags,
+    QueryShortChannelIds,
     ReplyChannelRange,
     ReplyShortChannelIdsEnd,
     UnknownMessage,
     Warning,
 )
 from triolight.messages.bolt7 import QueryShortChannelIdsTlvs
-from triolight.policy import Allowance, Policy
+from triolight.policy import COST_OF_PIECE, COST_OF_WORDS, Allowance, Policy
 from triolight.testing import Conditions, SimulatedNetwork
 
 A, B, C = (scid(number) for number in (1, 2, 3))
@@ -76,7 +81,21 @@ def warnings(peer: Listener) -> list[str]:
 
 
 def counted(server: Server) -> dict[Verdict, int]:
-    return {verdict: count for verdict, count in server.sync.rules.verdicts.items() if count}
+    return counted_of(server.sync)
+
+
+def counted_of(sync: P2PGossipSync) -> dict[Verdict, int]:
+    return {verdict: count for verdict, count in sync.rules.verdicts.items() if count}
+
+
+def reply_range() -> ReplyChannelRange:
+    return ReplyChannelRange(
+        chain_hash=REGTEST.chain_hash,
+        first_blocknum=0,
+        number_of_blocks=1,
+        sync_complete=1,
+        encoded_short_ids=b"\0",
+    )
 
 
 # What it offers.
@@ -111,7 +130,7 @@ def test_what_a_peer_says_is_verified_applied_and_told() -> None:
 @pytest.mark.parametrize(
     "message", [broken(channel(A)), broken(update(A, 0, NOW + 1)), broken(node(0, NOW + 1)), channel(B, 1, 0)]
 )
-def test_g5_an_invalid_message_is_worth_a_warning_and_the_fifth_ends_the_connection(message: bytes) -> None:
+def test_d25_g5_an_invalid_message_is_worth_a_warning_and_the_fifth_ends_the_connection(message: bytes) -> None:
     server = Server(*([] if message[:2] == b"\1\0" else pair_of(A)))
     peer = Listener(server)
     for number in range(4):
@@ -152,6 +171,53 @@ def test_g8_nor_is_who_told_it_before_the_lie() -> None:
     honest.run()
     assert honest.heard() == []
     assert honest.wire.at_near in honest.node.connected
+
+
+def test_d19_whatever_gossip_a_peer_sends_is_a_line_in_ten_seconds_and_the_rest_is_counted() -> None:
+    server = Server(*pair_of(A))
+    logger = server.node.manager.logger
+    assert isinstance(logger, ListLogger)
+    peer = Listener(server)
+    del logger.records[:]
+    wrong = [broken(channel(B)), broken(update(A, 0, NOW + 1)), broken(node(0, NOW + 1)), channel(B, 1, 0)]
+    more = [
+        query_ids([], encoded_short_ids=b"\0abc"),
+        ALL.replace(chain_hash=BITCOIN.chain_hash),
+        *[reply_range()] * 90,
+    ]
+    peer.say(*map(decode, wrong), *more, *map(decode, [node(0, NOW + 1), update(C)]))
+    assert [one.level for one in logger.records] == [Level.DEBUG]
+    assert server.sync.warnings_kept_back == 6
+    assert server.sync.graph.nodes[IDS[0]].announcement_bytes is not None
+    server.pass_time(10, peer)
+    peer.say(*more[:2])
+    assert len(logger.records) == 2
+
+
+def test_d16_what_waits_of_a_peer_counts_for_ten_minutes_also_if_it_goes_and_comes_back() -> None:
+    server = Server(policy=GossipPolicy(waiting=WaitingPolicy(orphans_of_peer=2)))
+    for number, (seconds, kept, limited) in enumerate([(0, 2, 0), (599, 2, 2), (2, 4, 2)]):
+        server.pass_time(seconds)
+        peer = Listener(server, 90).say(*(decode(update(scid(number), side)) for side in (0, 1)))
+        assert counted(server).get(Verdict.ORPHAN) == kept
+        assert counted(server).get(Verdict.LIMITED, 0) == limited
+        peer.wire.near.manager.disconnect_all_peers()
+        peer.run()
+
+
+def test_d26_whoever_fails_at_four_signatures_each_ends_after_twenty_of_them() -> None:
+    """And what others say meanwhile is looked at in its turn."""
+    server = Server()
+    liar, other = Listener(server), Listener(server, 3)
+    lies = [channel(scid(number)) for number in range(10, 110)]
+    # The last of the four does not hold: the dearest lie that there is.
+    liar.tell(*(decode(one[:194] + bytes((one[194] ^ 1,)) + one[195:]) for one in lies))
+    other.tell(*map(decode, pair_of(A)))
+    liar.run()
+    other.run()
+    assert liar.wire.at_near not in liar.node.connected
+    assert counted(server) == {Verdict.BAD_SIGNATURE: 5, Verdict.UNVERIFIED: 3}
+    assert server.sync.rules.verifications == 5 * 4 + 6
 
 
 def test_g5_what_no_decoder_takes_is_worth_a_warning() -> None:
@@ -373,20 +439,49 @@ def test_g71_a_list_that_nobody_can_read_is_worth_a_warning(encoded: bytes) -> N
     assert peer.wire.at_near in peer.node.connected
 
 
+@pytest.mark.parametrize("kind", [query_ids([]), reply_range()])
+async def test_d22_what_is_compressed_is_not_inflated_and_its_sender_pays_for_our_words(
+    kind: QueryShortChannelIds | ReplyChannelRange,
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A megabyte of zeros in a kilobyte: what comes of it is a warning, and one cost of those for each."""
+    bomb = zlib.compress(bytes(1024 * 1024), 9)
+    for name in ("decompress", "decompressobj"):
+        monkeypatch.delattr(zlib, name)
+    message = kind.replace(encoded_short_ids=b"\1" + bomb)
+    cost = COST_OF_WORDS + len(message.encode()) // 2 * COST_OF_PIECE
+    policy = Policy(allowance=Allowance(per_second=1000, burst=3 * cost))
+    sync = make_sync()
+    async with (
+        open_peer_nursery(make_manager(1, route=sync), policy=policy) as one,
+        open_peer_nursery(make_manager(2)) as other,
+    ):
+        to_one, from_other = await connected(SimulatedNetwork(1), other, one)
+        async with to_one.subscribe(Warning) as inbox:
+            for number in range(1, 5):
+                await to_one.send(message)
+                with trio.fail_after(1000):
+                    assert b"zlib compression is not supported" in (await anext(inbox)).data
+                assert from_other.statistics().throttled == (number == 4)
+    assert counted_of(sync) == {}
+
+
+def test_d22_nothing_but_files_is_inflated() -> None:
+    """And those are their owner's: `formats/opening.py` reads what is packed."""
+    inflate = re.compile(r"^\s*(?:import|from) (?:zlib|gzip|bz2|lzma|zipfile|compression)\b", re.MULTILINE)
+    found = [path for path in (ROOT / "triolight").rglob("*.py") if inflate.search(path.read_text())]
+    assert found == [ROOT / "triolight" / "gossip" / "formats" / "opening.py"]
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         ReplyShortChannelIdsEnd(chain_hash=REGTEST.chain_hash, full_information=1),
-        ReplyChannelRange(
-            chain_hash=REGTEST.chain_hash,
-            first_blocknum=0,
-            number_of_blocks=1,
-            sync_complete=1,
-            encoded_short_ids=b"\0",
-        ),
+        reply_range(),
     ],
 )
-def test_g72_replies_that_nobody_asked_for_are_told_once_and_end_at_a_hundred(reply: Message) -> None:
+def test_d18_g72_replies_that_nobody_asked_for_are_told_once_and_end_at_a_hundred(reply: Message) -> None:
     server = Server()
     peer = Listener(server).say(*[reply] * 99)
     assert len(warnings(peer)) == 1

@@ -329,6 +329,26 @@ def test_u4_eight_questions_at_a_time_and_peers_take_turns() -> None:
     assert [one for one, _ in chain.asked[8:]] == [scid(8), scid(20), scid(9), scid(21)]
 
 
+def test_d26_who_has_lied_sixty_times_has_one_question_for_each_of_the_others() -> None:
+    chain = Chain(at_once=False)
+    rules = asking(chain)
+    for number in range(64):
+        rules.take(channel(scid(number)), PEER, NOW)
+    for number in range(100, 103):
+        rules.take(channel(scid(number)), OTHER, NOW)
+    for at in range(20):
+        answer(rules, chain, Found(SCRIPT, 7, 100) if chain.asked[at][0] >= scid(100) else Missing(), at=at)
+    # The eight that were open, then one of each in turn: three lies are all that it waits for.
+    assert [at for at, (one, _) in enumerate(chain.asked) if one >= scid(100)] == [9, 11, 13]
+    assert [*rules.graph.channels] == [scid(100), scid(101), scid(102)]
+    assert (rules.verdicts[Verdict.MISSING], rules.verdicts[Verdict.ACCEPTED]) == (17, 3)
+    assert rules.lookups.count_of(PEER) == 64 - 17
+    # What was found out is not asked again, whoever says it.
+    made = rules.lookups_made
+    assert rules.take(channel(scid(0)), OTHER, NOW) is Verdict.MISSING
+    assert rules.lookups_made == made
+
+
 def test_u4_ten_seconds_without_an_answer_are_a_failure() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain)
@@ -344,7 +364,7 @@ def test_u4_ten_seconds_without_an_answer_are_a_failure() -> None:
     assert rules.verifications == 4
 
 
-def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
+def test_d13_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain, GossipPolicy(waiting=WaitingPolicy(pending_of_peer=3)))
     for number in range(3):
@@ -356,7 +376,7 @@ def test_u4_a_peer_with_sixty_four_waiting_is_not_read_from() -> None:
     assert not rules.processing_queue_high(PEER)
 
 
-def test_u4_no_more_than_a_thousand_wait() -> None:
+def test_d13_u4_no_more_than_a_thousand_wait() -> None:
     chain = Chain(at_once=False)
     rules = asking(chain, GossipPolicy(waiting=WaitingPolicy(pending=3, early=2)))
     said = [rules.take(channel(scid(number)), PEER, NOW) for number in range(4)]

@@ -80,3 +80,14 @@ def test_where_a_node_can_be_dialled() -> None:
     found = GraphRoutes(graph).addresses(IDS[0])
     assert [(one.node_id, one.host) for one in found] == [(IDS[0], f"1.2.3.{one}") for one in range(4)]
     assert GraphRoutes(graph).addresses(IDS[5]) == ()
+
+
+def test_d20_no_announced_address_leads_into_a_network_of_ones_own() -> None:
+    graph = graph_of((0, 1), mute=(0,))
+    places: list[Address] = [
+        IPv4Address("127.0.0.1", 1),
+        IPv4Address("192.168.0.1", 1),
+        DnsAddress("inside.example", 1),
+    ]
+    graph.load_node(gossip.node(0, addresses=b"".join(write_address(one) for one in places)))
+    assert GraphRoutes(graph).addresses(IDS[0]) == ()

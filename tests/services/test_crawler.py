@@ -105,7 +105,7 @@ async def test_everybody_is_found_from_one(count: int, autojump_clock: trio.test
     assert all(later - earlier >= 0.0999 for earlier, later in pairwise(times))
 
 
-async def test_nobody_is_dialled_who_is_private_or_has_not_signed(autojump_clock: trio.testing.MockClock) -> None:
+async def test_d20_nobody_is_dialled_who_is_private_or_has_not_signed(autojump_clock: trio.testing.MockClock) -> None:
     town = a_town(6)
     town.announce(2, [("10.9.9.9", 1)], signed=False)
     world = World(town)
@@ -147,6 +147,33 @@ async def test_a_bound_of_nodes_and_of_time(autojump_clock: trio.testing.MockClo
         policy = CrawlPolicy(visit_seconds=3, ask_graph=False)
         (one,) = (await all_of(peers, world.address(0), policy=policy)).values()
     assert (one.outcome, one.reached, round(one.took)) == ("too slow", False, 3)
+
+
+@pytest.mark.parametrize("at_once", [3, 8])
+async def test_d20_announced_addresses_are_dialled_a_few_at_once(
+    at_once: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Whoever announces many nodes that never answer holds up no more than one round of them after the other."""
+    town = a_town(20)
+    open_dials: list[int] = [0, 0]
+
+    class Silent(World):
+        async def dial(self, host: str, port: int) -> trio.abc.Stream:
+            open_dials[0] += 1
+            open_dials[1] = max(open_dials)
+            try:
+                return await super().dial(host, port)
+            finally:
+                open_dials[0] -= 1
+
+    world = Silent(town)
+    for host in world.hosts[1:]:
+        world.network.stall(host, world.host)
+    async with world.crawler() as peers:
+        policy = CrawlPolicy(at_once=at_once, visit_seconds=20, allow_private=True)
+        found = await all_of(peers, world.address(0), policy=policy)
+    assert len(found) == 20
+    assert open_dials == [0, at_once]
 
 
 async def test_a_peer_that_was_there_stays(autojump_clock: trio.testing.MockClock) -> None:

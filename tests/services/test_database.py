@@ -16,6 +16,7 @@ from tests.support.gossip import SCID, channel, node, update
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip.formats.items import About, Capacity, Checked, Signed, Spent
 from triolight.services import database as module
+from triolight.services import sqlite
 from triolight.services.database import (
     OUTPUT,
     SIGNATURES,
@@ -87,6 +88,60 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
             database.write(wrong)
         assert database.keys() == ([], [])
         database.write(a_batch())
+
+
+def pages(path: Path) -> tuple[int, int]:
+    """All of a file's, and those that are empty."""
+    with closing(sqlite3.connect(path)) as other:
+        (all_of_them,), (empty,) = (
+            other.execute(f"PRAGMA {one}").fetchone() for one in ("page_count", "freelist_count")
+        )
+    return all_of_them, empty
+
+
+def channels_and_updates(first: int, last: int, update: bytes = bytes(138)) -> Batch:
+    return Batch(
+        channels=[(one, None, 5, None, SIGNATURES, bytes(430)) for one in range(first, last)],
+        updates=[(one, side, update) for one in range(first, last) for side in (0, 1)],
+    )
+
+
+def test_d17_what_says_more_than_before_takes_its_place_on_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "graph.db"
+    with closing(opened(path)) as database:
+        database.write(channels_and_updates(0, 300))
+        before, _ = pages(path)
+        for number in range(50):
+            database.write(channels_and_updates(0, 300, bytes((number,)) * 138))
+        assert pages(path)[0] == before
+
+
+def test_d17_of_what_has_gone_no_more_than_half_stays_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PAGES_GIVEN_BACK", 10)
+    path = tmp_path / "graph.db"
+    with closing(opened(path)) as database:
+        database.write(channels_and_updates(0, 1000))
+        most, _ = pages(path)
+        # Of less than half nothing is given back: what comes next is written there.
+        database.write(Batch(gone_channels=list(range(400))))
+        kept, empty = pages(path)
+        assert kept == most
+        assert 0.3 < empty / kept <= 0.5
+        database.write(channels_and_updates(0, 400))
+        assert pages(path)[0] < 1.05 * most
+        most, _ = pages(path)
+        sizes: list[int] = []
+        for _ in range(15):
+            database.write(Batch(gone_channels=list(range(950))))
+            sizes.append(pages(path)[0])
+        assert sizes[:3] == [most - 10, most - 20, most - 30], "a little at a time"
+        left, empty = pages(path)
+        assert left < most / 3
+        assert 2 * empty <= left
+        assert [row.scid for row in database.channels(-1, 100)] == list(range(950, 1000))
+    assert path.stat().st_size == left * 8192
 
 
 def foreign(path: Path) -> None:

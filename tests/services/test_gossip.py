@@ -269,6 +269,17 @@ async def test_what_is_refused_is_counted_by_peer(autojump_clock: trio.testing.M
     assert report.rejected["bad_signature"] == forger.rejected["bad_signature"]
 
 
+@pytest.mark.parametrize(("parked_bytes", "has_room"), [(1000, False), (1024 * 1024, True)])
+async def test_d24_what_came_too_early_and_found_no_room_is_counted_by_peer(
+    parked_bytes: int, has_room: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    policy = SyncPolicy(first_block=FIRST_BLOCK, parked_bytes=parked_bytes)
+    async with asking(Electrum(), policy=policy) as (_, gossip, _):
+        (told,) = (await gossip.fetch()).peers
+        assert (told.dropped == 0) == has_room
+        assert told.dropped < told.updates + told.nodes
+
+
 @pytest.mark.parametrize("seed", range(3))
 async def test_six_of_all_kinds(seed: int, autojump_clock: trio.testing.MockClock) -> None:
     rogues = [NeverEnds, HalfMissing, Zlib, EndsFirst, Leaver, ReadsNothing, Repeater, FromTheFuture, Gaps, WrongCounts]
@@ -329,6 +340,19 @@ async def test_d6_no_channel_that_only_strangers_vouch_for_hides_others_from_us(
         await trio.sleep(3601)
         assert [one.first_blocknum for one in asked] == [newest // 2**40 - 3 if proven else FIRST_BLOCK]
         assert len(sync.graph.channels) == len(WORLD.channels) + 1
+
+
+async def test_d6_no_time_that_others_have_signed_moves_what_we_ask_to_be_told(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    core_lightning = CoreLightning()
+    sync = PlainSync()
+    ahead = channel(far := ShortChannelId.of(90, 9, 0)), update(far, 0, int(unix_time()) + 86_000)
+    sync.graph.load(ahead[0], ahead[1:], received=int(unix_time()))
+    async with asking(core_lightning, sync=sync):
+        await trio.sleep(1)
+        (first,) = core_lightning.filters
+        assert first.first_timestamp in range(int(unix_time()) - 3602, int(unix_time()) - 3599)
 
 
 async def test_s1_what_nodes_say_of_themselves_is_asked_for_anew_in_turns(

@@ -244,7 +244,7 @@ async def test_what_cannot_be_opened_leaves_nothing_open(tmp_path: Path) -> None
     assert not (await loaded(path)).channels
 
 
-async def test_rows_that_are_damaged_go_and_the_others_are_loaded(tmp_path: Path) -> None:
+async def test_d17_rows_that_are_damaged_go_and_the_others_are_loaded(tmp_path: Path) -> None:
     path = tmp_path / "graph.db"
     with closing(GraphDatabase(path, REGTEST.chain_hash, "a test", 5)) as database:
         database.write(

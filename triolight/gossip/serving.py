@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypeVar
 
 from triolight.gossip.answers import answer_channel_range, answer_short_channel_ids, end_of
 from triolight.gossip.changes import Change, ChannelAdded, ChannelChanged, ChannelProven, NodeChanged
@@ -21,12 +21,17 @@ from triolight.messages import GossipTimestampFilter, QueryChannelRange, QuerySh
 
 __all__ = ["Serving"]
 
+_T = TypeVar("_T")
 Kind: TypeAlias = Literal["range", "ids", "news", "history"]
 _KINDS: Final[tuple[Kind, ...]] = ("range", "ids", "news", "history")
 _LIMITED: Final = frozenset({"range", "ids", "history"})
 STARVED_SECONDS: Final = 0.25
 """After so long those are asked for again who had to wait for the rate."""
 SWEEP_SECONDS: Final = 600.0
+QUOTAS_KEPT: Final = 20_000
+"""Nodes of which it is remembered when they were told a history; and nodes that have gone, of which it is remembered
+what they had asked for. More than there are peers: 6 MB. Whoever makes more keys than that in ten minutes gets no more
+than is there for all together."""
 
 
 class Rate:
@@ -165,7 +170,7 @@ class Serving:
             self._starved.pop(node_id, None)
             self._end_history(peer)
             if peer.ranges.wait(self._clock(), self._policy.ranges_at_once):
-                self._ranges[node_id] = self._clock(), peer.ranges
+                _remember(self._ranges, node_id, (self._clock(), peer.ranges))
 
     # What it asks for.
 
@@ -433,7 +438,7 @@ class Serving:
             if len(self._histories) < self._policy.dumps and peer.wanted is not None:
                 self._waiting.pop(peer.node_id, None)
                 self._histories.add(peer.node_id)
-                self._begun[peer.node_id] = now
+                _remember(self._begun, peer.node_id, now)
                 peer.history_at, peer.fell_before = math.inf, peer.place.fell
                 peer.dump = Dump(self._graph, peer.wanted, unchecked=self._unchecked)
                 peer.answers["history"] = iter(peer.dump)
@@ -448,6 +453,14 @@ class Serving:
         if again < peer.looks_at:
             peer.looks_at = again
             heapq.heappush(self._looks, (again, peer.node_id))
+
+
+def _remember(kept: dict[bytes, _T], node_id: bytes, what: _T) -> None:
+    """As the newest one; the oldest goes if there are too many."""
+    kept.pop(node_id, None)
+    kept[node_id] = what
+    if len(kept) > QUOTAS_KEPT:
+        del kept[next(iter(kept))]
 
 
 def _ahead(peer: Served, key: Key) -> bool:

@@ -32,12 +32,14 @@ class Straggling:
 class Ahead:
     """What a source told before the channels that it is about, in the order in which it came."""
 
-    __slots__ = ("due", "messages", "size", "until")
+    __slots__ = ("dropped", "due", "messages", "size", "until")
 
     def __init__(self) -> None:
         self.messages: Final[deque[bytes]] = deque()
         self.size = 0
         """Bytes, all of them together."""
+        self.dropped = 0
+        """How many there was no room for, from the beginning on."""
         self.due = 0
         """How many of them are to be looked at again now."""
         self.until = math.inf
@@ -48,6 +50,8 @@ class Ahead:
         if self.size + len(data) <= most:
             self.size += len(data)
             self.messages.append(data)
+        else:
+            self.dropped += 1
 
     def take(self, most: int, *, keep: bool) -> list[bytes]:
         """Some of those that are due; with `keep` they stay, behind the others."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from triolight.address import NodeAddress, TorV2Address, UnknownAddress
+from triolight.address import DnsAddress, NodeAddress, TorV2Address, UnknownAddress
 from triolight.gossip.graph import Channel, NetworkGraph
 from triolight.wire import ShortChannelId
 
@@ -58,12 +58,13 @@ class GraphRoutes:
         return None
 
     def addresses(self, node_id: bytes) -> tuple[NodeAddress, ...]:
-        """Where a node can be dialled, as it has announced."""
+        """Where a node can be dialled, as it has announced. No names: they may lead inside one's own network, and who
+        dials these cannot tell any more that somebody else has chosen them."""
         found = self._graph.nodes.get(node_id)
         return tuple(
             NodeAddress(node_id, one.host, one.port)
             for one in (() if found is None else found.dialable)
-            if not isinstance(one, TorV2Address | UnknownAddress)
+            if not isinstance(one, TorV2Address | UnknownAddress | DnsAddress)
         )[:MOST_ADDRESSES]
 
 

@@ -120,6 +120,9 @@ class GraphDatabase:
             many("INSERT OR REPLACE INTO channel VALUES(?, ?, ?, ?, ?, ?)", sorted(batch.channels))
             many("INSERT OR REPLACE INTO channel_update VALUES(?, ?, ?)", sorted(batch.updates))
             many("INSERT OR REPLACE INTO node VALUES(?, ?)", sorted(batch.nodes))
+        if batch.gone_channels or batch.gone_nodes:
+            with self._file.words():
+                self._file.give_back()
 
     def close(self) -> None:
         """Whatever was written is in the file itself then, and others may have it."""

@@ -89,6 +89,9 @@ class PeerReport:
     """Messages that came from it."""
     rejected: Mapping[str, int]
     """Those of them of which nothing was kept, by the verdict."""
+    dropped: int
+    """Those that came before their channels when too many others had: they were looked at when they came, and no more
+    when their channels did."""
     bytes: int
     """Read from it meanwhile."""
     end: str
@@ -614,6 +617,7 @@ def _reports(job: _Job) -> tuple[PeerReport, ...]:
                 updates=sum(one.told.updates for one in sources),
                 nodes=sum(one.told.nodes for one in sources),
                 rejected=job.rejected.get(node_id, {}),
+                dropped=sum(one.parked.dropped for one in sources),
                 bytes=sum(job.read.get(one, 0) for one in sources),
                 end=sources[-1].end or "given up",
             )

@@ -24,6 +24,8 @@ BUSY_SECONDS: Final = 5.0
 """For readers of other processes to be done with what they are at."""
 PAGE_BYTES: Final = 8192
 """Of a new file: of SQLite's usual half of that, more stays empty behind rows of half a kilobyte."""
+PAGES_GIVEN_BACK: Final = 1000
+"""In one go: 8 MB, so that whoever writes next hardly waits."""
 
 Rows: TypeAlias = Iterable[Sequence[Any]]
 
@@ -92,6 +94,13 @@ class SqliteFile:
             with suppress(sqlite3.Error):  # a full disk has rolled it back already
                 self._connection.execute("ROLLBACK")
             raise
+
+    def give_back(self) -> None:
+        """The disk gets pages back if more than half of the file is empty: some of them, in one call. Those that are
+        left are written anew before the file grows."""
+        if 2 * self.pragma("freelist_count") > self.pragma("page_count"):
+            # It gives back a page in each step, and of a statement without columns `execute` makes one step alone.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})")
 
     def close(self) -> None:
         """What a writer has written is in the file itself then, and not beside it."""
