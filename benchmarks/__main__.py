@@ -84,8 +84,6 @@ MISSED: Final = {
         "one peer alone. It would take fewer and smaller objects a peer, and pings of several peers in one "
         "turn."
     ),
-    "a graph's file, a channel, of 950 B": "Eight channels fit into one of SQLite's pages of 4 KiB, and a ninth lacks "
-    "a few bytes. It would take pages of 8 KiB: 922 bytes.",
 }
 """What missed its bound, as `what, of whom`: the cause, and what it would take."""
 
