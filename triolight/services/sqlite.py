@@ -23,7 +23,7 @@ OLDEST_SQLITE: Final = (3, 37, 0)
 BUSY_SECONDS: Final = 5.0
 """For readers of other processes to be done with what they are at."""
 CACHE_KIB: Final = 1000
-"""Of pages that a writer keeps in memory; SQLite's usual two thousand bring it nothing, for what is read is read once."""
+"""Of pages that a writer keeps in memory; SQLite's usual two thousand bring nothing, for what is read is read once."""
 PAGE_BYTES: Final = 8192
 """Of a new file: of SQLite's usual half of that, more stays empty behind rows of half a kilobyte."""
 PAGES_GIVEN_BACK: Final = 1000
