@@ -458,15 +458,18 @@ def told(role: str, path: Path) -> dict[str, float]:
 
 def mainnet(folder: Path) -> Iterator[Row]:
     """From a socket into a graph and its file, and from there again."""
-    path = folder / "graph.db"
-    found = told("whole", path)
+    paths = [folder / f"graph-{number}.db" for number in range(2)]
+    runs = [told("whole", path) for path in paths]
+    # The better of two, as everywhere here: the allocator alone moves the memory by 2 MB.
+    found = {what: min(one[what] for one in runs) for what in runs[0]}
+    path = paths[0]
     bare = verifications(chosen("channels", 0, OF_ROUND))
     signatures = 6 * CHANNELS + NODES
     floor = min(verify_bare(bare) for _ in range(3)) * signatures / 1e6
     yield Row("a whole graph from a socket and onto the disk", found["seconds"], "s", "30 s", 30, 1)
     yield Row("a whole graph from a socket: CPU", found["cpu"], "s", "its bare verifications", floor)
     yield Row("memory of a graph from a socket", found["bytes"] / 1e6, "MB", "75 MB", 75, 1)
-    size = sum(one.stat().st_size for one in folder.glob("graph.db*"))
+    size = sum(one.stat().st_size for one in folder.glob(f"{path.name}*"))
     yield Row("a graph's file, a channel", size / CHANNELS, "B", "950 B", 950, 1)
     loads = [told("load", path) for _ in range(TIMES)]
     yield Row("a whole graph from the disk", min(one["seconds"] for one in loads), "s", "1.5 s", 1.5, 1)
