@@ -11,7 +11,7 @@ from hypothesis import settings
 
 from triolight.testing import SimulatedNetwork
 
-settings.register_profile("same", derandomize=True, deadline=None, max_examples=60)
+settings.register_profile("same", derandomize=True, deadline=None, max_examples=45)
 settings.load_profile("same")
 
 NAMED = 10

@@ -192,7 +192,7 @@ ANYTHING = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.sampled_from(ALL), st.data())
 def test_any_change_gives_a_message_or_a_value_error(data: str, draw: st.DataObject) -> None:
     value = to_json(BOLT.decode(bytes.fromhex(data)))
@@ -275,7 +275,7 @@ def holders(value: Any) -> list[Any]:
     return [] if inner is None else [value, *[one for each in inner for one in holders(each)]]
 
 
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=300)
 @given(st.sampled_from(ALL), st.data())
 def test_schema_and_reader_take_the_same(data: str, draw: st.DataObject) -> None:
     value = to_json(BOLT.decode(bytes.fromhex(data)))

@@ -21,7 +21,7 @@ from triolight import ChannelMessageHandler, PeerManager, SendMessages, open_pee
 from triolight.messages import GossipTimestampFilter, Message, Ping, Pong, Shutdown, Warning
 
 OURS = str(Path(triolight.__file__).parent)
-FEW, MANY = 60, 200
+FEW, MANY = 40, 120
 
 
 class Count:

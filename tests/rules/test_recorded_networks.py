@@ -119,7 +119,7 @@ def first_said(folder: Path) -> dict[str, float]:
     return found
 
 
-@pytest.mark.parametrize("count", [15, pytest.param(200, marks=pytest.mark.scale)])
+@pytest.mark.parametrize("count", [10, pytest.param(200, marks=pytest.mark.scale)])
 def test_an_update_reaches_all_once_they_are_reached_and_its_record_is_the_same_again(
     count: int, tmp_path: Path
 ) -> None:

@@ -42,7 +42,7 @@ slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck
 
 
 @pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.name)
-@settings(slow_to_draw, max_examples=60)
+@settings(slow_to_draw, max_examples=40)
 @given(data=st.data())
 def test_every_message_round_trips(cls: type[Message], data: st.DataObject) -> None:
     drawn = data.draw(strategies.messages_of(cls))
@@ -99,7 +99,7 @@ class Short(Message):
     tlvs: ShortTlvs
 
 
-@settings(slow_to_draw, max_examples=60)
+@settings(slow_to_draw, max_examples=40)
 @given(strategies.messages_of(Short))
 def test_messages_of_ones_own_round_trip(drawn: Short) -> None:
     assert Short.decode(drawn.encode()) == drawn
