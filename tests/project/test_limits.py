@@ -13,6 +13,8 @@ from tests.support.project import FILES, PACKAGE
 LINES_OF_A_FILE = 700
 LINES_OF_A_CLASS = 600
 FIELDS = 20
+YET_TO_BE_PARTED = {"services/recorder.py: Recorder": 30}
+"""Objects over the limit: what waits for the disk and what is written there want an owner of their own."""
 AS_THE_BOLTS_HAVE_THEM = ("message", "structure", "tlv_stream")
 """Decorators of classes whose fields are not ours to choose."""
 
@@ -22,7 +24,7 @@ def classes(path: Path) -> Iterator[ast.ClassDef]:
 
 
 def fields_of(cls: ast.ClassDef) -> int:
-    """Its slots, or the fields of a dataclass or of a NamedTuple."""
+    """Its slots, the fields of a dataclass or of a NamedTuple, or what its own methods give it."""
     decorators = " ".join(map(ast.unparse, cls.decorator_list))
     declared = "dataclass" in decorators or any(ast.unparse(base) == "NamedTuple" for base in cls.bases)
     annotated = [
@@ -35,14 +37,25 @@ def fields_of(cls: ast.ClassDef) -> int:
         and any(ast.unparse(target) == "__slots__" for target in one.targets)
         and isinstance(one.value, ast.Tuple)
     ]
-    return max([*slots, len(annotated) if declared else 0], default=0)
+    given = {
+        one.attr
+        for method in cls.body
+        if isinstance(method, ast.FunctionDef | ast.AsyncFunctionDef)
+        for one in ast.walk(method)
+        if isinstance(one, ast.Attribute)
+        and isinstance(one.ctx, ast.Store)
+        and isinstance(one.value, ast.Name)
+        and one.value.id == "self"
+    }
+    return max([*slots, len(annotated) if declared else 0, len(given)])
 
 
 def test_what_is_counted() -> None:
     (one,) = ast.parse("@dataclass(slots=True)\nclass A:\n    a: int\n    b: ClassVar[int] = 1\n    c: int = 2").body
     (two,) = ast.parse("class A:\n    __slots__ = ('a', 'b', 'c')\n    x: int").body
     (three,) = ast.parse("class A(NamedTuple):\n    a: int").body
-    assert [fields_of(cls) for cls in (one, two, three) if isinstance(cls, ast.ClassDef)] == [2, 3, 1]
+    (four,) = ast.parse("class A:\n    def f(self):\n        self.a = self.b = self.c\n        self.a += 1").body
+    assert [fields_of(cls) for cls in (one, two, three, four) if isinstance(cls, ast.ClassDef)] == [2, 3, 1, 2]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
@@ -51,4 +64,6 @@ def test_nothing_is_too_large(path: Path) -> None:
     for cls in classes(path):
         assert (cls.end_lineno or 0) - cls.lineno < LINES_OF_A_CLASS, cls.name
         if not any(ast.unparse(one).partition("(")[0] in AS_THE_BOLTS_HAVE_THEM for one in cls.decorator_list):
-            assert fields_of(cls) <= FIELDS, f"{cls.name} has {fields_of(cls)} fields"
+            most = YET_TO_BE_PARTED.get(f"{path.relative_to(PACKAGE).as_posix()}: {cls.name}", FIELDS)
+            assert fields_of(cls) <= most, f"{cls.name} has {fields_of(cls)} fields"
+            assert most == FIELDS or fields_of(cls) > FIELDS, f"{cls.name} is within the limit now"

@@ -8,7 +8,7 @@ twice of one connection; time and memory are bounded.
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -84,6 +84,19 @@ def _wanted_nodes(graph: NetworkGraph, one: int, due: Collection[bytes]) -> int:
     )
 
 
+class _NodesAsked:
+    """What peers are asked for of nodes."""
+
+    __slots__ = ("beside", "due", "refresh")
+
+    def __init__(self, refresh: Callable[[bytes], bool]) -> None:
+        self.refresh: Final = refresh
+        self.due: Final[set[bytes]] = set()
+        """Those that are to announce themselves again, about whom somebody is to be asked."""
+        self.beside: Final[dict[int, int]] = {}
+        """Who was asked for a channel's nodes beside it, a bit a source."""
+
+
 class Fetching:
     """One fetch. Feed it with what peers say and with time, send what `tick` gives, until it is `done`.
 
@@ -117,9 +130,7 @@ class Fetching:
         self._offer: Final = offer
         self._settled: Final = settled
         self._asked_for: Final = listed
-        self._refresh: Final = refresh
-        self._due: set[bytes] = set()
-        """Of those, whom somebody is to be asked about."""
+        self._nodes: Final = _NodesAsked(refresh)
         self._policy: Final = policy
         self._began: Final = now
         self._unix: Final = unix
@@ -132,12 +143,9 @@ class Fetching:
         self._channels: Final = Wants()
         self._ends: Final = Wants()
         """Channels whose nodes have not announced themselves, asked for once all channels are there."""
-        self._with_nodes: dict[int, int] = {}
-        """Who was asked for a channel's nodes too, a bit a source."""
         self.telling_nodes = False
         """Whether all channels are there, and what is asked for is what their nodes say of themselves."""
         self._alone_since: float | None = now
-        self._returns: dict[bytes, int] = {}
         self._overdue = self._looked = now
         """When something is to be done at once, and when it was looked last."""
         self._winding: Iterator[None] | None = None
@@ -157,10 +165,8 @@ class Fetching:
         before = [one for one in self.sources if one.node_id == node_id]
         if any(not one.is_out for one in before):
             return None
-        if before:
-            self._returns[node_id] = self._returns.get(node_id, 0) + 1
-            if before[-1].end != "closed" or self._returns[node_id] > self._policy.returns:
-                return None
+        if before and (before[-1].end != "closed" or len(before) > self._policy.returns):
+            return None
         if asker is None:
             asker = Asker(self._graph.chain_hash, self._policy.asking)
         asker.free_at = max(asker.free_at, now)
@@ -388,7 +394,7 @@ class Fetching:
         for one, flags in batch.items():
             wants.ask(one, source.bit)
             if flags & sum(NODES):
-                self._with_nodes[one] = self._with_nodes.get(one, 0) | source.bit
+                self._nodes.beside[one] = self._nodes.beside.get(one, 0) | source.bit
         return batch
 
     # What is wanted.
@@ -447,14 +453,14 @@ class Fetching:
     def _flags(self, source: Source, wants: Wants, one: int) -> int:
         """What this peer may have of it, as query flags."""
         if wants is self._ends:
-            return _wanted_nodes(self._graph, one, self._due)
+            return _wanted_nodes(self._graph, one, self._nodes.due)
         claim = source.claims.get(one, NO_CLAIM)
         return difference(self._graph.channels.get(one), claim, self._unix)
 
     def _needs(self, wants: Wants, one: int) -> bool:
         """Whether any of those that were not asked yet may have something of it that we lack."""
         if wants is self._ends:
-            return bool(_wanted_nodes(self._graph, one, self._due))
+            return bool(_wanted_nodes(self._graph, one, self._nodes.due))
         channel = self._graph.channels.get(one)
         if channel is None:
             return not self._settled(one)
@@ -510,7 +516,7 @@ class Fetching:
                 source.in_vain += self._lacks(wants, one)
             elif wants is self._ends and one in self._graph.channels:
                 # Who was asked once is not asked for again today, whatever came.
-                self._due.difference_update(self._graph.channels[one].node_ids)
+                self._nodes.due.difference_update(self._graph.channels[one].node_ids)
             wants.answered(one, source.bit)
             self._look_at(wants, one)
         if source.in_vain >= self._policy.vain and 2 * source.in_vain > source.asked and not source.is_out:
@@ -610,8 +616,9 @@ class Fetching:
                 yield
 
     def _may_return(self) -> bool:
+        connections = Counter(one.node_id for one in self.sources)
         return not self.sources or any(
-            one.end == "closed" and self._returns.get(one.node_id, 0) < self._policy.returns for one in self.sources
+            one.end == "closed" and connections[one.node_id] <= self._policy.returns for one in self.sources
         )
 
     def _want_nodes(self) -> Iterator[None]:
@@ -623,20 +630,20 @@ class Fetching:
         for node in [*self._graph.nodes.values()]:
             looked += 1
             due = node.announcement_bytes is not None
-            if due and not self._refresh(node.node_id):
+            if due and not self._nodes.refresh(node.node_id):
                 continue
             for channel in node.channels:
                 looked += 1
                 one = int(channel.short_channel_id)
                 found = [source for source in listing if one in source.claims and not source.is_out]
                 for source in found:
-                    if self._with_nodes.get(one, 0) & source.bit:
+                    if self._nodes.beside.get(one, 0) & source.bit:
                         continue  # it was asked for the nodes beside the channel
                     if not self._ends.untried(one) & source.bit:
                         self._ends.claim(one, source.bit)
                         source.ready.append(one)
                     if due:
-                        self._due.add(node.node_id)
+                        self._nodes.due.add(node.node_id)
                 if found:
                     break
             if looked >= READ_AT_ONCE // 4:

@@ -199,7 +199,6 @@ class Gossip:
     def __init__(
         self, peers: PeerNursery, sync: Sync, store: Store | None, policy: SyncPolicy, unix_time: Callable[[], float]
     ) -> None:
-        self.graph: Final = sync.graph
         self.policy: Final = policy
         self._peers: Final = peers
         self._sync: Final = sync
@@ -222,6 +221,11 @@ class Gossip:
         self._check_waits = trio.Event()
         self._check_scope = trio.CancelScope()
         """Of the one whose turn it is."""
+
+    @property
+    def graph(self) -> NetworkGraph:
+        """What is filled and kept current."""
+        return self._sync.graph
 
     def __repr__(self) -> str:
         return f"<Gossip {self.graph!r}, {len(self._following.streams)} streams>"
