@@ -310,6 +310,24 @@ def test_who_comes_too_often_or_too_late_is_not_taken_up() -> None:
     assert bench.fetching.look_again == math.inf
 
 
+def test_who_has_come_back_as_often_as_it_may_is_not_waited_for() -> None:
+    bench = Bench()
+    fetching = bench.fetching
+    for number in range(1 + bench.policy.returns):
+        assert not fetching.done, number
+        source = fetching.join(PEERS[0], bench.now)
+        assert source is not None
+        fetching.leave(source, bench.now)
+        fetching.tick(bench.now)
+        assert fetching.done == (number == bench.policy.returns)
+    bench = Bench()
+    for _ in range(1 + bench.policy.returns):
+        source = bench.fetching.join(PEERS[0], bench.now)
+        assert source is not None
+        bench.fetching.leave(source, bench.now)
+    assert bench.fetching.join(PEERS[0], bench.now) is None
+
+
 def test_with_nobody_to_ask_it_is_over_soon() -> None:
     bench = Bench()
     fetching = bench.run()
