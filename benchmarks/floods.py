@@ -23,7 +23,7 @@ from typing import Final
 
 import trio
 
-from benchmarks import nodes, raw
+from benchmarks import bare, nodes, raw
 from benchmarks.measure import Row, report
 from benchmarks.raw import INIT, RawPeer
 from interop.lnd_node import open_lnd
@@ -237,6 +237,9 @@ class Scenario:
     attacked: float
     memory: int
     """Growth since before the attack."""
+    echo_idle: float
+    echo_attacked: float
+    """Of an echo by bare Trio in a process that nobody attacks, in turns with the honest peer's."""
 
 
 async def median_rtt(peer: RawPeer, shortest: float = SHORTEST) -> float:
@@ -251,20 +254,47 @@ async def median_rtt(peer: RawPeer, shortest: float = SHORTEST) -> float:
     return statistics.median(rtts) * 1e3
 
 
+async def median_rtts(peer: RawPeer, echo: bare.Pinging, shortest: float = SHORTEST) -> tuple[float, float]:
+    """Milliseconds, ours and the echo's, in turns: what attackers take of the machine is taken of both."""
+    ours, theirs = list[float](), list[float]()
+    start = time.perf_counter()
+    while (began := time.perf_counter()) < start + LONGEST and (len(ours) < PINGS or began < start + shortest):
+        await peer.send(PING)
+        if await peer.receive_type(Pong.type) is None:
+            raise RuntimeError("the honest peer was disconnected")
+        ours.append((answered := time.perf_counter()) - began)
+        await echo.ping()
+        theirs.append(time.perf_counter() - answered)
+    return statistics.median(ours) * 1e3, statistics.median(theirs) * 1e3
+
+
+@asynccontextmanager
+async def open_echo() -> AsyncIterator[bare.Pinging]:
+    with bare.running("echo") as program:
+        async with bare.pinging(program.port) as echo:
+            yield echo
+
+
+def beside_echo(what: str, idle: tuple[float, float], attacked: tuple[float, float], bound: float | None) -> Row:
+    """How much longer a round trip takes than idle, beside how much longer one takes with an echo beside the node."""
+    grown = attacked[1] / idle[1]
+    return Row(what, attacked[0], "ms", "idle, longer by what an echo beside it takes longer", idle[0] * grown, bound)
+
+
 async def scenario(open_target: AbstractAsyncContextManager[Target], kind: str, count: int) -> Scenario:
-    async with open_target as target:
+    async with open_target as target, open_echo() as echo:
         honest = await raw.connect(target.port, target.node_id, HONEST)
         await honest.send(INIT)
         await median_rtt(honest, 0)
         before = rss_of(target.pid)
-        idle = await median_rtt(honest)
+        idle, echo_idle = await median_rtts(honest, echo)
         async with running("--attack", kind, str(count), str(target.port), target.node_id.hex()) as (attackers, _):
             await trio.sleep(SHORTEST)
-            attacked = await median_rtt(honest)
+            attacked, echo_attacked = await median_rtts(honest, echo)
             memory = rss_of(target.pid) - before
             if attackers.poll() is not None:
                 raise RuntimeError("the attackers were disconnected")
-        return Scenario(idle, attacked, memory)
+        return Scenario(idle, attacked, memory, echo_idle, echo_attacked)
 
 
 UPDATE = ChannelUpdate(
@@ -333,7 +363,10 @@ def rows() -> Iterator[Row]:
             found[name] = one = trio.run(scenario, OPENERS[name](), kind, 10)
             limit = bound if name == "triolight" else None
             what = f"10 x {kind}, {name}: honest RTT"
-            yield Row(what, one.attacked, "ms", "idle", one.idle, limit, False, f"{kind}, {name}")
+            yield Row(
+                what, one.attacked, "ms", "idle", one.idle, limit, False, f"{kind}, {name}", moves=limit is not None
+            )
+            yield beside_echo(what, (one.idle, one.echo_idle), (one.attacked, one.echo_attacked), limit)
             if kind == "pongs_unread":
                 limit = 1 if name == "triolight" else None
                 yield Row(f"10 x {kind}, {name}: memory of each", one.memory / 10 / 1024, "KiB", "1 MiB", 1024, limit)
@@ -344,7 +377,11 @@ def rows() -> Iterator[Row]:
     for kind, count, own_bound, allowed in OWN:
         one = trio.run(scenario, open_triolight(allowed), kind, count)
         what = f"{count} x {kind}" + (f" ({allowed} allowed)" if allowed else "")
-        yield Row(f"{what}: honest RTT", one.attacked, "ms", "idle", one.idle, own_bound)
+        moves = own_bound is not None
+        yield Row(f"{what}: honest RTT", one.attacked, "ms", "idle", one.idle, own_bound, moves=moves)
+        yield beside_echo(
+            f"{what}: honest RTT", (one.idle, one.echo_idle), (one.attacked, one.echo_attacked), own_bound
+        )
         yield Row(f"{what}: memory of each", one.memory / count / 1024, "KiB", "1 MiB", 1024, 1)
     yield trio.run(dump)
 

@@ -1,6 +1,6 @@
 """Gossip: what a message costs from the socket into the graph, a whole graph in and out, and what others notice of it.
 
-    python -m benchmarks.gossip [--json]
+    python -m benchmarks.gossip [--json] [--compiled PYTHON]
 
 The network is the one of `benchmarks/graphs.py`. Senders, readers and attackers are processes of their own, which have
 sealed what they send before they are measured against; CPU is that of the node. Beside it stands the bare verification
@@ -29,15 +29,16 @@ from coincurve import verify_signature
 from coincurve.ecdsa import cdata_to_der, deserialize_compact
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from benchmarks import graphs, nodes, raw
-from benchmarks.floods import HONEST, OURS, median_rtt, rss_of
+from benchmarks import bare, builds, graphs, nodes, raw
+from benchmarks.floods import HONEST, OURS, beside_echo, median_rtts, open_echo, rss_of
 from benchmarks.graphs import CHANNELS, MESSAGES, NODES, NOW
-from benchmarks.measure import Row, report
+from benchmarks.measure import Row
 from benchmarks.raw import INIT, RawPeer
 from triolight import (
     ChannelMessageHandler,
     MessageHandler,
     NullLogger,
+    Peer,
     PeerManager,
     PeerNursery,
     RoutingMessageHandler,
@@ -63,6 +64,10 @@ PUSHERS: Final = 10
 OVERHEAD: Final = 34
 """Bytes of a packet beside its message."""
 AT_ONCE: Final = 500
+LOOP_BOUNDS: Final = (1.5, 1.5, 1.8)
+"""Of a channel, an update and a node that are new, beside a loop."""
+WHOLE_BOUND: Final = 1.8
+GIVEN_BOUND: Final = 2.7
 TIMES: Final = 3
 """That a whole graph is loaded, and given."""
 
@@ -176,9 +181,9 @@ class Child:
 
 
 @asynccontextmanager
-async def running(role: str, *arguments: object) -> AsyncIterator[Child]:
+async def running(role: str, *arguments: object, module: str = "gossip") -> AsyncIterator[Child]:
     """A process that has said its first line."""
-    command = [sys.executable, "-m", "benchmarks.gossip", "--role", role, *map(str, arguments)]
+    command = [sys.executable, "-m", f"benchmarks.{module}", "--role", role, *map(str, arguments)]
     process = await trio.lowlevel.open_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=nodes.ROOT)
     try:
         yield Child(process)
@@ -256,6 +261,12 @@ async def push(port: str) -> None:
     await trio.sleep_forever()
 
 
+def is_over(peer: Peer) -> bool:
+    """Whether what a pusher may do at once is over: it is held back, or so slow a machine that all of it was taken."""
+    found = peer.statistics()
+    return found.throttled > 0 or found.messages_received > CHANNELS // PUSHERS
+
+
 async def serve(kind: str) -> None:
     """The node that an honest peer pings meanwhile. With the default policy."""
     graph = NetworkGraph(BITCOIN)
@@ -264,9 +275,9 @@ async def serve(kind: str) -> None:
     sync = sync_of(graph, GossipPolicy(), kind == "asked")
     async with open_node(sync) as (peers, port):
         print(port, flush=True)
-        while sum(one.statistics().throttled > 0 for one in peers.peers.values()) < PUSHERS:  # noqa: ASYNC110
+        while sum(map(is_over, peers.peers.values())) < PUSHERS:  # noqa: ASYNC110
             await trio.sleep(0.1)
-        print("all are held back", flush=True)
+        print("none says more than it may", flush=True)
         await trio.sleep_forever()
 
 
@@ -367,7 +378,7 @@ class Best:
 
 async def receive() -> list[Row]:
     """What is new and what is known, of each type, beside its signatures, its decoding and native LDK."""
-    best = Best()
+    best, turns = Best(), dict[str, list[tuple[float, float]]]()
     plain, relaying = (
         sync_of(NetworkGraph(BITCOIN), GossipPolicy(relay_unchecked=relay), asked=True) for relay in (False, True)
     )
@@ -379,19 +390,24 @@ async def receive() -> list[Row]:
     ):
         for number in range(ROUNDS):
             first, stop = number * OF_ROUND, (number + 1) * OF_ROUND
-            bare = verifications(chosen("channels", first, stop))
+            signed = verifications(chosen("channels", first, stop))
             for kind in KINDS:
                 words, count = f"{kind} {first} {stop}", OF_ROUND * (1 + (kind == "updates"))
                 # Others for each node, or their keys would have been seen already.
                 relayed = f"{kind} {CHANNELS - stop} {CHANNELS - first}"
-                best.keep("verification", verify_bare(bare))
-                best.keep(f"new {kind}", (await taken(sender, words)).cpu / count * 1e6)
+                best.keep("verification", verify_bare(signed))
+                new = (await taken(sender, words)).cpu / count * 1e6
+                best.keep(f"new {kind}", new)
+                turns.setdefault(f"new {kind}", []).append((new, bare.taken(chosen(kind, first, stop))))
                 if kind != "nodes":
                     best.keep(f"relayed {kind}", (await taken(to_relaying, relayed)).cpu / count * 1e6)
                 await taken(to_ignoring, words)  # from here on, its points are known
                 checked = plain.rules.verifications
-                for what, to in (("known", sender), ("decoded", to_ignoring)):
-                    best.keep(f"{what} {kind}", (await taken(to, words)).cpu / count * 1e6)
+                known = (await taken(sender, words)).cpu / count * 1e6
+                decoded = (await taken(to_ignoring, words)).cpu / count * 1e6
+                best.keep(f"known {kind}", known)
+                best.keep(f"decoded {kind}", decoded)
+                turns.setdefault(f"known {kind}", []).append((known - decoded, bare.step()))
                 if plain.rules.verifications != checked:
                     raise RuntimeError("signatures of what was known were checked")
             if ldk is not None and to_ldk is not None:
@@ -403,7 +419,7 @@ async def receive() -> list[Row]:
     for sync in (plain, relaying):
         if sync.rules.verdicts[Verdict.UNVERIFIED] < 3 * ROUNDS * OF_ROUND:
             raise RuntimeError(f"not all was taken: {sync.rules.verdicts!r}")
-    return list(rows_of(best))
+    return [*rows_of(best), *rows_in_turns(turns)]
 
 
 def rows_of(best: Best) -> Iterator[Row]:
@@ -412,14 +428,32 @@ def rows_of(best: Best) -> Iterator[Row]:
         for what, where, limit in (("new", "", bound), ("relayed", ", and passed on", None)):
             if f"{what} {kind}" in best:
                 words = f"new {NAMES[kind]}, socket to graph{where}: CPU"
-                yield Row(words, best[f"{what} {kind}"], "us", floor, signatures * best["verification"], limit)
+                yield Row(
+                    words,
+                    best[f"{what} {kind}"],
+                    "us",
+                    floor,
+                    signatures * best["verification"],
+                    limit,
+                    moves=limit is not None,
+                )
         if kind == "channels" and "LDK" in best:
             words = "new channel_announcement, socket to graph: CPU"
-            yield Row(words, best["new channels"], "us", "native LDK", best["LDK"], 1.5)
+            yield Row(words, best["new channels"], "us", "native LDK", best["LDK"], 1.5, moves=True)
     for kind in KINDS[:2]:
         known, decoded = best[f"known {kind}"], best[f"decoded {kind}"]
         yield Row(f"known {NAMES[kind]}: CPU", known, "us", "decoded and ignored", decoded)
-        yield Row(f"known {NAMES[kind]}, beyond its decoding: CPU", known - decoded, "us", "3 us", 3, 1)
+        yield Row(f"known {NAMES[kind]}, beyond its decoding: CPU", known - decoded, "us", "3 us", 3, 1, moves=True)
+
+
+def rows_in_turns(turns: dict[str, list[tuple[float, float]]]) -> Iterator[Row]:
+    for kind, bound in zip(KINDS, LOOP_BOUNDS, strict=True):
+        floor = "opened, hashed, verified and kept by a loop"
+        yield bare.beside(f"new {NAMES[kind]}, socket to graph: CPU", "us", floor, turns[f"new {kind}"], bound)
+    for kind in KINDS[:2]:
+        pairs = [(one, 3 * step / bare.STEP) for one, step in turns[f"known {kind}"]]
+        floor = f"3 us where a step of Python takes {bare.STEP:g} us"
+        yield bare.beside(f"known {NAMES[kind]}, beyond its decoding: CPU", "us", floor, pairs, 1)
 
 
 @asynccontextmanager
@@ -456,18 +490,31 @@ def told(role: str, path: Path) -> dict[str, float]:
     return found
 
 
+def whole_bare() -> float:
+    """Seconds of CPU that a loop takes for the whole network, from a share of it."""
+    numbers = {"channels": CHANNELS, "updates": 2 * CHANNELS, "nodes": NODES}
+    return sum(bare.taken(chosen(kind, 0, OF_ROUND)) * number for kind, number in numbers.items()) / 1e6
+
+
 def mainnet(folder: Path) -> Iterator[Row]:
     """From a socket into a graph and its file, and from there again."""
     paths = [folder / f"graph-{number}.db" for number in range(2)]
-    runs = [told("whole", path) for path in paths]
+    runs: list[dict[str, float]] = []
+    turns: list[tuple[float, float]] = []
+    for path in paths:
+        floors = [whole_bare()]
+        runs.append(told("whole", path))
+        turns.append((runs[-1]["cpu"], (floors[0] + whole_bare()) / 2))
     # The better of two, as everywhere here: the allocator alone moves the memory by 2 MB.
     found = {what: min(one[what] for one in runs) for what in runs[0]}
     path = paths[0]
-    bare = verifications(chosen("channels", 0, OF_ROUND))
+    signed = verifications(chosen("channels", 0, OF_ROUND))
     signatures = 6 * CHANNELS + NODES
-    floor = min(verify_bare(bare) for _ in range(3)) * signatures / 1e6
-    yield Row("a whole graph from a socket and onto the disk", found["seconds"], "s", "30 s", 30, 1)
+    floor = min(verify_bare(signed) for _ in range(3)) * signatures / 1e6
+    yield Row("a whole graph from a socket and onto the disk", found["seconds"], "s", "30 s", 30, 1, moves=True)
     yield Row("a whole graph from a socket: CPU", found["cpu"], "s", "its bare verifications", floor)
+    floor_of_loop = "opened, hashed, verified and kept by a loop"
+    yield bare.beside("a whole graph from a socket: CPU", "s", floor_of_loop, turns, WHOLE_BOUND)
     yield Row("memory of a graph from a socket", found["bytes"] / 1e6, "MB", "75 MB", 75, 1)
     size = sum(one.stat().st_size for one in folder.glob(f"{path.name}*"))
     yield Row("a graph's file, a channel", size / CHANNELS, "B", "950 B", 950, 1)
@@ -509,8 +556,10 @@ def in_memory() -> Iterator[Row]:
     snapshot = Snapshot()
     for one in found:
         snapshot.take(Signed(0, one))
+    step = bare.step()
     took = best_of(2, lambda: b"".join(rgs_of(snapshot)))
-    yield Row("a rapid sync snapshot of it, written", took, "s", "3 s", 3, 1)
+    yield Row("a rapid sync snapshot of it, written", took, "s", "3 s", 3, 1, moves=True)
+    yield bare.scaled("a rapid sync snapshot of it, written", took, "s", 3, (step + bare.step()) / 2)
 
 
 def decode(message: bytes) -> ChannelAnnouncement | ChannelUpdate | NodeAnnouncement:
@@ -553,7 +602,7 @@ def aead_floor(messages: list[bytes]) -> float:
 
 async def give() -> list[Row]:
     """The whole graph to ten peers at once, as fast as it goes."""
-    found, best = network(), Best()
+    found, best, turns = network(), Best(), list[tuple[float, float]]()
     no_limits = GossipPolicy(serve=ServePolicy(answer_rate=10**12, dumps=READERS))
     sync = sync_of(filled(NetworkGraph(BITCOIN), found), no_limits, asked=False)
     size = sum(len(one) + OVERHEAD for one in found)
@@ -567,7 +616,9 @@ async def give() -> list[Row]:
                 await readers.say("go")
                 await readers.hear()
                 best.keep("seconds", time.perf_counter() - began)
-                best.keep("message", (time.process_time() - cpu) / count * 1e6)
+                message = (time.process_time() - cpu) / count * 1e6
+                best.keep("message", message)
+                turns.append((message, bare.given(found[::2])))
                 if len(peers.peers) != READERS:
                     raise RuntimeError("a reader was disconnected")
             while peers.peers:  # noqa: ASYNC110
@@ -575,18 +626,27 @@ async def give() -> list[Row]:
             best.keep("floor", aead_floor(found[::2]))
     return [
         Row("the graph to 10 peers: messages a second", count / best["seconds"], "/s", "100,000", 100_000, 1, True),
-        Row("the graph to 10 peers: CPU a message", best["message"], "us", "two AEAD calls", best["floor"], 3),
+        Row(
+            "the graph to 10 peers: CPU a message",
+            best["message"],
+            "us",
+            "two AEAD calls",
+            best["floor"],
+            3,
+            moves=True,
+        ),
+        bare.beside("the graph to 10 peers: CPU a message", "us", "sealed and sent by a loop", turns, GIVEN_BOUND),
     ]
 
 
-async def beside(kind: str) -> tuple[float, float]:
-    """The honest peer's median round trip, idle and while ten others do something. Milliseconds."""
-    async with running("serve", kind) as node:
+async def beside(kind: str) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The honest peer's median round trip and an echo's, idle and while ten others do something. Milliseconds."""
+    async with running("serve", kind) as node, open_echo() as echo:
         port = await node.hear()
         honest = await raw.connect(int(port), OURS.public_key, HONEST)
         await honest.send(INIT)
-        await median_rtt(honest, 0)
-        idle = await median_rtt(honest)
+        await median_rtts(honest, echo, 0)
+        idle = await median_rtts(honest, echo)
         async with running("push", port) if kind != "full" else running("read", port, 10**12, 0) as others:
             await others.hear()
             await others.say("go")
@@ -594,36 +654,46 @@ async def beside(kind: str) -> tuple[float, float]:
                 await node.hear()  # what they may do at once is over
             else:
                 await trio.sleep(0.2)
-            busy = await median_rtt(honest, 0)
+            busy = await median_rtts(honest, echo, 0)
             if others.ended:
                 raise RuntimeError("the others were disconnected")
         return idle, busy
 
 
-def rows() -> Iterator[Row]:
-    network()  # made, if this is the first run
-    yield from trio.run(receive)
+def whole_graph() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         yield from mainnet(Path(folder))
         yield trio.run(on_disk, Path(folder) / "other.db")
-    yield from in_memory()
-    yield from trio.run(give)
+
+
+def honest() -> Iterator[Row]:
     for kind, what, bound in (
         ("full", "10 peers that are told the graph", 3),
         ("unasked", "10 peers that push channels", 3),
         ("asked", "10 peers that send channels asked for", 10),
     ):
         idle, busy = trio.run(beside, kind)
-        yield Row(f"{what}: honest RTT", busy, "ms", "idle", idle, bound)
+        yield Row(f"{what}: honest RTT", busy[0], "ms", "idle", idle[0], bound, moves=True)
+        yield beside_echo(f"{what}: honest RTT", idle, busy, bound)
+
+
+PARTS: Final[builds.Parts] = {
+    "messages": lambda: trio.run(receive),
+    "whole": whole_graph,
+    "memory": in_memory,
+    "giving": lambda: trio.run(give),
+    "honest": honest,
+}
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true")
+    builds.add_arguments(parser)
     parser.add_argument("--role", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role:
         role, *arguments = given.role
         trio.run(ROLES[role], *arguments)
     else:
-        report(rows())
+        network()  # made, if this is the first run
+        builds.report_parts(__spec__.name, PARTS, given)

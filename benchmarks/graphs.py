@@ -11,6 +11,7 @@ import os
 import random
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -42,12 +43,27 @@ def messages() -> list[bytes]:
 
 
 def signers(message: bytes) -> list[tuple[bytes, bytes]]:
-    """Signatures of a channel_announcement, each with the key that made it."""
-    at = 300 + int.from_bytes(message[258:260], "big")
-    return [
-        (message[2 + 64 * number : 66 + 64 * number], message[at + 33 * number : at + 33 + 33 * number])
-        for number in range(4)
-    ]
+    """Signatures of a message of this network, each with the key that made it."""
+    if message[:2] == b"\x01\x00":
+        at = 300 + int.from_bytes(message[258:260], "big")
+        return [
+            (message[2 + 64 * number : 66 + 64 * number], message[at + 33 * number : at + 33 + 33 * number])
+            for number in range(4)
+        ]
+    if message[:2] == b"\x01\x02":
+        return [(message[2:66], _ends()[message[98:106]][message[111] & 1])]
+    at = 72 + int.from_bytes(message[66:68], "big")
+    return [(message[2:66], message[at : at + 33])]
+
+
+@lru_cache(maxsize=1)
+def _ends() -> dict[bytes, tuple[bytes, bytes]]:
+    """The nodes of each channel, which an update does not name."""
+    found: dict[bytes, tuple[bytes, bytes]] = {}
+    for one in messages()[: 3 * CHANNELS : 3]:
+        at = 292 + int.from_bytes(one[258:260], "big")
+        found[one[at : at + 8]] = (one[at + 8 : at + 41], one[at + 41 : at + 74])
+    return found
 
 
 def digest(message: bytes) -> bytes:

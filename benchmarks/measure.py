@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,9 @@ class Row:
     """Of a plot that this is a point of: what a curve of it shows."""
     at: float = 0
     """Where on the plot's axis: peers, bytes."""
+    moves: bool = False
+    """What it stands beside is of another kind of work: the bound is of the machine where it was set, and another row
+    has one that moves with it."""
 
     @property
     def ratio(self) -> float:
@@ -40,10 +44,16 @@ class Row:
     @property
     def limit(self) -> str:
         """The bound in words; empty without one."""
-        return "" if self.bound is None else f"{'at least' if self.at_least else 'at most'} {self.bound:.3g}"
+        if self.bound is None:
+            return ""
+        return f"{'at least' if self.at_least else 'at most'} {self.bound:.3g}{', moves' if self.moves else ''}"
 
     def as_dict(self) -> dict[str, object]:
         return {**asdict(self), "ratio": self.ratio, "held": self.held}
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> Row:
+        return cls(**{name: value for name, value in found.items() if name not in ("ratio", "held")})
 
     def __str__(self) -> str:
         bound = f"  ({self.limit}){'' if self.held else '  MISSED'}" if self.limit else ""
@@ -61,6 +71,7 @@ def compare(
     *,
     bound: float | None = None,
     rounds: int = 7,
+    moves: bool = False,
 ) -> Row:
     """Both in turn, `rounds` times; each returns how many operations it did. The best counts: noise only adds.
     Microseconds of process time for each operation."""
@@ -74,7 +85,7 @@ def compare(
                 best = min(best, each)
             else:
                 best_floor = min(best_floor, each)
-    return Row(what, best, "us", floor, best_floor, bound)
+    return Row(what, best, "us", floor, best_floor, bound, moves=moves)
 
 
 def report(rows: Iterable[Row]) -> None:

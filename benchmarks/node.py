@@ -3,7 +3,7 @@ the other can be told, too.
 
     python -m benchmarks.node [--count-type N]... [--ack-type N]
 
-Commands: connect, counts, flood, peers, quit. It counts channel_updates and messages of the types to count, and
+Commands: connect, keep, counts, flood, peers, quit. It counts channel_updates and messages of the types to count, and
 acknowledges every ACK_EVERY-th with an empty message of the ack type. A flood of its own needs no acknowledgements:
 `Peer.send` waits for room.
 """
@@ -122,6 +122,8 @@ async def main(ack_type: int | None) -> None:
                         await peers.connect(
                             NodeAddress(bytes.fromhex(command["node_id"]), "127.0.0.1", command["port"])
                         )
+                    case "keep":
+                        peers.keep(NodeAddress(bytes.fromhex(command["node_id"]), "127.0.0.1", command["port"]))
                     case "counts":
                         reply["messages"] = counts.messages
                         reply["cpu"], reply["resident"] = usage()

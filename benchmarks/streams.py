@@ -3,14 +3,17 @@
 CPU for each message at either end, messages and bytes a second; beside the bare AEAD calls, and for the largest ones
 beside two programs of blocking sockets that make the same calls and nothing else.
 
-    python -m benchmarks.streams [--json]
+    python -m benchmarks.streams [--json] [--compiled PYTHON]
 
 138 bytes are channel_updates, decoded, to a handler; the others are messages of a custom type, to a handler as well.
-The channel_updates are decrypted, and nothing else, by pyln-proto too.
+The channel_updates are decrypted, and nothing else, by pyln-proto too. With `--compiled`, the Python of an environment
+that has a compiled wheel (docs/compiled.md), only channel_updates are sent, by and to both builds and LDK in turns. A
+ratio is of one turn; the median of all counts.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import socket
 import subprocess
@@ -18,11 +21,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import median
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from benchmarks import nodes
+from benchmarks import bare, nodes
 from benchmarks.floods import UPDATE
 from benchmarks.measure import Row, report
 from triolight.noise import Opener, Sealer
@@ -32,6 +36,12 @@ ACK: Final = 43003
 SIZES: Final = {138: 200_000, 140: 100_000, 430: 100_000, 1_400: 60_000, 65_000: 3_000}
 """Bytes of a message, and how many are sent."""
 ROUNDS: Final = 3
+TURNS: Final = 5
+LOOP_BOUND: Final = 2.5
+OPTIONS: Final = ("--count-type", str(CUSTOM), "--ack-type", str(ACK))
+GOALS: Final = (1.7, 3.2)
+"""What our sender and our receiver of channel_updates may cost at the most, beside LDK's."""
+COMPILED_GOALS: Final = (1.5, 2.0)
 
 
 @dataclass
@@ -88,7 +98,7 @@ def bare_send(port: int, size: int) -> None:
             sock.sendall(sealer.seal(message))
 
 
-def bare(size: int) -> float:
+def blocking(size: int) -> float:
     """Seconds of blocking sockets, no Trio, and our packets."""
     best = float("inf")
     for _ in range(ROUNDS):
@@ -111,6 +121,18 @@ def bare(size: int) -> float:
     return best
 
 
+def beside_a_loop() -> Row:
+    """Our receiver of channel_updates beside a program that makes of them what a handler needs, and no more."""
+    pairs: list[tuple[float, float]] = []
+    with nodes.joined("triolight", "triolight", *OPTIONS) as (one, other):
+        for _ in range(TURNS):
+            ours = Stream()
+            measure(one, other, 138, ours)
+            pairs.append((ours.receiver, bare.received(UPDATE.encode(), SIZES[138])))
+    what, floor = "138 B: our receiver's CPU", "bare Python: a socket, slices, two AEAD calls, unpacked, a call"
+    return bare.beside(what, "us", floor, pairs, LOOP_BOUND)
+
+
 def pyln() -> float | None:
     """Microseconds of CPU in which pyln-proto decrypts a channel_update; None without it."""
     if not nodes.PYLN.is_file():
@@ -127,6 +149,33 @@ def pyln() -> float | None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Both builds in turns
+
+
+def in_turns(python: str) -> Iterator[Row]:
+    builds = ("triolight", "compiled")
+    pairs = [(sender, "triolight") for sender in (*builds, "LDK")]
+    pairs += [("triolight", receiver) for receiver in ("compiled", "LDK")]
+    turns: list[dict[tuple[str, str], Stream]] = []
+    for _ in range(TURNS):
+        turn = {pair: Stream() for pair in pairs}
+        for pair in pairs:
+            with nodes.joined(*pair, *OPTIONS, python=python) as (one, other):
+                for _ in range(ROUNDS):
+                    measure(one, other, 138, turn[pair])
+        turns.append(turn)
+    ldk_sends = median(turn["LDK", "triolight"].sender for turn in turns)
+    ldk_receives = median(turn["triolight", "LDK"].receiver for turn in turns)
+    for build in builds:
+        sends = [turn[build, "triolight"].sender / turn["LDK", "triolight"].sender for turn in turns]
+        receives = [turn["triolight", build].receiver / turn["triolight", "LDK"].receiver for turn in turns]
+        goals = GOALS if build == "triolight" else COMPILED_GOALS
+        what = f"138 B, {'plain' if build == 'triolight' else build}"
+        yield Row(f"{what}: sender's CPU", median(sends) * ldk_sends, "us", "LDK", ldk_sends, goals[0])
+        yield Row(f"{what}: receiver's CPU", median(receives) * ldk_receives, "us", "LDK", ldk_receives, goals[1])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Rows
 
 
@@ -137,9 +186,8 @@ def rows() -> Iterator[Row]:
         pairs = pairs[:1]
     found = {(pair, size): Stream() for size in SIZES for pair in pairs}
     floors = {size: aead_floor(size) for size in SIZES}
-    options = ("--count-type", str(CUSTOM), "--ack-type", str(ACK))
     for pair in pairs:
-        with nodes.joined(*pair, *options) as (one, other):
+        with nodes.joined(*pair, *OPTIONS) as (one, other):
             for size in SIZES:
                 for _ in range(ROUNDS):
                     measure(one, other, size, found[pair, size])
@@ -148,25 +196,30 @@ def rows() -> Iterator[Row]:
         for pair in pairs:
             stream = found[pair, size]
             for role, cpu in (("sender", stream.sender), ("receiver", stream.receiver)):
-                bound = 4 if (size, role, pair) == (138, "receiver", pairs[0]) else None
+                bound = 4.0 if (size, role, pair) == (138, "receiver", pairs[0]) else None
                 what = f"{size} B, {' to '.join(pair)}: {role}'s CPU a message"
-                yield Row(
-                    what, cpu, "us", "two AEAD calls", floors[size], bound, False, f"{role}, {' to '.join(pair)}", size
-                )
+                curve = f"{role}, {' to '.join(pair)}"
+                yield Row(what, cpu, "us", "two AEAD calls", floors[size], bound, False, curve, size, bound is not None)
             rate = count / stream.seconds
             base = count / found[pairs[-1], size].seconds
             yield Row(f"{size} B, {' to '.join(pair)}: messages a second", rate, "/s", "LDK to LDK", base)
         if len(pairs) > 1:
             ours, theirs = found[pairs[0], size].receiver, found[pairs[1], size].receiver
-            bound = 4 if size == 138 else None
-            yield Row(f"{size} B: our receiver's CPU beside LDK's, same sender", ours, "us", "LDK", theirs, bound)
+            bound = GOALS[1] if size == 138 else None
+            what = f"{size} B: our receiver's CPU beside LDK's, same sender"
+            yield Row(what, ours, "us", "LDK", theirs, bound, moves=bound is not None)
+            ours, theirs = found[pairs[0], size].sender, found[pairs[2], size].sender
+            bound = GOALS[0] if size == 138 else None
+            what = f"{size} B: our sender's CPU beside LDK's, same receiver"
+            yield Row(what, ours, "us", "LDK", theirs, bound, moves=bound is not None)
+    yield beside_a_loop()
     theirs_decrypting = pyln()
     if theirs_decrypting is not None:
         ours = found[pairs[0], 138].receiver
         yield Row("138 B: our receiver's CPU", ours, "us", "pyln-proto only decrypting", theirs_decrypting, 1)
     size, count = 65_000, SIZES[65_000]
     rate = count * size / found[pairs[0], size].seconds / 1e6
-    floor = count * size / bare(size) / 1e6
+    floor = count * size / blocking(size) / 1e6
     yield Row("65,000 B: our bytes a second", rate, "MB/s", "blocking sockets with the same AEAD", floor, 0.5, True)
     if len(pairs) > 1:
         base = count * size / found[pairs[-1], size].seconds / 1e6
@@ -177,4 +230,8 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--bare"]:
         bare_send(int(sys.argv[2]), int(sys.argv[3]))
     else:
-        report(rows())
+        parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--compiled", metavar="PYTHON")
+        given = parser.parse_args()
+        report(rows() if given.compiled is None else in_turns(given.compiled))

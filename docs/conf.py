@@ -42,6 +42,7 @@ autodoc_type_aliases = {
     "Dial": "triolight.ways.Dial",
     "HandlerResult": "triolight.actions.HandlerResult",
     "MessageSendEvent": "triolight.actions.MessageSendEvent",
+    **{name: f"triolight.lsps.{name}" for name in ("Amount", "Count", "Flag", "Scid", "Text", "Time")},
 }
 """Shown by their names, not as what they stand for."""
 
@@ -64,8 +65,12 @@ nitpick_ignore = [
     # What is needed of a P2PGossipSync, and of a GraphStore.
     ("py:class", "triolight.services.gossip.Sync"),
     ("py:class", "triolight.services.gossip.Store"),
+    # What counts beside the peers: a Gossip.
+    ("py:class", "triolight.metrics.Counting"),
     # The same of who takes answers about outputs.
     ("py:class", "triolight.services.utxo.AnswerTaker"),
+    # What `keep` gives is made with it, and not by users.
+    ("py:class", "triolight.shell.keep.Keep"),
     # Where Hypothesis describes it changes with its versions.
     ("py:class", "hypothesis.strategies.SearchStrategy"),
 ]
@@ -88,12 +93,26 @@ MADE_BY_US: Final = {
     "triolight.testing.SimulatedListener",
     "triolight.testing.SimulatedStream",
     "triolight.websocket.WebSocketStream",
+    "triolight.cluster.FleetConfig",
+    "triolight.cluster.FleetEvents",
+    "triolight.cluster.KeptRemotePeer",
+    "triolight.cluster.RemotePeer",
+    "triolight.cluster.RemotePeers",
+    "triolight.shell.keep.Kept",
+    "triolight.shell.newcomers.Newcomer",
+    "triolight.shell.newcomers.Newcomers",
     "triolight.services.Gossip",
     "triolight.services.GossipChanges",
     "triolight.services.GraphStore",
+    "triolight.services.Lsps",
+    "triolight.services.Lsps1",
+    "triolight.services.Lsps2",
+    "triolight.services.Lsps5",
     "triolight.services.Messenger",
     "triolight.services.OnionInbox",
     "triolight.services.OnionReceived",
+    "triolight.services.ReturnedInbox",
+    "triolight.services.StorageStore",
     "triolight.services.UtxoSource",
 }
 """Classes whose constructor is nobody's to call: it is not shown."""

@@ -55,7 +55,8 @@ def type_of(codec: Codec) -> str:
     if isinstance(codec, Sequence):
         return f"{SEQUENCES[codec.prefix, codec.count]}[{type_of(codec.item)}]"
     declared = class_of(codec)
-    return declared.__name__ if declared else ALIASES[id(codec)]
+    # The BOLTs know one kind of points: which of them are remembered is ours.
+    return declared.__name__ if declared else ALIASES[id(codec)].removeprefix("fresh_")
 
 
 def size_of(codec: Codec) -> str:

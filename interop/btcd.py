@@ -220,7 +220,7 @@ def start_btcd() -> Iterator[StartedBtcd]:
     """Leaving the block kills it."""
     program = HERE / "lnd" / ".build" / "btcd"
     if not program.is_file():
-        where = "" if shutil.which("go") else "Go 1.24 or later, and "
+        where = "" if shutil.which("go") else "Go 1.25.10 or later, and "
         missing(f"{where}btcd: run `go build -o .build/btcd github.com/btcsuite/btcd` in interop/lnd")
     listen, rpc = free_ports(2)
     password, key = os.urandom(16).hex(), SecretKey(os.urandom(32))

@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     ):
         config.addinivalue_line("markers", marker)
     config.stash[COLLECTED] = page.Collected()
+    config.pluginmanager.register(Listener(config.stash[COLLECTED]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,16 +39,28 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.skipped:
-        item.config.stash[COLLECTED].skipped += 1
-    elif report.when == "call" and report.passed:
-        item.config.stash[COLLECTED].passed(item, report.user_properties)
+    if report.when == "call" and report.passed:
+        # With the report it goes to whoever makes the page, also from another process.
+        report.user_properties += page.shown_by(item)
     return report
 
 
+class Listener:
+    """Hears every report of a run, from whatever process."""
+
+    def __init__(self, collected: page.Collected) -> None:
+        self.collected = collected
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped:
+            self.collected.skipped += 1
+        elif report.when == "call" and report.passed:
+            self.collected.passed(report.user_properties)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if session.config.getoption("--write-docs"):
-        print("\n" + page.finish(session.config.stash[COLLECTED], session, exitstatus))
+    if session.config.getoption("--write-docs") and not hasattr(session.config, "workerinput"):
+        print("\n" + page.finish(session.config.stash[COLLECTED], exitstatus))
 
 
 def open_node(folder: str, package: str, *options: str) -> AbstractAsyncContextManager[tuple[JsonNode, dict[str, Any]]]:
@@ -66,13 +79,18 @@ async def open_ldk_wasm(*options: str) -> AsyncIterator[JsonNode]:
         yield node
 
 
-@asynccontextmanager
-async def open_ldk_native(*options: str) -> AsyncIterator[JsonNode]:
-    program = HERE / "ldk_native" / ".build" / "release" / "ldk-node"
+def native_program(name: str) -> str:
+    """One of interop/ldk_native."""
+    program = HERE / "ldk_native" / ".build" / "release" / name
     if not program.is_file():
         where = "" if shutil.which("cargo") else "Rust 1.75 or later, and "
         missing(f"{where}LDK: run `cargo build --release --locked --target-dir .build` in interop/ldk_native")
-    async with open_program(str(program), *options) as (node, ready):
+    return str(program)
+
+
+@asynccontextmanager
+async def open_ldk_native(*options: str) -> AsyncIterator[JsonNode]:
+    async with open_program(native_program("ldk-node"), *options) as (node, ready):
         node.node_id, node.port = bytes.fromhex(ready["node_id"]), ready["port"]
         yield node
 

@@ -108,7 +108,7 @@ def start_lnd(*options: str, listen: int = 0) -> Iterator[StartedLnd]:
     """`listen`: a port for its peers; 0 is any. Leaving the block kills it."""
     program = HERE / "lnd" / ".build" / "lnd"
     if not program.is_file():
-        where = "" if shutil.which("go") else "Go 1.24 or later, and "
+        where = "" if shutil.which("go") else "Go 1.25.10 or later, and "
         missing(f"{where}LND: run `go build -o .build/lnd github.com/lightningnetwork/lnd/cmd/lnd` in interop/lnd")
     free, rpc, rest = free_ports(3)
     peers = listen or free

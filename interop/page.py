@@ -36,6 +36,9 @@ CAPABILITIES: Final = {
     "keepalive": "its own keepalive is answered",
     "queries": "gossip queries, both ways",
     "graph": "gossip of a whole graph: verified, both ways, and what its own graph says",
+    "onion": "onion messages: sent, opened, answered, passed on; what is dropped",
+    "offers": "offers, invoice requests and invoices: each made by one and taken by the other",
+    "lsps": "LSPS0, 1, 2 and 5, as a provider and as a client",
     "check": "`triolight check`",
     "codecs": "each message that both know, made by both; what one takes and the other refuses",
 }
@@ -45,9 +48,16 @@ _NO_GOSSIP: Final = "it has no gossip"
 _LIBRARY: Final = "only packets: messages are its user's"
 _NO_PEER: Final = "only its noise and its codec: its peer wants a wallet, and is not run"
 _NOT_ALONE: Final = "its codec is not asked alone, only in what is counted above"
+_NATIVE: Final = "LDK native is asked"
+_NO_ONIONS: Final = "it has no onion messages"
+_NO_OFFERS: Final = "it has no offers: it passes onion messages on"
+_NO_LSPS: Final = "it is no liquidity provider here"
 CANNOT: Final = {
     ("LDK WASM", "queries"): "it has no gossip to ask for here",
     ("LDK WASM", "graph"): "it has no gossip to ask for here",
+    **{
+        (name, "lsps"): _NO_LSPS for name in ("LDK WASM", "LND", "pyln-proto", "lightning-kmp", "lnmessage", "lnsocket")
+    },
     ("pyln-proto", "keepalive"): _LIBRARY,
     ("pyln-proto", "queries"): _NO_GOSSIP,
     ("pyln-proto", "graph"): _NO_GOSSIP,
@@ -55,6 +65,9 @@ CANNOT: Final = {
     **{("lightning-kmp", what): _NO_PEER for what in ("duplicates", "crossing", "keepalive", "check")},
     ("lightning-kmp", "queries"): _NO_GOSSIP,
     ("lightning-kmp", "graph"): _NO_GOSSIP,
+    **{("LDK WASM", what): _NATIVE for what in ("onion", "offers")},
+    ("LND", "offers"): _NO_OFFERS,
+    **{(name, what): _NO_ONIONS for name in ("pyln-proto", "lnmessage", "lnsocket") for what in ("onion", "offers")},
     **{(name, "codecs"): _NOT_ALONE for name in ("LDK native", "LDK WASM", "LND", "lnmessage", "lnsocket")},
     ("pyln-proto", "codecs"): _LIBRARY,
     **{(name, what): _CLIENT for name in ("lnmessage", "lnsocket") for what in ("we_dial", "crossing", "check")},
@@ -68,24 +81,42 @@ class Collected:
     def __init__(self) -> None:
         self.tests: Counter[tuple[str, str]] = Counter()
         self.differences: dict[tuple[str, str], tuple[str, str]] = {}
-        """Ours, and the test, by node and theirs."""
+        """Ours, and the first test by name, by node and theirs."""
         self.broken: dict[str, list[str]] = {}
+        self.passes = 0
         self.skipped = 0
 
-    def passed(self, item: pytest.Item, properties: list[tuple[str, object]]) -> None:
-        node = node_of(item)
-        for marker in item.iter_markers("shows"):
-            for what in marker.args:
-                self.tests[node, what] += 1
-        meet = getattr(item, "callspec", None) and item.callspec.params.get("meet")  # type: ignore[attr-defined]
-        if meet is not None:
-            self.tests[node, "we_dial" if meet.__name__ == "dial" else "it_dials"] += 1
-        for marker in item.iter_markers("differs"):
-            theirs, ours = marker.args
-            self.differences.setdefault((node, theirs), (ours, f"{item.path.name}: {item.originalname}"))  # type: ignore[attr-defined]
+    def passed(self, properties: list[tuple[str, Any]]) -> None:
+        """What a test's report says."""
+        self.passes += 1
         for name, value in properties:
-            if name == "broken":
-                self.broken[node] = sorted(str(value).splitlines())
+            if name == "shows":
+                self.tests[tuple(value)] += 1
+            elif name == "differs":
+                node, theirs, ours, test = value
+                told = self.differences.setdefault((node, theirs), (ours, test))
+                self.differences[node, theirs] = min(told, (ours, test))
+            elif name == "breaks":
+                node, rules = value
+                self.broken[node] = rules
+
+
+def shown_by(item: pytest.Item) -> list[tuple[str, Any]]:
+    """What a test that has passed says of its node, for its report: plain values, since that travels."""
+    node = node_of(item)
+    shown: list[tuple[str, Any]] = []
+    for marker in item.iter_markers("shows"):
+        shown += [("shows", [node, what]) for what in marker.args]
+    meet = getattr(item, "callspec", None) and item.callspec.params.get("meet")  # type: ignore[attr-defined]
+    if meet is not None:
+        shown.append(("shows", [node, "we_dial" if meet.__name__ == "dial" else "it_dials"]))
+    for marker in item.iter_markers("differs"):
+        theirs, ours = marker.args
+        shown.append(("differs", [node, theirs, ours, f"{item.path.name}: {item.originalname}"]))  # type: ignore[attr-defined]
+    for name, value in item.user_properties:
+        if name == "broken":
+            shown.append(("breaks", [node, sorted(str(value).splitlines())]))
+    return shown
 
 
 def node_of(item: pytest.Item) -> str:
@@ -138,9 +169,9 @@ def page(collected: Collected) -> str:
                 continue
             if reason not in reasons:
                 reasons.append(reason)
-            cells.append("abcdefgh"[reasons.index(reason)])
+            cells.append("abcdefghijklmnop"[reasons.index(reason)])
         lines.append(f"| {text} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {letter}: {reason}" for letter, reason in zip("abcdefgh", reasons, strict=False)), ""]
+    lines += ["", *(f"- {letter}: {reason}" for letter, reason in zip("abcdefghijklmnop", reasons, strict=False)), ""]
     lines += ["## What they do differently", ""]
     for name, version in nodes.items():
         rows = [(theirs, *told) for (node, theirs), told in collected.differences.items() if node == name]
@@ -163,9 +194,9 @@ def page(collected: Collected) -> str:
     return "\n".join(lines) + "\n"
 
 
-def finish(collected: Collected, session: pytest.Session, exitstatus: int) -> str:
+def finish(collected: Collected, exitstatus: int) -> str:
     """Writes the page, or says why not."""
-    if exitstatus or collected.skipped or session.testscollected == 0:
+    if exitstatus or collected.skipped or not collected.passes:
         return "docs/interop.md is not written: not all tests were run and have passed"
     PAGE.write_text(page(collected))
     return "docs/interop.md is written"

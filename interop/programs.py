@@ -82,10 +82,14 @@ class JsonNode:
                 return event
             self._events.append(event)
 
+    async def next_event(self) -> dict[str, Any]:
+        """Of any kind."""
+        return self._events.popleft() if self._events else await self._line()
+
     async def event(self, kind: str) -> dict[str, Any]:
         """The next event of a kind; others are dropped."""
         while True:
-            event = self._events.popleft() if self._events else await self._line()
+            event = await self.next_event()
             if event["event"] == kind:
                 return event
 
@@ -100,8 +104,11 @@ class Program:
     def check(self) -> None:
         """RuntimeError, with its last words, if it has ended."""
         if self._process.poll() is not None:
-            said = self._output.read_text(errors="replace")[-2000:]
-            raise RuntimeError(f"{self.name} has ended with {self._process.returncode}: {said}")
+            raise RuntimeError(f"{self.name} has ended with {self._process.returncode}: {self.said()[-2000:]}")
+
+    def said(self) -> str:
+        """All that it has written so far."""
+        return self._output.read_text(errors="replace")
 
 
 @contextmanager

@@ -79,7 +79,6 @@ async def test_lnd(record_property: Record) -> None:
         "refuses an unknown even record in Init",
         "refuses networks of 33 bytes",
         "closes for an unknown even message",
-        "ignores a ping that asks for 65,532 bytes or more",
     }
     assert told(found, "a second connection with the same key") == "keeps the newer"
     assert told(found, "an error for all channels") == "goes on"

@@ -61,6 +61,7 @@ async def be_dialled(peers: PeerNursery, ldk: JsonNode) -> Peer:
     assert event.peer.node_id == ldk.node_id
     assert event.peer.inbound
     assert not (await ldk.event("peer_connected"))["inbound"]
+    assert isinstance(event.peer, Peer)
     return event.peer
 
 

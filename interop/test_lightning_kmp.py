@@ -62,6 +62,7 @@ async def be_dialled(peers: PeerNursery, kmp: JsonNode) -> Peer:
         assert "error" not in reply
         event = await anext(events)
     assert isinstance(event, PeerConnected)
+    assert isinstance(event.peer, Peer)
     return event.peer
 
 

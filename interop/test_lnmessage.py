@@ -86,6 +86,7 @@ async def be_dialled(peers: PeerNursery, there: JsonNode, port: int, tcp: bool, 
             assert isinstance(event, PeerDisconnected)
     assert event.peer.node_id == bytes.fromhex(reply["node_id"])
     assert event.peer.inbound
+    assert isinstance(event.peer, Peer)
     return event.peer
 
 

@@ -87,6 +87,7 @@ async def be_dialled(peers: PeerNursery, there: JsonNode, port: int, secret: byt
             assert isinstance(event, PeerDisconnected)
     assert event.peer.inbound
     assert secret is None or event.peer.node_id == node_id(secret)
+    assert isinstance(event.peer, Peer)
     return event.peer
 
 

@@ -62,6 +62,7 @@ async def be_dialled(peers: PeerNursery, pyln: JsonNode) -> Peer:
         await its_dial(peers, pyln)
         event = await anext(events)
     assert isinstance(event, PeerConnected)
+    assert isinstance(event.peer, Peer)
     return event.peer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Generator
 from typing import Any
@@ -13,6 +14,13 @@ from triolight.testing import SimulatedNetwork
 
 settings.register_profile("same", derandomize=True, deadline=None, max_examples=45)
 settings.load_profile("same")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: tests of commands wait for processes, and the others need not."""
+    return (os.cpu_count() or 1) + 1
+
 
 NAMED = 10
 """Networks whose seeds are named, the last ones: a property makes one for each of its examples."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from triolight.ciphers import ChaCha20Poly1305, InvalidTag, chacha20
+from triolight.ciphers import ChaCha20Poly1305, InvalidTag, chacha20, hkdf
 
 KEY = bytes(range(0x80, 0xA0))
 NONCE = bytes.fromhex("070000004041424344454647")
@@ -51,3 +51,12 @@ def test_the_stream_alone() -> None:
     assert chacha20(bytes(32), bytes(5)) == stream[:5]
     assert chacha20(bytes(32), stream) == bytes(128)
     assert chacha20(bytes(31) + b"\1", bytes(128)) != stream
+
+
+def test_keys_from_a_salt_and_a_secret() -> None:
+    """RFC 5869's third test case: 42 bytes without salt and info, of which as many are the first of 64."""
+    first, second = hkdf(b"", b"\x0b" * 22)
+    known = "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d9d201395faa4b61a96c8"
+    assert (first + second)[:42].hex() == known
+    assert len(first) == len(second) == 32
+    assert hkdf(b"\1", b"\x0b" * 22)[0] != first

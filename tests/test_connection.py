@@ -11,6 +11,7 @@ from triolight import DisconnectCode
 from triolight.connection import (
     BATCH_BYTES,
     ENTRY_BYTES,
+    OPENED_AT_ONCE,
     Connection,
     OutstandingPing,
     ProtocolFault,
@@ -21,7 +22,7 @@ from triolight.features import Features
 from triolight.keys import SecretKey
 from triolight.messages import Init, Ping, Pong
 from triolight.messages.bolt1 import InitTlvs
-from triolight.noise import Handshake
+from triolight.noise import OVERHEAD, Handshake
 
 
 def connected() -> tuple[Connection, Connection]:
@@ -69,6 +70,63 @@ def test_messages_in_order_in_pieces_and_batches() -> None:
     assert (one.messages_sent, other.messages_received) == (600, 600)
     # Act one went out before the connection knew; whoever wrote it has counted it.
     assert one.bytes_sent == other.bytes_received - 50
+
+
+def test_who_has_said_all_keeps_no_list_of_it() -> None:
+    """There are thousands of idle peers: what they have in common, which is nothing, is one object."""
+    one, other = connected()
+    assert one.opened is other.opened
+    one.queue_all([b"00", b"01"])
+    other.feed(one.output())
+    assert [other.next_message() for _ in range(3)] == [b"00", b"01", None]
+    assert one.opened is other.opened
+
+
+def test_what_is_opened_ahead_is_taken_in_order_and_unread_until_then() -> None:
+    one, other = connected()
+    one.queue_all([b"%02d" % number for number in range(OPENED_AT_ONCE + 2)])
+    data = one.output()
+    other.feed(data)
+    before = other.unread_bytes
+    assert other.next_message() == b"00"
+    assert len(other.opened) == OPENED_AT_ONCE - 1
+    assert other.unread_bytes == before - (2 + OVERHEAD)
+    assert other.messages_received == 1
+    assert other.opened.pop() == b"01"
+    assert (other.messages_received, other.unread_bytes) == (2, before - 2 * (2 + OVERHEAD))
+    assert [other.next_message() for _ in range(OPENED_AT_ONCE + 1)] == [
+        *(b"%02d" % number for number in range(2, OPENED_AT_ONCE + 2)),
+        None,
+    ]
+    assert (other.messages_received, other.unread_bytes) == (OPENED_AT_ONCE + 2, 0)
+
+
+@pytest.mark.parametrize("broken", [b"", b"\0"])
+def test_a_message_without_a_type_is_a_fault_in_its_turn(broken: bytes) -> None:
+    one, other = connected()
+    one.queue_all([b"\0\1", b"\0\2", broken, b"\0\3"])
+    other.feed(one.output())
+    assert [other.next_message(), other.next_message()] == [b"\0\1", b"\0\2"]
+    with pytest.raises(ProtocolFault, match=f"a message of {len(broken)} bytes"):
+        other.next_message()
+    assert other.messages_received == 2
+
+
+def test_what_goes_out_is_counted_by_type_whatever_the_order() -> None:
+    one, other = connected()
+    one.queue_all([b"\0\1" + bytes(3), b"\0\1", b"\0\2\0"])
+    one.queue(b"\0\2", caused=True)
+    one.queue_pong(4)
+    one.queue_all(iter([b"\0\1"]))
+    one.queue_gossip([b"\1\2ab"], 4)
+    assert one.queued_bytes == 5 + 2 + 3 + 2 + 8 + 2 + 4
+    carry(one, other)
+    assert one.sent == {1: [3, 9], 2: [2, 5], Pong.type: [1, 8], 258: [1, 4]}
+    assert (one.messages_sent, one.queued_bytes, one.caused_bytes) == (7, 0, 0)
+    assert [other.next_message() for _ in range(8)] == [
+        *(b"\0\1" + bytes(3), b"\0\1", b"\0\2\0", b"\0\2"),
+        *(Pong(ignored=bytes(4)).encode(), b"\0\1", b"\1\2ab", None),
+    ]
 
 
 def test_a_batch_that_is_full_to_the_byte_takes_no_more() -> None:

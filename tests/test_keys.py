@@ -10,8 +10,22 @@ import sys
 import pytest
 
 from tests.support import curves, identity
+from tests.support.inside import points_looked_up
+from tests.support.onions import key, random
 from triolight import node_id
-from triolight.keys import SecretKey, is_point, multiply, verify, verify_schnorr
+from triolight.keys import (
+    SecretKey,
+    is_fresh_point,
+    is_point,
+    multiply,
+    read_fresh_point,
+    read_point,
+    recover,
+    verify,
+    verify_schnorr,
+)
+from triolight.messages import BlindedPath, OnionMessage
+from triolight.onion import Forward, blind_route, open_message, seal
 
 
 def test_keys() -> None:
@@ -36,6 +50,19 @@ def test_keys() -> None:
             SecretKey(bad)
     with pytest.raises(ValueError):  # noqa: PT011
         key.ecdh(bytes(33))
+    for read in (read_point, read_fresh_point):
+        assert key.ecdh_read(read(identity(1))) == key.ecdh(identity(1))
+
+
+def test_recovery() -> None:
+    key, digest = SecretKey(b"\x11" * 32), hashlib.sha256(b"x").digest()
+    signature = key.sign(digest)
+    assert key.public_key in [recover(signature, number, digest) for number in (0, 1)]
+    for number in (-1, 4, 27):
+        assert recover(signature, number, digest) is None
+    for short in (signature[:-1], b"", signature + b"\0"):
+        assert recover(short, 0, digest) is None
+    assert recover(signature, 0, digest[:-1]) is None
 
 
 def test_multiplication() -> None:
@@ -74,7 +101,25 @@ def test_schnorr() -> None:
 @pytest.mark.parametrize("bad", [b"", bytes(33), b"\x04" + bytes(64), b"\x06" + bytes(32), b"\x02" + b"\xff" * 32])
 def test_points(bad: bytes) -> None:
     assert not is_point(bad)
+    assert not is_fresh_point(bad)
+    assert read_point(bad) is read_fresh_point(bad) is None
     assert is_point(identity(1))
+    assert is_fresh_point(identity(1))
+
+
+def test_a_point_of_an_onion_takes_no_remembered_ones_place() -> None:
+    """A peer could send thousands a second, and gossip's would all be gone."""
+    path = blind_route(random(1), [identity(one) for one in range(1, 9)])
+    message = seal(random(2), path, [(77, b"x")], reply_path=path)
+    before = points_looked_up()
+    decoded = OnionMessage.decode(message.encode())
+    opened = open_message(key(1), decoded)
+    assert isinstance(opened, Forward)
+    opened.message.encode()
+    BlindedPath.decode(path.encode())
+    assert points_looked_up() == before
+    is_point(key(77).public_key)
+    assert points_looked_up() == before + 1
 
 
 def test_coincurve_is_taken_if_it_can_be_imported_and_btclib_else() -> None:

@@ -18,6 +18,7 @@ from tests.support import Note, identity, join, make_manager, open_pair
 from tests.support.scraping import ask
 from triolight import PeerNursery, PeersStatistics, open_peer_nursery
 from triolight.metrics import CLIENT_SECONDS, MAX_CLIENTS, metrics_text, serve_metrics
+from triolight.services import GossipStatistics
 from triolight.shell.statistics import counted_fields
 
 
@@ -54,6 +55,28 @@ async def test_what_the_page_says(autojump_clock: trio.testing.MockClock) -> Non
         kept = pair.near.keep(f"{identity(9).hex()}@127.0.0.1:1")
         await kept.wait_changed()
         assert sum(value for name, value in values(metrics_text(pair.near)).items() if "_kept" in name) == 1
+
+
+async def test_who_counts_beside_the_peers_is_on_the_page_too() -> None:
+    class Graph:
+        def statistics(self) -> GossipStatistics:
+            return GossipStatistics(7, 5, {"accepted": 9}, {"streams": 1, "waits": 0}, {"listed": 30, "settled": 20})
+
+    async with open_peer_nursery(make_manager(1)) as peers:
+        seen = values(metrics_text(peers, Graph()))
+        ours, theirs = trio.testing.memory_stream_pair()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(serve_metrics(peers, Graph()), theirs)
+            await ours.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await ours.send_eof()
+            assert b"\ntriolight_graph_channels 7.0\n" in b"".join([part async for part in ours])
+        assert "triolight_graph_channels{}" not in values(metrics_text(peers))
+    assert seen["triolight_graph_channels{}"] == 7
+    assert seen["triolight_graph_nodes{}"] == 5
+    assert seen["triolight_gossip_messages_total{verdict=accepted}"] == 9
+    assert seen["triolight_gossip_peers{state=waits}"] == 0
+    assert seen["triolight_fetch_channels{what=settled}"] == 20
+    assert seen["triolight_strangers{}"] == 0
 
 
 async def test_the_page_is_made_while_others_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from tests.support import independent
 from tests.support.inside import keys_of
 from triolight.keys import SecretKey
 from triolight.noise import (
+    TOGETHER_BYTES,
     EphemeralKeys,
     Fault,
     Handshake,
@@ -125,6 +126,59 @@ def test_message_vectors_with_rotation() -> None:
         assert opener.next_message() == b"hello"
         assert opener.next_message() is None
     assert digest.hexdigest() == message["sha256_of_all_1002_outputs_concatenated"]
+
+
+def test_messages_that_are_sealed_together_are_packets_as_one_by_one() -> None:
+    """Over two rotations of the key, the first of them in the middle of a row."""
+    messages = [bytes(number % 7) for number in range(990)] + [bytes(2047), bytes(2048), bytes(65535)] * 5
+    together, single = Sealer(KEY, CK), Sealer(KEY, CK)
+    sealed = b"".join(together.seal_all(messages[at : at + 300]) for at in range(0, len(messages), 300))
+    assert sealed == b"".join(map(single.seal, messages))
+    assert together.seal_all([]) == b""
+    assert keys_of(together) == keys_of(single) != (KEY, CK)
+    with pytest.raises(ValueError, match="65535"):
+        together.seal_all([b"", bytes(65536), b""])
+    single.seal(b"")  # that nonce is spent, though nobody has its packet
+    assert together.seal(b"next") == single.seal(b"next")
+    with pytest.raises(TypeError):
+        together.seal_all([b"", "text"])  # type: ignore[list-item]  # its length is encrypted by then
+    for _ in range(2):
+        single.seal(b"")
+    assert together.seal(b"next") == single.seal(b"next")
+
+
+@pytest.mark.parametrize("most", [1, 7, 1000])
+@pytest.mark.parametrize("piece", [1, 50, 4000, 10**9])
+def test_messages_that_are_opened_together_are_those_of_one_by_one(most: int, piece: int) -> None:
+    """Over rotations, through large ones, and in pieces that end anywhere; then a changed bit, found in its turn."""
+    messages = (
+        [bytes(number % 11) for number in range(505)]
+        + [bytes(3000)] * 4
+        + [bytes(5000), b"last", bytes(TOGETHER_BYTES), b""]
+    )
+    sealer, opener = Sealer(KEY, CK), Opener(KEY, CK)
+    stream = sealer.seal_all(messages)
+    found: list[bytes] = []
+    for at in range(0, len(stream), piece):
+        opener.feed(stream[at : at + piece])
+        while taken := opener.next_messages(most):
+            assert len(taken) <= most
+            assert len(taken) == 1 or sum(map(len, taken)) < TOGETHER_BYTES + 4096
+            found += reversed(taken)
+    assert found == messages
+    assert opener.buffered == 0
+
+
+@pytest.mark.parametrize("at", [0, 20])  # of its header, of its body
+def test_a_packet_that_fails_does_so_once_those_before_it_are_taken(at: int) -> None:
+    sealer, opener = Sealer(KEY, CK), Opener(KEY, CK)
+    stream = bytearray(sealer.seal_all([b"one", b"two", b"three", b"four"]))
+    stream[2 * 37 + at] ^= 1
+    opener.feed(bytes(stream))
+    assert opener.next_messages(10) == [b"two", b"one"]
+    for _ in range(2):
+        with pytest.raises(PacketFailed):
+            opener.next_messages(10)
 
 
 def derived(name: str) -> dict[str, Any]:

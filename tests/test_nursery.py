@@ -43,7 +43,7 @@ from triolight import (
     PeerNursery,
     open_peer_nursery,
 )
-from triolight.messages import Init, Message, Warning
+from triolight.messages import Init, Message, Ping, Warning
 from triolight.nursery import Block
 from triolight.policy import Policy
 from triolight.shell.watch import Deadlines
@@ -262,6 +262,33 @@ async def test_no_timer_is_lost_when_more_are_due_at_once_than_events_fit(
         for times in (1, 2, 3):
             await trio.sleep(31)
             assert [peer.statistics().sent["ping"].messages for peer in peers] == [times] * len(peers)
+
+
+async def test_peers_are_pinged_together_and_none_before_its_time_but_for_that(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most so many at once; nobody more than a sixty-fourth of the interval early."""
+    monkeypatch.setattr("triolight.nursery.LOOKS_TOGETHER", 3)
+    heard: list[float] = []
+
+    async def listen(far: PeerNursery) -> None:
+        async with far.subscribe(Ping) as inbox:
+            async for _ in inbox:
+                heard.append(trio.current_time() - began)
+
+    async with AsyncExitStack() as stack:
+        managers = [make_manager(number) for number in range(2, 8)]
+        others = [await stack.enter_async_context(open_peer_nursery(one, ping_interval=1e6)) for one in managers]
+        near = await stack.enter_async_context(open_peer_nursery(make_manager(1), ping_interval=64))
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for at, other in zip((0, 0.25, 0.5, 0.75, 1, 2), others, strict=True):
+                nursery.start_soon(listen, other)
+                await trio.sleep_until(began + at)
+                await join(near, other)
+            await trio.sleep_until(began + 67)
+            nursery.cancel_scope.cancel()
+        assert heard == [64, 64, 64, 64.75, 64.75, 66]
 
 
 async def test_leaving_while_others_come_and_dial(autojump_clock: trio.testing.MockClock) -> None:

@@ -291,8 +291,36 @@ async def test_tcp_that_never_answers(autojump_clock: trio.testing.MockClock, mo
     monkeypatch.setattr(trio, "open_tcp_stream", never)
     async with open_peer_nursery(make_manager(1)) as near:
         with pytest.raises(ConnectError, match=r"TCP_FAILED.*15 seconds"):
-            await near.connect(NodeAddress(identity(2), "127.0.0.1", 1))
+            await near.connect(NodeAddress(identity(2), "node.example", 1))
         assert trio.current_time() == 15
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+async def test_an_address_that_never_answers(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch, host: str, family: int
+) -> None:
+    """Nothing is resolved, and the socket is closed at the deadline."""
+    said: list[Any] = []
+
+    class Silent:
+        def __init__(self, family: int) -> None:
+            said.append(family)
+
+        async def connect(self, to: tuple[str, int]) -> NoReturn:
+            said.append(to)
+            await trio.sleep_forever()
+
+        def close(self) -> None:
+            said.append("closed")
+
+    monkeypatch.setattr(trio.socket, "socket", Silent)
+    trio.socket.set_custom_hostname_resolver(NoNames())
+    async with open_peer_nursery(make_manager(1)) as near:
+        with pytest.raises(ConnectError, match=r"TCP_FAILED.*15 seconds"):
+            await near.connect(NodeAddress(identity(2), host, 9735))
+        assert trio.current_time() == 15
+        assert near.statistics().handshake_failures == {DisconnectCode.TCP_FAILED: 1}
+    assert said == [family, (host, 9735), "closed"]
 
 
 async def test_peers_through_a_proxy() -> None:

@@ -83,6 +83,9 @@ if TYPE_CHECKING:
     from triolight.tape.tape import Tape as Tape
     from triolight.ways import Way as Way
 
+    __compiled__: tuple[str, ...]
+    """The names of the modules that this build has compiled, sorted; none in a plain one (docs/compiled.md)."""
+
 __version__ = "0.1.0"
 """A literal: looking a package up takes longer than all the rest of ``triolight --version``. As in pyproject.toml."""
 
@@ -249,6 +252,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
+    if name == "__compiled__":
+        found = globals()[name] = importlib.import_module("triolight.compiled").compiled()
+        return found
     if home is None:
         # ``import triolight`` is enough for ``triolight.messages`` and the other files.
         try:

@@ -7,7 +7,8 @@ what is given to `push`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, TypeAlias, get_args
 
 from triolight.batch import MAX_BATCH
@@ -120,7 +121,7 @@ HandlerResult: TypeAlias = ErrorAction | None
 class SendMessages:
     """Messages for one peer, written in a row with nothing between them. Dropped if it is not connected, or if more
     than `most_waiting` bytes wait for it: what is passed on may be lost, and nobody is to be ended for it who reads
-    slowly."""
+    slowly. `on_dropped` is called in that second case: it counts, and does no more."""
 
     caused: ClassVar[bool] = True
     """Whether they count as the peer's doing: with too many of them unread it is not read from."""
@@ -128,8 +129,15 @@ class SendMessages:
     node_id: bytes
     messages: tuple[Message | UnknownMessage, ...]
     most_waiting: float
+    on_dropped: Callable[[], None] | None = field(compare=False, repr=False)
 
-    def __init__(self, node_id: bytes, *messages: Message | UnknownMessage, most_waiting: float = math.inf) -> None:
+    def __init__(
+        self,
+        node_id: bytes,
+        *messages: Message | UnknownMessage,
+        most_waiting: float = math.inf,
+        on_dropped: Callable[[], None] | None = None,
+    ) -> None:
         _check_node_id(node_id)
         given: tuple[Any, ...] = messages
         for one in given:
@@ -138,6 +146,7 @@ class SendMessages:
         object.__setattr__(self, "node_id", node_id)
         object.__setattr__(self, "messages", messages)
         object.__setattr__(self, "most_waiting", most_waiting)
+        object.__setattr__(self, "on_dropped", on_dropped)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +164,7 @@ class UpdateHtlcs:
     """Changes of a channel are nobody's answer: two sides that send theirs at once must both go on reading."""
     most_waiting: ClassVar[float] = math.inf
     """And nobody else has them."""
+    on_dropped: ClassVar[None] = None
 
     node_id: bytes
     channel_id: bytes

@@ -282,8 +282,11 @@ def descriptor_of(host: str, port: int) -> Address:
     The dot that may end a name is dropped: ``….onion.`` is an onion.
     """
     host = host.removesuffix(".")
-    if is_ip(host):
+    try:
         ip = ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
         return IPv4Address(str(ip), port) if ip.version == 4 else IPv6Address(str(ip), port)
     if is_onion(host):
         return TorV3Address.of(host, port)

@@ -46,6 +46,7 @@ from triolight.wire import (
 __all__ = [
     "from_json",
     "json_schema",
+    "structure_to_json",
     "to_json",
 ]
 
@@ -125,9 +126,12 @@ def to_json(message: Message | UnknownMessage) -> dict[str, Json]:
     """A message as an object that `json.dumps` takes."""
     if isinstance(message, UnknownMessage):
         return {"message": UNKNOWN, "type": message.type, "payload": message.payload.hex()}
-    found: dict[str, Json] = {"message": message.name, "type": message.type}
-    found.update(_object_writer(cast("Any", type(message)))(message))
-    return found
+    return {"message": message.name, "type": message.type} | structure_to_json(message)
+
+
+def structure_to_json(value: Structure) -> dict[str, Json]:
+    """The fields of a structure or a TLV stream as an object that `json.dumps` takes, as inside of a message."""
+    return _object_writer(cast("Any", type(value)))(value)
 
 
 def from_json(value: Json, registry: Registry = BOLT) -> Message | UnknownMessage:

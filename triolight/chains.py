@@ -92,6 +92,9 @@ def chain_name(data: bytes) -> str:
     return next((chain.name for chain in BY_NAME.values() if chain.chain_hash == data), data.hex())
 
 
+_TURNED: Final = {chain.chain_hash[::-1]: chain for chain in BY_NAME.values()}
+
+
 def in_display_order(data: bytes) -> Chain | None:
     """The chain whose hash these bytes are, reversed; None if they are none's."""
-    return next((chain for chain in BY_NAME.values() if chain.chain_hash[::-1] == data), None)
+    return _TURNED.get(data)

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from triolight.errors import DecodeError, DisconnectCode
 from triolight.features import Features
 from triolight.messages import Init, Pong
-from triolight.noise import Handshake, Opener, PacketFailed, Sealer
+from triolight.noise import OVERHEAD, Handshake, Opener, PacketFailed, Sealer
 from triolight.tally import Tally, count
 
 __all__ = [
@@ -31,6 +31,9 @@ ENTRY_BYTES: Final = 96
 else cost a mebibyte and count as nothing."""
 BATCH_BYTES: Final = 16 * 1024
 """Encrypted bytes handed to the socket at once: one write for many small messages, at most one large message more."""
+OPENED_AT_ONCE: Final = 16
+"""Messages that are opened together, if they are small: noise bounds their bytes. They wait while their peer is held
+back."""
 MAX_PINGS: Final = 32
 """Pings that may wait for their pong. More than that on one connection measures nothing but the queue."""
 LARGEST_PONG: Final = 65531
@@ -60,6 +63,9 @@ class OutstandingPing:
 
 _CAUSED: Final = 1
 _GOSSIP: Final = 2
+_PONG: Final = 3
+_NOTHING: Final[list[bytes]] = []
+"""Of all who have said nothing of late: nobody puts anything into it, and an idle peer has no list of its own."""
 
 
 class Connection:
@@ -68,6 +74,7 @@ class Connection:
     __slots__ = (
         "_early",
         "_handshake",
+        "_opened_messages",
         "_opener",
         "_queue",
         "_sealer",
@@ -75,8 +82,8 @@ class Connection:
         "bytes_received",
         "bytes_sent",
         "caused_bytes",
-        "messages_received",
         "messages_sent",
+        "opened",
         "pings",
         "queued_bytes",
         "received",
@@ -89,9 +96,9 @@ class Connection:
         """What came behind the last act."""
         self._sealer: Sealer | None = None
         self._opener: Opener | None = None
-        self._queue: list[tuple[bytes | int, int]] = []
+        self._queue: list[tuple[bytes, int]] = []
         """Messages to encrypt, in order, and whose doing they are: the peer's (_CAUSED), gossip (_GOSSIP), or 0, ours;
-        an int for a message is a pong of that many bytes, made when it is written."""
+        _PONG and more is a pong of so many bytes more than _PONG, made when it is written."""
         self._unsent = b""
         """Encrypted already, not taken by the socket yet."""
         self.queued_bytes = 0
@@ -99,7 +106,10 @@ class Connection:
         self.caused_bytes = 0
         """Those of them that the peer has caused, and ENTRY_BYTES for each of its messages."""
         self.pings: list[OutstandingPing] = []
-        self.messages_received = 0
+        self.opened: list[bytes] = _NOTHING
+        """Messages that were opened together with one that was taken, the next one last: to be popped by who takes them
+        before it asks for others with `next_message`."""
+        self._opened_messages = 0
         self.messages_sent = 0
         self.bytes_received = 0
         self.bytes_sent = 0
@@ -154,23 +164,39 @@ class Connection:
     @property
     def unread_bytes(self) -> int:
         """Bytes that came and were not taken as messages yet."""
-        return len(self._early) if self._opener is None else self._opener.buffered
+        if self._opener is None:
+            return len(self._early)
+        return self._opener.buffered + sum([len(data) + OVERHEAD for data in self.opened])
 
     def next_message(self) -> bytes | None:
         """The next message with its type bytes, None if more of the stream is needed. ProtocolFault if it is broken."""
         if self._opener is None:
             return None
-        try:
-            data = self._opener.next_message()
-        except PacketFailed as error:
-            raise ProtocolFault(DisconnectCode.BAD_PACKET, str(error)) from None
-        if data is None:
-            return None
+        if not self.opened:
+            try:
+                opened = self._opener.next_messages(OPENED_AT_ONCE)
+            except PacketFailed as error:
+                raise ProtocolFault(DisconnectCode.BAD_PACKET, str(error)) from None
+            if not opened:
+                self.opened = _NOTHING
+                return None
+            self.opened = opened
+            self._opened_messages += len(opened)
+        data = self.opened.pop()
         if len(data) < 2:
-            # The BOLTs do not say what an empty message is. It has no type, so nothing can be right about it.
-            raise ProtocolFault(DisconnectCode.BAD_PACKET, f"a message of {len(data)} bytes holds no type")
-        self.messages_received += 1
+            raise self.no_type(data)
         return data
+
+    def no_type(self, data: bytes) -> ProtocolFault:
+        """What is wrong with a message of less than two bytes."""
+        # The BOLTs do not say what an empty message is. It has no type, so nothing can be right about it.
+        self._opened_messages -= 1
+        return ProtocolFault(DisconnectCode.BAD_PACKET, f"a message of {len(data)} bytes holds no type")
+
+    @property
+    def messages_received(self) -> int:
+        """How many were taken."""
+        return self._opened_messages - len(self.opened)
 
     # Out.
 
@@ -194,9 +220,15 @@ class Connection:
         if caused:
             self.caused_bytes += len(message) + ENTRY_BYTES
 
+    def queue_all(self, messages: Iterable[bytes]) -> None:
+        """As `queue`, of several of our own."""
+        given = tuple(messages)
+        self._queue += [(message, 0) for message in given]
+        self.queued_bytes += sum(map(len, given))
+
     def queue_pong(self, length: int) -> None:
         """The answer to a ping: costs a number until it is its turn to be written."""
-        self._queue.append((length, _CAUSED))
+        self._queue.append((b"", _PONG + length))
         self.queued_bytes += length + 4
         self.caused_bytes += length + 4 + ENTRY_BYTES
 
@@ -209,7 +241,7 @@ class Connection:
         """Forgets gossip that is not encrypted yet: the peer can have it from anybody."""
         if any(whose == _GOSSIP for _, whose in self._queue):
             for message, whose in self._queue:
-                if whose == _GOSSIP and isinstance(message, bytes):
+                if whose == _GOSSIP:
                     self.queued_bytes -= len(message)
             self._queue = [one for one in self._queue if one[1] != _GOSSIP]
 
@@ -222,7 +254,7 @@ class Connection:
         dropped = len(self._queue)
         self._queue.clear()
         self.queued_bytes = self.caused_bytes = 0
-        if init is not None and isinstance(init[0], bytes):
+        if init is not None and init[1] < _PONG:
             self.queue(init[0])
             dropped -= 1
         return dropped
@@ -234,34 +266,42 @@ class Connection:
         """
         if self._unsent or not self._queue or self._sealer is None:
             return self._unsent
-        queue, seal, sent = self._queue, self._sealer.seal, self.sent
-        packets: list[bytes] = []
-        size = taken = 0
-        for message, whose in queue:
-            if isinstance(message, int):
-                message = Pong(ignored=bytes(message)).encode()
-            length = len(message)
-            taken += length
-            if whose == _CAUSED:
-                self.caused_bytes -= length + ENTRY_BYTES
-            type_ = int.from_bytes(message[:2], "big")
-            tally = sent.get(type_)
-            if tally is not None:  # what `count` does, without the call
-                tally[0] += 1
-                tally[1] += length
-            else:
-                count(sent, type_, length)
-            packet = seal(message)
-            size += len(packet)
-            packets.append(packet)
+        messages: list[bytes] = []
+        size = 0
+        # Messages of one type come in rows, and are counted by the row.
+        begins, first, before = b"", 0, 0
+        for message, whose in self._queue:
+            if whose:
+                if whose >= _PONG:
+                    message = Pong(ignored=bytes(whose - _PONG)).encode()
+                if whose != _GOSSIP:
+                    self.caused_bytes -= len(message) + ENTRY_BYTES
+            if message[:2] != begins:
+                if messages:
+                    self._count_sent(begins, len(messages) - first, size - before)
+                begins, first, before = message[:2], len(messages), size
+            messages.append(message)
+            size += len(message) + OVERHEAD
             if size >= BATCH_BYTES:
                 break
+        self._count_sent(begins, len(messages) - first, size - before)
         # Once for all of them. An empty list costs an idle peer a tenth of what an empty deque does.
-        del queue[: len(packets)]
-        self.queued_bytes -= taken
-        self.messages_sent += len(packets)
-        self._unsent = packets[0] if len(packets) == 1 else b"".join(packets)
+        del self._queue[: len(messages)]
+        self.queued_bytes -= size - OVERHEAD * len(messages)
+        self.messages_sent += len(messages)
+        sealer = self._sealer
+        self._unsent = sealer.seal(messages[0]) if len(messages) == 1 else sealer.seal_all(messages)
         return self._unsent
+
+    def _count_sent(self, type_: bytes, messages: int, size: int) -> None:
+        """So many messages of a type, whose packets have so many bytes together."""
+        number = int.from_bytes(type_, "big")
+        tally = self.sent.get(number)
+        if tally is not None:  # what `count` does, without the call
+            tally[0] += messages
+            tally[1] += size - OVERHEAD * messages
+        else:
+            count(self.sent, number, size - OVERHEAD * messages, messages)
 
     def took(self, count: int) -> None:
         """The socket took this many bytes of `output`."""

@@ -1,11 +1,13 @@
 """StreamDescriptor: a SocketDescriptor that owns a Trio stream. The only file that reads, writes and closes streams.
 
 It starts no task and touches no PeerManager. Its synchronous half is what the manager calls, its asynchronous half what
-the tasks of one peer run: `receive` in the reader, `write_out` in the writer, `close` when both are done.
+the tasks of one peer run: `receive` in the reader, `write_out` in the writer, `close` when both are done. A writer runs
+while there is something for it.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import sys
@@ -24,14 +26,13 @@ if sys.platform != "win32":
     import termios
 
 from triolight.address import Address, descriptor_of
+from triolight.latch import Latch
 from triolight.noise import MAX_LENGTH, OVERHEAD
 from triolight.peer_manager import SocketDescriptor
 
 OUTBOX_BYTES: Final = 64 * 1024 + MAX_LENGTH + OVERHEAD
 """Encrypted bytes between the manager and the socket: 64 KiB and one message, so that two of the largest are on their
 way at once, and neither the writer nor the pump waits for the other after each."""
-OUTBOX_ITEMS: Final = OUTBOX_BYTES // 36 + 2
-"""The smallest packet has 36 bytes; the bytes are what limits the outbox, never this."""
 DIRECT_BYTES: Final = 4 * 1024
 """Up to so many bytes are written to an idle socket at once, without the writer: a ping, a pong, a message or two. More
 go through the writer, which joins what has gathered."""
@@ -58,30 +59,56 @@ _HANG_UP: Final = getattr(select, "POLLRDHUP", 0)
 class StreamDescriptor(SocketDescriptor):
     """Any `trio.abc.Stream`, as the PeerManager sees it. Equal to itself only."""
 
+    __slots__ = (
+        "__weakref__",
+        "_broken",
+        "_closing",
+        "_drained",
+        "_given",
+        "_may_read",
+        "_outbox",
+        "_room",
+        "_scope",
+        "_socket",
+        "_starved",
+        "_unreported",
+        "_writes_until",
+        "_written",
+        "owner",
+        "start_writer",
+        "stream",
+        "task_scope",
+        "write_began",
+    )
+
     def __init__(self, stream: trio.abc.Stream, owner: Any = None) -> None:
         self.stream: Final = stream
         self.owner: Any = owner
         """Whatever made it and wants to be found again."""
         self.task_scope: trio.CancelScope | None = None
         """The scope of the peer's task; `disconnect_socket` cancels it."""
-        self.writer_scope: Final = trio.CancelScope(shield=True)
-        """Shields the writer; only its deadline ends it."""
+        self.start_writer: Callable[[Any], object] | None = None
+        """Has the writer's task started, for `owner`: there is something for it."""
+        self._scope: trio.CancelScope | None = None
+        """The writer's, while it runs: shields it, and only its deadline ends it."""
+        self._writes_until = math.inf
+        """That deadline, of those that are still to run as well."""
         self.write_began: float | None = None
         """Since when the writer waits for the socket to take a byte, in the clock's seconds; None while it has nothing
         to write."""
-        self._outbox_in, self._outbox = trio.open_memory_channel[bytes](OUTBOX_ITEMS)
+        self._outbox: list[bytes] = []
+        """What the writer is to write: at most OUTBOX_BYTES. A list: an empty deque takes ten times as much."""
         self._room = OUTBOX_BYTES
         self._starved = False
         self._unreported = 0
         """Written, and not reported as room yet."""
-        self._busy = False
-        """Whether the writer has anything to write."""
+        self._written = Latch(is_open=True)
+        """Shut while a writer has, or is about to have, anything to write."""
         on_posix = isinstance(stream, trio.SocketStream) and os.name == "posix"
         self._socket: trio.socket.SocketType | None = cast("trio.SocketStream", stream).socket if on_posix else None
-        self._drained = False
-        """Whether the last read has taken all there was."""
-        self._may_read = trio.Event()
-        self._may_read.set()
+        self._drained = True
+        """Whether there is nothing to be read, as far as is known: the last read has taken all there was."""
+        self._may_read = Latch(is_open=True)
         self._given = True
         """Whether the manager has been given what was read last. Until then its word is about what it knows, and
         nothing is read that could overtake it."""
@@ -118,10 +145,14 @@ class StreamDescriptor(SocketDescriptor):
                 return 0
             data = data[:OUTBOX_BYTES]
         self._room -= len(data)
-        rest = data if self._busy or len(data) > DIRECT_BYTES else self._write_now(data)
+        idle = self._written.is_open()
+        rest = self._write_now(data) if idle and len(data) <= DIRECT_BYTES else data
         if rest or self._unreported >= REPORT_BYTES:
-            self._busy = True
-            self._outbox_in.send_nowait(rest)
+            self._outbox.append(rest)
+            if idle:
+                self._written.shut()
+                if self.start_writer is not None:
+                    self.start_writer(self.owner)
         return len(data)
 
     def _write_now(self, data: bytes) -> bytes:
@@ -141,7 +172,6 @@ class StreamDescriptor(SocketDescriptor):
         """No more is taken or read; what was taken is still written, until the writer's deadline."""
         if not self._closing:
             self._closing = True
-            self._outbox_in.close()
             if self.task_scope is not None:
                 self.task_scope.cancel(reason="disconnect_socket")
 
@@ -156,6 +186,19 @@ class StreamDescriptor(SocketDescriptor):
         """Whether a write has found the stream broken."""
         return self._broken
 
+    @property
+    def ends_at(self) -> float:
+        """What `end_by` was told, in the clock's seconds."""
+        return self._writes_until
+
+    def end_by(self, at: float) -> None:
+        """From then on nothing is read or written any more, whatever is left."""
+        self._writes_until = at
+        if self._scope is not None:
+            self._scope.deadline = at
+        if self.task_scope is not None:
+            self.task_scope.deadline = at
+
     def gives(self) -> None:
         """The manager is about to be given what was read last."""
         self._given = True
@@ -163,7 +206,7 @@ class StreamDescriptor(SocketDescriptor):
     def allow_reading(self) -> None:
         """The reader may go on, if what it has read last was given to the manager."""
         if self._given:
-            self._may_read.set()
+            self._may_read.open()
 
     # What the peer's tasks run.
 
@@ -172,21 +215,26 @@ class StreamDescriptor(SocketDescriptor):
 
         Raises trio.BrokenResourceError if the connection broke. Cancellation loses nothing.
         """
-        await self._may_read.wait()
         if self._socket is None:
+            await self._may_read.wait()
             data = bytes(await self.stream.receive_some(max_bytes))
         else:
             data = await self._receive_from(self._socket, max_bytes)
-        self._may_read = trio.Event()
+        self._may_read.shut()
         self._given = False
         return data
 
     async def _receive_from(self, socket: trio.socket.SocketType, max_bytes: int) -> bytes:
-        """A read that took all there was is followed by a wait, one that did not by another read at once: either way
-        without a turn that `receive_some` takes to see whether it was cancelled. The wait before has done that."""
+        """A read that took all there was is followed by a wait for more, which is mostly over after the wait for the
+        manager: that one costs no turn then. One that did not is followed by another read, without the turn that
+        `receive_some` takes to see whether it was cancelled: the wait before has done that."""
         while True:
             if self._drained:
                 await trio.lowlevel.wait_readable(socket)
+                if not self._may_read.is_open():
+                    await self._may_read.wait()
+            else:
+                await self._may_read.wait()
             try:
                 data = os.read(socket.fileno(), max_bytes)
             except BlockingIOError:
@@ -198,47 +246,50 @@ class StreamDescriptor(SocketDescriptor):
                 return data
 
     async def write_out(self, report: Callable[[int], Awaitable[None]]) -> None:
-        """Writes what is in the outbox until it is closed and empty, and reports how many bytes have left it.
-
-        Runs inside `writer_scope`.
+        """Writes what is in the outbox until that is empty, or the deadline is over, and reports how many bytes have
+        left it. Shielded.
 
         A stream that breaks is not the end yet: what the other side said before may still be there to be read, and the
         reader will see its end. Until then what was to be written is thrown away.
         """
-        while True:
+        try:
+            with trio.CancelScope(deadline=self._writes_until, shield=True) as self._scope:
+                while self._outbox:
+                    await self._write_some(report)
+        finally:
+            # In one step with the last look at the outbox: whatever comes now starts the next one.
+            self._scope = None
+            self._outbox.clear()
+            self._written.open()
+
+    async def _write_some(self, report: Callable[[int], Awaitable[None]]) -> None:
+        size = count = 0
+        for one in self._outbox:
+            if size >= OUTBOX_BYTES or count >= PACKETS_AT_ONCE:
+                break
+            size += len(one)
+            count += 1
+        packets = self._outbox[:count]
+        del self._outbox[:count]
+        if size and not self._broken:
+            self.write_began = trio.current_time()
             try:
-                first = self._outbox.receive_nowait()
-            except trio.WouldBlock:
-                self._busy = False
-                try:
-                    first = await self._outbox.receive()
-                except trio.EndOfChannel:
-                    return
-            except trio.EndOfChannel:
-                return
-            packets = [first]
-            size = len(first)
-            while size < OUTBOX_BYTES and len(packets) < PACKETS_AT_ONCE:
-                try:
-                    packets.append(self._outbox.receive_nowait())
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
-                size += len(packets[-1])
-            if size and not self._broken:
-                self.write_began = trio.current_time()
-                try:
-                    if self._socket is None:
-                        await self._send_all(packets[0] if len(packets) == 1 else b"".join(packets))
-                    else:
-                        await self._write_to(self._socket, packets)
-                except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
-                    self._broken = True
+                if self._socket is None:
+                    await self._send_all(packets[0] if len(packets) == 1 else b"".join(packets))
+                else:
+                    await self._write_to(self._socket, packets)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
+                self._broken = True
+            finally:
                 self.write_began = None
-            del first, packets  # what was written is not kept until there is more
-            self._unreported += size
-            if self._unreported >= REPORT_BYTES or self._starved:
-                unreported, self._unreported = self._unreported, 0
-                await report(unreported)
+        self._unreported += size
+        if self._unreported >= REPORT_BYTES or self._starved:
+            unreported, self._unreported = self._unreported, 0
+            await report(unreported)
+
+    async def wait_written(self) -> None:
+        """Until no writer runs."""
+        await self._written.wait()
 
     async def _send_all(self, data: bytes) -> None:
         for at in range(0, len(data), PIECE_BYTES):

@@ -152,9 +152,7 @@ class Features:
     @classmethod
     def from_bytes(cls, data: bytes) -> Features:
         """From a bitfield as the BOLTs write it: bit 0 is the lowest bit of the last byte."""
-        made = cls()
-        made._bits = int.from_bytes(data, "big")
-        return made
+        return cls._of(int.from_bytes(data, "big"))
 
     @classmethod
     def named(cls, *offered: str, required: Iterable[str] = ()) -> Features:
@@ -176,14 +174,10 @@ class Features:
     @property
     def globalfeatures(self) -> Features:
         """The bits that Init repeats in `globalfeatures`: those up to 13."""
-        made = Features()
-        made._bits = self._bits & _INIT_GLOBAL
-        return made
+        return Features._of(self._bits & _INIT_GLOBAL)
 
     def __or__(self, other: Features) -> Features:
-        made = Features()
-        made._bits = self._bits | other._bits
-        return made
+        return Features._of(self._bits | other._bits)
 
     def __contains__(self, bit: int) -> bool:
         return bool(self._bits >> bit & 1)
@@ -241,38 +235,49 @@ class Features:
         """Whether a feature is required (the even bit; with both set too, as BOLT 9 says)."""
         return FEATURES[name].even in self
 
+    @classmethod
+    def _of(cls, bits: int) -> Features:
+        made = cls.__new__(cls)
+        made._bits = bits
+        return made
+
     def unknown_required(self) -> Features:
         """Even bits that no feature here has: BOLT 1 closes the connection on any of them."""
-        made = Features()
-        made._bits = _even_without(self._bits, _EVEN_KNOWN)
-        return made
+        return Features._of(_even_without(self._bits, _EVEN_KNOWN))
 
     def required_but_not_in(self, other: Features) -> Features:
         """Even bits of ours whose pair `other` does not set at all."""
         theirs = other._bits & (1 << self._bits.bit_length() + 1) - 1
-        made = Features()
-        made._bits = _even_without(self._bits, theirs | theirs >> 1)
-        return made
+        return Features._of(_even_without(self._bits, theirs | theirs >> 1))
 
     def missing_dependencies(self) -> list[tuple[str, str]]:
         """Pairs (feature, what it needs and what is not set), transitively. Assumed features count as set."""
-        missing: list[tuple[str, str]] = []
-        for feature in BOLT9:
-            if not self.offers(feature.name):
-                continue
-            pending, seen = list(feature.dependencies), set[str]()
-            while pending:
-                name = pending.pop()
-                if name in seen:
-                    continue
-                seen.add(name)
-                needed = FEATURES[name]
-                if needed.status is not Status.ASSUMED and not self.offers(name):
-                    missing.append((feature.name, name))
-                pending += needed.dependencies
-        return missing
+        return [
+            (name, needed)
+            for name, pair, those in _DEPENDENCIES
+            if self._bits & pair
+            for needed, its_pair in those
+            if not self._bits & its_pair
+        ]
 
 
+def _all_dependencies(feature: Feature) -> list[tuple[str, int]]:
+    """What a feature needs, what that needs in turn, and so on: the names, and the bits of which one is to be set. What
+    is assumed needs no bit."""
+    pending, found = list(feature.dependencies), dict[str, Feature]()
+    while pending:
+        name = pending.pop()
+        if name not in found:
+            found[name] = FEATURES[name]
+            pending += FEATURES[name].dependencies
+    return [(one.name, _pair(one)) for one in found.values() if one.status is not Status.ASSUMED]
+
+
+def _pair(feature: Feature) -> int:
+    return 1 << feature.even | 1 << feature.odd
+
+
+_DEPENDENCIES: Final = tuple((one.name, _pair(one), _all_dependencies(one)) for one in BOLT9 if one.dependencies)
 _EVEN_OF: Final = bytes(byte & 0x55 for byte in range(256))
 
 

@@ -8,13 +8,15 @@ touches a secret goes through libsecp256k1's constant-time calls; each of the tw
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 __all__ = [
     "SecretKey",
+    "is_fresh_point",
     "is_point",
     "multiply",
     "node_id",
+    "recover",
     "verify",
     "verify_schnorr",
 ]
@@ -30,6 +32,10 @@ SIGNATURE_LENGTH: Final = 64
 POINTS_REMEMBERED: Final = 4096
 """A square root for each point, unless it came a while ago: gossip names the same nodes over and over, a message that
 was decoded is checked again when it is encoded, and its signatures are of keys that were looked at. About 1 MiB."""
+
+
+ReadPoint: TypeAlias = Any
+"""A point as libsecp256k1 holds it, for those who need one twice."""
 
 
 class SecretKey:
@@ -53,6 +59,10 @@ class SecretKey:
     def ecdh(self, point: bytes) -> bytes:
         """SHA256 of the compressed shared point (BOLT 8), 32 bytes. ValueError if `point` is not on the curve."""
         return self._secret.ecdh(point)
+
+    def ecdh_read(self, point: ReadPoint) -> bytes:
+        """The same with a point that was read, which spares its square root."""
+        return self._secret.ecdh_read(point)
 
     def sign(self, digest: bytes) -> bytes:
         """A signature of a 32-byte hash: 64 bytes, r then s, low s, deterministic (RFC 6979)."""
@@ -84,7 +94,23 @@ def node_id(secret: bytes) -> bytes:
 
 def is_point(data: bytes) -> bool:
     """Whether `data` is a compressed point of secp256k1: 33 bytes, 02 or 03 first, on the curve."""
-    return len(data) == POINT_LENGTH and _read_point(bytes(data)) is not None
+    return read_point(data) is not None
+
+
+def is_fresh_point(data: bytes) -> bool:
+    """The same of a point that hardly comes twice, as those of onions: it takes no remembered one's place. A message
+    may hold hundreds of them, which anybody makes for nothing."""
+    return read_fresh_point(data) is not None
+
+
+def read_point(data: bytes) -> ReadPoint | None:
+    """The point that `data` is, as `is_point` remembers it; None if it is none."""
+    return _read_point(bytes(data)) if len(data) == POINT_LENGTH else None
+
+
+def read_fresh_point(data: bytes) -> ReadPoint | None:
+    """The same as `is_fresh_point` has it."""
+    return _curve.read_point(bytes(data)) if len(data) == POINT_LENGTH else None
 
 
 @lru_cache(maxsize=POINTS_REMEMBERED)
@@ -97,10 +123,20 @@ def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
 
     High-s signatures are refused, as in every implementation that uses libsecp256k1.
     """
-    if len(signature) != SIGNATURE_LENGTH or len(point) != POINT_LENGTH:
+    if len(signature) != SIGNATURE_LENGTH:
         return False
-    read = _read_point(bytes(point))
+    read = read_point(point)
     return read is not None and _curve.verify(signature, digest, read)
+
+
+def recover(signature: bytes, recovery_id: int, digest: bytes) -> bytes | None:
+    """The point whose key has made a 64-byte compact signature of a 32-byte hash; None if there is none.
+
+    `recovery_id`, 0 to 3, says which of the points it is that the signature would fit: with another one, another point.
+    """
+    if len(signature) != SIGNATURE_LENGTH or len(digest) != SECRET_LENGTH or not 0 <= recovery_id <= 3:
+        return None
+    return _curve.recover(signature, recovery_id, digest)
 
 
 def multiply(point: bytes, factor: bytes) -> bytes:
@@ -127,6 +163,8 @@ def verify_schnorr(signature: bytes, digest: bytes, point: bytes) -> bool:
 
     BIP 340 knows only a point's x: with either first byte, 02 or 03, the answer is the same.
     """
-    if len(signature) != SIGNATURE_LENGTH or len(digest) != SECRET_LENGTH or not is_point(point):
+    if len(signature) != SIGNATURE_LENGTH or len(digest) != SECRET_LENGTH:
+        return False
+    if len(point) != POINT_LENGTH or point[0] not in (2, 3):
         return False
     return _curve.verify_schnorr(signature, digest, point[1:])

@@ -6,9 +6,17 @@ blinded at random when it is imported. `keys.pubkey_tweak_mul` takes a time that
 is for factors that are no key.
 """
 
+# What btclib-secp256k1 takes from libsecp256k1 through cffi has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
-from btclib_secp256k1 import dsa, ecdh, keys, ssa
+from typing import Any, Final
+
+from btclib_secp256k1 import dsa, ecdh, ffi, keys, lib, recovery, ssa
+from btclib_secp256k1.context import ctx
+
+DIGEST_LENGTH: Final = 32
 
 
 class Secret:
@@ -28,6 +36,12 @@ class Secret:
         """SHA256 of the compressed shared point; ValueError if `point` is none."""
         return ecdh.shared_secret(point, self._secret)
 
+    def ecdh_read(self, point: Any) -> bytes:
+        """The same with a point that was read."""
+        shared = ffi.new("unsigned char [32]")
+        lib.secp256k1_ecdh(ctx, shared, point, self._secret, ffi.NULL, ffi.NULL)
+        return bytes(ffi.buffer(shared))
+
     def sign(self, digest: bytes) -> bytes:
         """64 bytes, r then s, low s, RFC 6979; ValueError if `digest` has not 32."""
         # By default it would be DER, and verified before it is given out; coincurve does not verify either.
@@ -42,18 +56,32 @@ class Secret:
         return ssa.sign(digest, self._secret, randomness)
 
 
-def read_point(point: bytes) -> bytes | None:
-    """What `verify` wants of 33 bytes: a point; None if they are none."""
-    return point if keys.pubkey_verify(point) else None
+def read_point(point: bytes) -> Any:
+    """What `verify` and `ecdh_read` want of 33 bytes: a point; None if they are none."""
+    try:
+        return keys.parse(point)
+    except ValueError:
+        return None
 
 
-def verify(signature: bytes, digest: bytes, point: bytes) -> bool:
+def verify(signature: bytes, digest: bytes, point: Any) -> bool:
     """Whether 64 bytes are the signature of 32 by the key of a point that was read; False for what is no signature or
     no hash."""
+    if len(digest) != DIGEST_LENGTH:  # so much is read, whatever there is
+        return False
     try:
-        return dsa.verify(digest, point, signature, compact=True)
+        read = dsa.parse_compact(signature)
     except ValueError:
         return False
+    return bool(lib.secp256k1_ecdsa_verify(ctx, read, digest, point))
+
+
+def recover(signature: bytes, recovery_id: int, digest: bytes) -> bytes | None:
+    """The point of 33 bytes whose key has signed 32 bytes with these 64; None if there is none."""
+    try:
+        return recovery.recover(digest, signature, recovery_id)
+    except ValueError:
+        return None
 
 
 def multiply(point: bytes, factor: bytes) -> bytes:

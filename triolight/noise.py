@@ -7,12 +7,12 @@ own key and its own chaining key. No secret shows in a repr, an error or a log.
 from __future__ import annotations
 
 import hashlib
-import hmac
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
-from triolight.ciphers import ChaCha20Poly1305, InvalidTag
-from triolight.keys import POINT_LENGTH, SecretKey, is_point
+from triolight.ciphers import ChaCha20Poly1305, InvalidTag, hkdf
+from triolight.compiled import mypyc_attr
+from triolight.keys import POINT_LENGTH, ReadPoint, SecretKey, read_fresh_point, read_point
 
 PROTOCOL_NAME: Final = b"Noise_XK_secp256k1_ChaChaPoly_SHA256"
 PROLOGUE: Final = b"lightning"
@@ -28,6 +28,8 @@ ROTATION: Final = 1000
 """A key encrypts this many times (500 messages: length and body each count), then both sides rotate it."""
 LARGE_BODY: Final = 4096
 """Bytes from which on a body is decrypted where it lies."""
+TOGETHER_BYTES: Final = 8 * 1024
+"""Of messages from which on no more of them are opened together, nor is one from LARGE_BODY on."""
 MAX_PIECES: Final = 64
 """Pieces of a packet that are held apart: a packet that comes byte by byte would else cost forty times its size."""
 MAX_LENGTH: Final = 65535
@@ -61,13 +63,6 @@ class PacketFailed(Exception):
     """A packet's tag does not fit: changed, replayed, out of order, or of another key. Nothing more can be read."""
 
 
-def _hkdf(salt: bytes, material: bytes) -> tuple[bytes, bytes]:
-    """HKDF-SHA256 with empty info, 64 bytes (RFC 5869)."""
-    extracted = hmac.digest(salt, material, "sha256")
-    first = hmac.digest(extracted, b"\x01", "sha256")
-    return first, hmac.digest(extracted, first + b"\x02", "sha256")
-
-
 def _sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
@@ -76,6 +71,7 @@ _START_CK: Final = _sha256(PROTOCOL_NAME)
 _START_H: Final = _sha256(_START_CK + PROLOGUE)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Sealer:
     """Encrypts messages in order: a key, its nonce, and the chaining key that the next key comes from."""
 
@@ -91,7 +87,7 @@ class Sealer:
         """A message of 0 to 65535 bytes as its packet, 34 bytes longer. ValueError if it is longer."""
         nonce = self._nonce
         if nonce == ROTATION:
-            self._chaining_key, self._key = _hkdf(self._chaining_key, self._key)
+            self._chaining_key, self._key = hkdf(self._chaining_key, self._key)
             self._encrypt = ChaCha20Poly1305(self._key).encrypt
             nonce = 0
         length = len(message)
@@ -105,7 +101,33 @@ class Sealer:
         encrypt = self._encrypt
         return encrypt(_NONCES[nonce], header, None) + encrypt(_NONCES[nonce + 1], message, None)
 
+    def seal_all(self, messages: list[bytes]) -> bytes:
+        """The packets of several messages, as `seal` makes them, in a row: a sixth less than one by one."""
+        # They grow in one buffer: no packet is an object of its own, and none is joined to the others afterwards.
+        packets = bytearray()
+        nonce, encrypt = self._nonce, self._encrypt
+        try:
+            for message in messages:
+                if nonce == ROTATION:
+                    self._chaining_key, self._key = hkdf(self._chaining_key, self._key)
+                    encrypt = self._encrypt = ChaCha20Poly1305(self._key).encrypt
+                    nonce = 0
+                length = len(message)
+                if length < 2048:
+                    header = _LENGTHS[length]
+                elif length <= MAX_LENGTH:
+                    header = length.to_bytes(2, "big")
+                else:
+                    raise ValueError(f"a message has at most {MAX_LENGTH} bytes, not {length}")
+                nonce += 2  # before they are used: whatever comes of a message, none is used twice
+                packets += encrypt(_NONCES[nonce - 2], header, None)
+                packets += encrypt(_NONCES[nonce - 1], message, None)
+        finally:
+            self._nonce = nonce
+        return bytes(packets)
 
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Opener:
     """Decrypts packets in order, from pieces of any size. What was read of a packet is not decrypted twice.
 
@@ -165,7 +187,7 @@ class Opener:
                     return None
                 buffer, at, body_at = self._gather(), 0, HEADER_LENGTH
             if nonce == ROTATION:
-                self._chaining_key, self._key = _hkdf(self._chaining_key, self._key)
+                self._chaining_key, self._key = hkdf(self._chaining_key, self._key)
                 self._decrypt = ChaCha20Poly1305(self._key).decrypt
                 nonce = self._nonce = 0
             try:
@@ -191,7 +213,46 @@ class Opener:
         self._nonce, self._at, self._length = nonce + 1, stop, -1
         return message
 
+    def next_messages(self, most: int) -> list[bytes]:
+        """The next messages, at most so many, the last of them first: to be popped. Empty if no packet is whole yet.
+        Raises as `next_message`, once all that came before is taken.
 
+        They come together only under one key, and up to TOGETHER_BYTES: whoever takes one at a time holds little.
+        """
+        first = self.next_message()
+        if first is None:
+            return []
+        messages = [first]
+        room = TOGETHER_BYTES - len(first)
+        if room <= 0:
+            return messages
+        buffer, at, nonce, decrypt = self._buffer, self._at, self._nonce, self._decrypt
+        size, length = len(buffer), -1
+        while len(messages) < most and room > 0 and nonce < ROTATION:
+            body_at = at + HEADER_LENGTH
+            if body_at > size:
+                break
+            try:
+                header = decrypt(_NONCES[nonce], buffer[at:body_at], None)
+                length = (header[0] << 8 | header[1]) + TAG_LENGTH
+                nonce += 1
+                at = body_at
+                stop = at + length
+                if stop > size or length >= LARGE_BODY:
+                    break  # its header is open; the rest is `next_message`'s
+                messages.append(decrypt(_NONCES[nonce], buffer[at:stop], None))
+            except InvalidTag:
+                break  # `next_message` finds it again, and says so
+            nonce += 1
+            at = stop
+            room -= length
+            length = -1
+        self._nonce, self._at, self._length = nonce, at, length
+        messages.reverse()
+        return messages
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Handshake:
     """The three acts of one side.
 
@@ -203,13 +264,13 @@ class Handshake:
     __slots__ = (
         "_buffer",
         "_chaining_key",
+        "_cipher",
         "_ephemeral",
         "_expects",
         "_hash",
         "_initiator",
         "_our_key",
-        "_temporary_key",
-        "_their_ephemeral",
+        "_their_point",
         "opener",
         "sealer",
         "their_node_id",
@@ -222,13 +283,17 @@ class Handshake:
         self._initiator: Final = their_node_id is not None
         self.their_node_id = their_node_id
         """33 bytes; for the responder None until act three."""
-        if their_node_id is not None and not is_point(their_node_id):
-            raise ValueError(f"not a node id: {their_node_id.hex()}")
+        self._their_point: ReadPoint | None = None
+        """The last one that came of them, node id or ephemeral key: read once, for all that it is needed for."""
+        if their_node_id is not None:
+            self._their_point = read_point(their_node_id)
+            if self._their_point is None:
+                raise ValueError(f"not a node id: {their_node_id.hex()}")
         responder = our_key.public_key if their_node_id is None else their_node_id
         self._hash = _sha256(_START_H + responder)
         self._chaining_key = _START_CK
-        self._temporary_key = b""
-        self._their_ephemeral = b""
+        self._cipher: Any = None
+        """With the key that was mixed last: act two's tag and act three's node id are under the same one."""
         self._buffer = b""
         self._expects = 2 if self._initiator else 1
         self.sealer: Sealer | None = None
@@ -252,7 +317,7 @@ class Handshake:
         """The initiator's first message, 50 bytes. RuntimeError from a responder."""
         if self.their_node_id is None or not self._initiator:
             raise RuntimeError("act one is the initiator's")
-        return self._mix_and_seal(self._ephemeral.ecdh(self.their_node_id))
+        return self._mix_and_seal()
 
     def receive(self, data: bytes) -> tuple[bytes, bytes]:
         """Bytes of the peer's act, in pieces of any size.
@@ -272,12 +337,10 @@ class Handshake:
         act, self._buffer = self._buffer, b""
         if self._expects == 1:
             self._open_ephemeral(act, self._our_key)
-            self._their_ephemeral = act[1:34]
             self._expects = 3
-            return self._mix_and_seal(self._ephemeral.ecdh(self._their_ephemeral)), rest
+            return self._mix_and_seal(), rest
         if self._expects == 2:
             self._open_ephemeral(act, self._ephemeral)
-            self._their_ephemeral = act[1:34]
             return self._act_three(), rest
         self._open_act_three(act)
         return b"", rest
@@ -285,65 +348,69 @@ class Handshake:
     def _mix_hash(self, data: bytes) -> None:
         self._hash = _sha256(self._hash + data)
 
-    def _mix_key(self, shared: bytes) -> None:
-        self._chaining_key, self._temporary_key = _hkdf(self._chaining_key, shared)
+    def _mix_key(self, key: SecretKey) -> None:
+        """ECDH of ours with the point of theirs that came last."""
+        self._chaining_key, mixed = hkdf(self._chaining_key, key.ecdh_read(self._their_point))
+        self._cipher = ChaCha20Poly1305(mixed)
 
     def _seal(self, nonce: int, data: bytes) -> bytes:
-        sealed = ChaCha20Poly1305(self._temporary_key).encrypt(_NONCES[nonce], data, self._hash)
+        sealed: bytes = self._cipher.encrypt(_NONCES[nonce], data, self._hash)
         self._mix_hash(sealed)
         return sealed
 
     def _open(self, nonce: int, sealed: bytes, fault: Fault) -> bytes:
         try:
-            data = ChaCha20Poly1305(self._temporary_key).decrypt(_NONCES[nonce], sealed, self._hash)
+            data: bytes = self._cipher.decrypt(_NONCES[nonce], sealed, self._hash)
         except InvalidTag:
             what = "the encrypted key" if fault is Fault.BAD_CIPHERTEXT else "the tag"
             raise HandshakeFailed(self._expects, fault, f"{what} failed its authentication") from None
         self._mix_hash(sealed)
         return data
 
-    def _mix_and_seal(self, shared: bytes) -> bytes:
+    def _read_point(self, data: bytes, what: str) -> None:
+        self._their_point = read_fresh_point(data)
+        if self._their_point is None:
+            raise HandshakeFailed(self._expects, Fault.BAD_PUBKEY, f"its {what} is no point")
+
+    def _mix_and_seal(self) -> bytes:
         """Acts one and two as their sender makes them: our ephemeral point, and a tag over all so far."""
         ours = self._ephemeral.public_key
         self._mix_hash(ours)
-        self._mix_key(shared)
+        self._mix_key(self._ephemeral)
         return _VERSION + ours + self._seal(0, b"")
 
     def _open_ephemeral(self, act: bytes, key: SecretKey) -> None:
         """Acts one and two as their receiver checks them, with the key that their sender did ECDH with."""
         theirs = act[1:34]
         self._mix_hash(theirs)
-        try:
-            self._mix_key(key.ecdh(theirs))
-        except ValueError:
-            raise HandshakeFailed(self._expects, Fault.BAD_PUBKEY, "its ephemeral key is no point") from None
+        self._read_point(theirs, "ephemeral key")
+        self._mix_key(key)
         self._open(0, act[34:], Fault.BAD_TAG)
 
     def _act_three(self) -> bytes:
         sealed = self._seal(1, self._our_key.public_key)
-        self._mix_key(self._our_key.ecdh(self._their_ephemeral))
+        self._mix_key(self._our_key)
         tag = self._seal(0, b"")
         self._split()
         return _VERSION + sealed + tag
 
     def _open_act_three(self, act: bytes) -> None:
         theirs = self._open(1, act[1 : 1 + POINT_LENGTH + TAG_LENGTH], Fault.BAD_CIPHERTEXT)
-        try:
-            self._mix_key(self._ephemeral.ecdh(theirs))
-        except ValueError:
-            raise HandshakeFailed(3, Fault.BAD_PUBKEY, "its node id is no point") from None
+        self._read_point(theirs, "node id")
+        self._mix_key(self._ephemeral)
         self._open(0, act[1 + POINT_LENGTH + TAG_LENGTH :], Fault.BAD_TAG)
         self.their_node_id = theirs
         self._split()
 
     def _split(self) -> None:
         """One key per direction; each direction then has a chaining key of its own (BOLT 8's rck and sck)."""
-        first, second = _hkdf(self._chaining_key, b"")
+        first, second = hkdf(self._chaining_key, b"")
         send, receive = (first, second) if self._initiator else (second, first)
         self.sealer = Sealer(send, self._chaining_key)
         self.opener = Opener(receive, self._chaining_key)
         # Nothing of the handshake is needed any more; forget it.
-        self._temporary_key = self._hash = self._chaining_key = b""
+        self._hash = self._chaining_key = b""
+        self._cipher = self._their_point = None
 
 
 class EphemeralKeys:

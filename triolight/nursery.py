@@ -1,6 +1,7 @@
 """open_peer_nursery and PeerNursery: the Trio shell around one PeerManager. The only file that starts tasks of peers.
 
-Three tasks for a peer: the reader and the writer own its stream, the deliverer hands its messages to busy subscribers.
+Three tasks for a peer: the reader and the writer own its stream, the deliverer hands its messages to busy subscribers;
+these two run while there is something for them.
 One pump for all of them: the only task that touches the PeerManager. Whatever happens reaches it as a small event
 through one memory channel and is applied in that order, so the manager's life is a function of the events.
 
@@ -9,9 +10,10 @@ Services run shielded: the body is cancelled before them, so that goodbyes still
 
 from __future__ import annotations
 
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 from functools import partial
@@ -30,7 +32,7 @@ from triolight.logger import Area
 from triolight.peer_manager import PeerManager
 from triolight.policy import Policy
 from triolight.proxy import Proxy
-from triolight.shell.admission import Admission
+from triolight.shell.admission import Admission, Place
 from triolight.shell.dials import DialHooks, Dialling, Dials
 from triolight.shell.events import (
     EVENTS_CAPACITY,
@@ -43,10 +45,11 @@ from triolight.shell.events import (
     PumpEvent,
     TimerDue,
 )
-from triolight.shell.inboxes import Inboxes
-from triolight.shell.keep import Keep, Keeps, OnConnect
+from triolight.shell.inboxes import Inboxes, Mailbox
+from triolight.shell.keep import Keep, Keeps, KeptPeer, OnConnect
 from triolight.shell.link import Link, Session
 from triolight.shell.loops import read_stream, write_stream
+from triolight.shell.newcomers import Waiting
 from triolight.shell.news import News
 from triolight.shell.parts import Parts
 from triolight.shell.peer import ConnectError, Peer, Present
@@ -55,7 +58,7 @@ from triolight.shell.pump import Pump
 from triolight.shell.reports import Reports
 from triolight.shell.statistics import Totals
 from triolight.shell.turns import TURN_WORK
-from triolight.shell.watch import Deadlines, Moment, Timers
+from triolight.shell.watch import LOOKS_TOGETHER, Deadlines, Moment, Timers
 from triolight.ways import Dial, ProxyWay, Race, Way, way_of
 
 if TYPE_CHECKING:
@@ -64,6 +67,9 @@ if TYPE_CHECKING:
 __all__ = [
     "open_peer_nursery",
 ]
+
+LOST: Final = reasons.connection_lost()
+"""Of a stream whose task ends before its reader has said why."""
 
 
 class Block:
@@ -92,7 +98,7 @@ class Block:
         events_in, events = trio.open_memory_channel[PumpEvent](EVENTS_CAPACITY)
         log = Area(manager.logger, "nursery")
         present = Present()
-        self.keeps: Final = Keeps()
+        self.keeps: Final = Keeps(KeptPeer)
         admission = Admission(policy, lambda: present.peers, log, self._spares)
         self.parts: Final = Parts(
             manager=manager,
@@ -102,17 +108,16 @@ class Block:
             present=present,
             admission=admission,
             # Looked up when it is called: while a tape runs, the manager's methods are the tape's.
-            inboxes=Inboxes(lambda wanted: manager.observe_messages(wanted), admission.leave),
+            inboxes=Inboxes(lambda wanted: manager.observe_messages(wanted), admission.leave, self._start_deliverer),
             news=News(),
+            newcomers=Waiting(),
             totals=Totals(),
             log=log,
             unix_ns=unix_ns,
         )
         hooks = DialHooks(self._start_dial, self._start_dialled, self._abandon, self.leaving.is_set, _race)
         self.dials: Final = Dials(manager.our_node_id, deadlines, present, admission, hooks)
-        self.reports: Final = Reports(
-            self.parts, deadlines.goodbye, self.keeps.appeared, self._start_deliverer, self._start_end
-        )
+        self.reports: Final = Reports(self.parts, deadlines.goodbye, self.keeps.appeared, self._start_end)
         self.pump: Final = Pump(self.parts, self.reports, events, self.leaving.is_set, self._crashed)
         self._doors: trio.Nursery | None = None
         """Where listeners, dials and kept nodes run."""
@@ -148,8 +153,11 @@ class Block:
     def _start_stream(self, link: Link) -> None:
         self._opened(self._streams).start_soon(self._run_stream, link, name="peer")
 
-    def start_keep(self, keep: Keep) -> None:
+    def start_keep(self, keep: Keep[Peer]) -> None:
         self._opened(self._doors).start_soon(self._run_keep, keep, name=f"keep {keep.node_id.hex()[:16]}")
+
+    def start_beside(self, run: Callable[[], Awaitable[object]], name: str) -> None:
+        self._opened(self._doors).start_soon(self._run_beside, run, name=name)
 
     def start_listeners(self, listeners: list[trio.abc.Listener[Any]]) -> None:
         self._opened(self._doors).start_soon(self._run_listeners, listeners, name="listeners")
@@ -164,9 +172,12 @@ class Block:
         self._start_stream(link)
         return link
 
-    def _start_deliverer(self, session: Session) -> None:
-        drained = partial(self.parts.events_in.send, InboxDrained(session))
-        self._opened(self._streams).start_soon(session.mailbox.deliver, drained, name="peer deliverer")
+    def _start_deliverer(self, mailbox: Mailbox) -> None:
+        drained = partial(self.parts.events_in.send, InboxDrained(mailbox.session))
+        self._opened(self._streams).start_soon(mailbox.deliver, drained, name="peer deliverer")
+
+    def _start_writer(self, link: Link) -> None:
+        self._opened(self._streams).start_soon(write_stream, link, self.parts.events_in, name="peer writer")
 
     def _start_end(self, session: Session, reason: DisconnectReason) -> None:
         """Not at once: it is the manager that says so, which cannot be called from inside."""
@@ -206,7 +217,7 @@ class Block:
                 self._all_gone = trio.Event()
                 await self._all_gone.wait()
         for link in self.parts.present.links.values():
-            link.descriptor.writer_scope.cancel(reason="left")
+            link.descriptor.end_by(-math.inf)
 
     def _crashed(self) -> None:
         self.leaving.set()
@@ -240,8 +251,9 @@ class Block:
         """Tells the pump whose timer is due."""
         timers = self.parts.timers
         while True:
-            now = trio.current_time()
-            while (of := timers.due(now)) is not None:
+            now, looks = trio.current_time(), 0
+            while (of := timers.due(now, together=0 < looks < LOOKS_TOGETHER)) is not None:
+                looks += 1
                 event = TimerDue(of)
                 try:
                     self.parts.events_in.send_nowait(event)
@@ -268,23 +280,27 @@ class Block:
         descriptor, parts = link.descriptor, self.parts
         self._running += 1
         parts.present.links[descriptor] = link
-        closed = reasons.connection_lost()
+        closed = LOST
         try:
-            async with trio.open_nursery() as nursery:
-                descriptor.task_scope = nursery.cancel_scope
-                nursery.start_soon(write_stream, link, parts.events_in, nursery.cancel_scope, name="peer writer")
+            descriptor.start_writer = self._start_writer
+            with trio.CancelScope() as descriptor.task_scope:
                 try:
-                    await parts.events_in.send(Attached(link))
+                    attached = Attached(link)
+                    try:
+                        parts.events_in.send_nowait(attached)  # what follows is a checkpoint as well
+                    except trio.WouldBlock:
+                        await parts.events_in.send(attached)
+                    del attached
                     closed = await read_stream(link, parts.events_in, parts.present.links, parts.unix_ns)
                     await parts.events_in.send(Closed(link, closed, last=False))
                     await trio.sleep_forever()  # until the manager has decided: disconnect_socket cancels this scope
                 finally:
                     # Nothing more is taken, whoever has ended this: the writer, shielded, waits for nothing but words.
                     descriptor.disconnect_socket()
-                    by = trio.current_time() + self.deadlines.goodbye
-                    descriptor.writer_scope.deadline = min(descriptor.writer_scope.deadline, by)
+                    descriptor.end_by(min(descriptor.ends_at, trio.current_time() + self.deadlines.goodbye))
         finally:
             with trio.CancelScope(shield=True):
+                await descriptor.wait_written()
                 by = min(link.goodbye_at, trio.current_time() + self.deadlines.goodbye)
                 await descriptor.close(by, link.init is not None)
                 await parts.events_in.send(Closed(link, closed, last=True))
@@ -296,7 +312,7 @@ class Block:
         parts.present.links.pop(link.descriptor, None)
         parts.totals.add_stream(link)
         if link.session is not None:
-            link.session.gone.set()
+            link.session.gone.open()
             link.session.mailbox.close()
         else:
             parts.admission.leave(link.place)
@@ -350,14 +366,14 @@ class Block:
         except OSError:
             await trio.aclose_forcefully(stream)
             return None
-        if self.parts.admission.stranger(address, trio.current_time()) is not None:
+        place = self.parts.admission.place(address)
+        if self.parts.admission.stranger(address, trio.current_time(), place) is not None:
             await trio.aclose_forcefully(stream)
             return None
-        return self._inbound_link(stream, address)
+        return self._inbound_link(stream, address, place)
 
-    def _inbound_link(self, stream: trio.abc.Stream, address: Address | None) -> Link:
+    def _inbound_link(self, stream: trio.abc.Stream, address: Address | None, place: Place) -> Link:
         """A stream whose other side is the initiator, counted among the strangers from now on."""
-        place = self.parts.admission.place(address)
         until = trio.current_time() + self.deadlines.handshake
         link = Link(stream, None, address, place, self.deadlines, until)
         self.parts.admission.enter(place)
@@ -373,7 +389,14 @@ class Block:
             self.dials.finish(dialling)
 
     @trio.lowlevel.enable_ki_protection
-    async def _run_keep(self, keep: Keep) -> None:
+    async def _run_beside(self, run: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await run()
+        except BaseException as error:
+            await self._report(error)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _run_keep(self, keep: Keep[Peer]) -> None:
         def known() -> Peer | None:
             return self.parts.present.known(keep.node_id)
 
@@ -387,7 +410,7 @@ class Block:
             self.keeps.forget(keep)
 
     @trio.lowlevel.enable_ki_protection
-    async def _live(self, peer: Peer, on_connect: OnConnect | None) -> DisconnectReason:
+    async def _live(self, peer: Peer, on_connect: OnConnect[Peer] | None) -> DisconnectReason:
         """A kept peer's life; the application's function has as long, and no longer."""
         if on_connect is None:
             return await peer.wait_closed()
@@ -409,10 +432,11 @@ class Block:
             if self.leaving.is_set():
                 raise ConnectError(reasons.shutdown())
             if their_node_id is None:
-                refusal = self.parts.admission.stranger(address, trio.current_time())
+                place = self.parts.admission.place(address)
+                refusal = self.parts.admission.stranger(address, trio.current_time(), place)
                 if refusal is not None:
                     raise ConnectError(refusal)
-                link = self._inbound_link(stream, address)
+                link = self._inbound_link(stream, address, place)
             elif not is_point(their_node_id) or their_node_id == self.parts.manager.our_node_id:
                 raise ValueError("their_node_id is our own, or no point of secp256k1")
             else:
@@ -431,7 +455,7 @@ class Block:
         return self.parts.present.outcome_of(link)
 
 
-async def _on_connect(function: OnConnect, peer: Peer) -> None:
+async def _on_connect(function: OnConnect[Peer], peer: Peer) -> None:
     try:
         await function(peer)
     except* PeerClosed:

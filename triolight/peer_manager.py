@@ -129,6 +129,7 @@ class PeerManager:
         for handler in handlers.all:
             # Looked up when it is called: a tape may stand there.
             handler.attach(self._agenda.push, lambda node_id, units, ours: self.charge(node_id, units, ours))
+        self._agenda.pushed = True  # what they have pushed before is there
 
     def __repr__(self) -> str:
         return f"<PeerManager {self.our_node_id.hex()[:16]}, {len(self._roster.connected)} peers>"
@@ -142,6 +143,11 @@ class PeerManager:
     def messages(self) -> Registry:
         """Which messages it knows."""
         return self._routing.messages
+
+    @property
+    def handlers(self) -> MessageHandler:
+        """The handlers that it was made with."""
+        return self._given_handler
 
     @property
     def logger(self) -> Logger:
@@ -251,8 +257,8 @@ class PeerManager:
         agenda.depth += 1
         pulling.begin()
         try:
-            agenda.pushed = False
-            for event in self._routing.handlers.pending_events():
+            pushed, agenda.pushed = agenda.pushed, False
+            for event in self._routing.handlers.pending_events(pushed):
                 self._acting.do(event)
             while roster.orphans or agenda.dirty or (agenda.pulls and pulling.pull(write)):
                 # Also of those that have died just now, by an event of a handler: nobody would call again for them.
@@ -349,10 +355,10 @@ class PeerManager:
         return entry is not None and entry.connection.over_budget
 
     def held_by_handler(self, descriptor: SocketDescriptor) -> bool:
-        """Whether a peer is not read from because the routing handler has too much of it. False for an unknown
-        descriptor."""
+        """Whether a peer is not read from because the routing handler, or the application, has too much of it. False
+        for an unknown descriptor."""
         entry = self._roster.by_descriptor.get(descriptor)
-        return entry is not None and bool(entry.held & Hold.BY_HANDLER)
+        return entry is not None and bool(entry.held & (Hold.BY_HANDLER | Hold.BY_APPLICATION))
 
     def queued_bytes(self, descriptor: SocketDescriptor) -> int:
         """Bytes that wait to be written to a peer; 0 for an unknown descriptor."""
@@ -380,6 +386,14 @@ class PeerManager:
     def protects(self, node_id: bytes) -> bool:
         """Whether the channel handler protects this node."""
         return self._routing.handlers.protects(node_id)
+
+    def decide(self, descriptor: SocketDescriptor, reason: DisconnectReason | None) -> None:
+        """What the observer's `may_connect` has left open with WAIT: a reason refuses, None lets in. `process_events`
+        has to follow. Of a connection that does not wait for it (any more), nothing happens."""
+        entry = self._roster.by_descriptor.get(descriptor)
+        if entry is not None:
+            with self._agenda:
+                self._reading.decide(entry, reason)
 
     def disconnect_by_node_id(self, node_id: bytes, reason: DisconnectReason | str | None = None) -> None:
         """Ends the connection with this node, if there is one, also one that waits for its Init. The peer hears a
@@ -538,6 +552,10 @@ class PeerManager:
         `process_events` has to follow. Unknown descriptor, or one whose Init has not come: nothing happens.
         """
         self._hold(self._roster.by_descriptor.get(descriptor), Hold.BY_DRIVER, held)
+
+    def hold_peer(self, descriptor: SocketDescriptor, held: bool) -> None:
+        """As `hold_reading`, for an application that has no room: whichever of the two holds a peer, it is not read."""
+        self._hold(self._roster.by_descriptor.get(descriptor), Hold.BY_APPLICATION, held)
 
     def end_throttle(self, descriptor: SocketDescriptor) -> None:
         """Goes on reading a peer that was throttled. `process_events` has to follow. Unknown: nothing happens."""

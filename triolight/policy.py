@@ -199,10 +199,11 @@ class Policy:
         """What an inbound connection is counted under; None: only in the total."""
         if not isinstance(address, IPv4Address | IPv6Address):
             return None
-        ip = _ip_of(address)
-        public = is_public(IPv4Address(str(ip), 0) if ip.version == 4 else IPv6Address(str(ip), 0))
-        if not public and not self.limit_local_sources:
+        # A listener for both kinds sees IPv4 in IPv6's dress.
+        plain = unmapped(address)
+        if not self.limit_local_sources and not is_public(plain):
             return None
+        ip = _ip_of(plain)
         # Whoever has one address of a /64 has all of them.
         return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
@@ -299,7 +300,7 @@ class Policy:
             return True
         if not self._banned_networks or not isinstance(address, IPv4Address | IPv6Address):
             return False
-        ip = _ip_of(address)
+        ip = _ip_of(unmapped(address))
         return any(
             ipaddress.ip_network((ip, length), strict=False) in self._banned_networks
             for version, length in self._banned_lengths
@@ -326,7 +327,5 @@ def _node_id(data: bytes) -> bytes:
     return data
 
 
-def _ip_of(address: IPv4Address | IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    # A listener for both kinds sees IPv4 in IPv6's dress.
-    plain = unmapped(address)
-    return ipaddress.ip_address(plain.host if isinstance(plain, IPv4Address | IPv6Address) else address.host)
+def _ip_of(address: Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return ipaddress.ip_address(address.host if isinstance(address, IPv4Address | IPv6Address) else "")

@@ -115,6 +115,18 @@ class DisconnectCode(StrEnum):
     HANDLER_CRASHED = "HANDLER_CRASHED"
     """A handler of ours raised an exception; every connection ends."""
 
+    # Of nodes on several machines: fronts that have the sockets, and a back that has the handlers.
+    FRONT_LOST = "FRONT_LOST"
+    """The front that the peer was connected at has died, or nobody hears of it any more."""
+    BACK_LOST = "BACK_LOST"
+    """The back was away for longer than `back_grace`."""
+    BACK_RESTARTED = "BACK_RESTARTED"
+    """There is another back, which knows nothing of the connection."""
+    ENGINE_LOST = "ENGINE_LOST"
+    """The engine between them was away for longer than `engine_grace`, or has lost something."""
+    FENCED = "FENCED"
+    """The front was silent for so long that the back has given it up."""
+
     NOT_CONNECTED = "NOT_CONNECTED"
     """Not a connection's end: no connection with that node."""
     UNKNOWN_DESCRIPTOR = "UNKNOWN_DESCRIPTOR"
@@ -365,6 +377,29 @@ ABOUT: Final[Mapping[DisconnectCode, About]] = {
         "a warning without details",
         "mend the handler",
     ),
+    DisconnectCode.FRONT_LOST: About(
+        "peer",
+        Kind.UNREACHED,
+        "the front that had the connection died, left, or was not heard of for a lease",
+        "nothing, or a warning (`FENCED`) if the front lives",
+        "reconnect: another front takes it",
+    ),
+    DisconnectCode.BACK_LOST: About(
+        "peer", Kind.ENDED, "a front's back was away for `back_grace`", "a warning", "start a back"
+    ),
+    DisconnectCode.BACK_RESTARTED: About(
+        "peer", Kind.ENDED, "a front has another back, which does not know the connection", "a warning", "reconnect"
+    ),
+    DisconnectCode.ENGINE_LOST: About(
+        "peer",
+        Kind.ENDED,
+        "the engine between fronts and back was away for `engine_grace`, or came back without what it had",
+        "a warning",
+        "see to the engine: `appendfsync always` loses nothing",
+    ),
+    DisconnectCode.FENCED: About(
+        "peer", Kind.ENDED, "a front was silent for a lease, and the back has given it up", "a warning", "reconnect"
+    ),
     DisconnectCode.NOT_CONNECTED: About(
         "no end", Kind.ENDED, "not an end: `send_message` for a node that is not connected", "", "connect first"
     ),
@@ -567,6 +602,11 @@ def subscriber_stalled(seconds: float) -> DisconnectReason:
     return DisconnectReason(DisconnectCode.SUBSCRIBER_STALLED, Side.US, words)
 
 
+def undecided(seconds: float) -> DisconnectReason:
+    words = f"nobody has said within {seconds:g} seconds whether you may connect"
+    return DisconnectReason(DisconnectCode.INIT_TIMEOUT, Side.US, words)
+
+
 def queue_full(waiting: int) -> DisconnectReason:
     """`waiting` is bytes."""
     return DisconnectReason(DisconnectCode.QUEUE_FULL, Side.US, f"{waiting} bytes wait to be written to you")
@@ -581,6 +621,30 @@ def by_handler(words: bytes | str, refused: bool) -> DisconnectReason:
     """A handler asked for the end; `refused`: in its answer to `peer_connected`."""
     code = DisconnectCode.HANDLER_REFUSED if refused else DisconnectCode.HANDLER_DISCONNECT
     return DisconnectReason(code, Side.US, printable(words))
+
+
+# Of nodes on several machines.
+
+
+def front_lost(front: str) -> DisconnectReason:
+    words = f"the front {printable(front)} is lost"
+    return DisconnectReason(DisconnectCode.FRONT_LOST, Side.US, words)
+
+
+def back_lost(seconds: float) -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.BACK_LOST, Side.US, f"what decides here is away for {seconds:g} seconds")
+
+
+def back_restarted() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.BACK_RESTARTED, Side.US, "what decides here has started anew; reconnect")
+
+
+def engine_lost(words: str) -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.ENGINE_LOST, Side.US, printable(words))
+
+
+def fenced() -> DisconnectReason:
+    return DisconnectReason(DisconnectCode.FENCED, Side.US, "this front was given up; reconnect")
 
 
 # No connection's end, but why a call cannot be answered.

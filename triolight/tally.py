@@ -29,13 +29,13 @@ class Traffic(NamedTuple):
     size: int
 
 
-def count(tally: Tally, type_: int, size: int) -> None:
-    """One more message."""
+def count(tally: Tally, type_: int, size: int, messages: int = 1) -> None:
+    """One more message, or so many of `size` bytes together."""
     entry = tally.get(type_)
     if entry is None:
-        tally[type_] = [1, size]
+        tally[type_] = [messages, size]
     else:
-        entry[0] += 1
+        entry[0] += messages
         entry[1] += size
 
 

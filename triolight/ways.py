@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 import trio
 
 from triolight import reasons
-from triolight.address import Address, DnsAddress, descriptor_of, is_onion
+from triolight.address import Address, DnsAddress, descriptor_of, is_ip, is_onion
 from triolight.errors import DisconnectReason
 from triolight.proxy import Proxy, check_extra, open_through
 from triolight.text import place
@@ -171,7 +171,19 @@ class Tcp(Way):
         refused = self.refusal(host)
         if refused is not None:
             raise Refused(refused)
-        return await trio.open_tcp_stream(host, port)
+        return await (open_address if is_ip(host) else trio.open_tcp_stream)(host, port)
+
+
+async def open_address(host: str, port: int) -> trio.SocketStream:
+    """As `trio.open_tcp_stream`, to an IP address: there is nothing to resolve and nobody to race, for which that one
+    starts a task. OSError if it fails; cancelled, the socket is closed."""
+    socket = trio.socket.socket(trio.socket.AF_INET6 if ":" in host else trio.socket.AF_INET)
+    try:
+        await socket.connect((host, port))
+    except BaseException:
+        socket.close()
+        raise
+    return trio.SocketStream(socket)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from triolight.errors import DecodeError
+from triolight.keys import is_fresh_point as is_fresh_point
 from triolight.keys import is_point as is_point
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "channel_id",
     "check_extension",
     "codec_of",
+    "fresh_point",
     "point",
     "presence",
     "read_bigsize",
@@ -304,6 +306,15 @@ class Point(FixedBytes):
         return super().check(value) or (None if is_point(value) else "not a compressed point of secp256k1")
 
 
+class FreshPoint(Point):
+    """A point that hardly comes twice: see `triolight.keys.is_fresh_point`."""
+
+    def check(self, value: Any) -> str | None:
+        return FixedBytes.check(self, value) or (
+            None if is_fresh_point(value) else "not a compressed point of secp256k1"
+        )
+
+
 class ScidDirOrPubkey(Codec):
     """BOLT 1's sciddir_or_pubkey, kept as bytes: 9 (direction 0 or 1, short_channel_id) or 33 (a point)."""
 
@@ -324,7 +335,7 @@ class ScidDirOrPubkey(Codec):
         return bytes(value)
 
     def check(self, value: Any) -> str | None:
-        if isinstance(value, bytes) and ((len(value) == 9 and value[0] < 2) or is_point(value)):
+        if isinstance(value, bytes) and ((len(value) == 9 and value[0] < 2) or is_fresh_point(value)):
             return None
         return "neither a short_channel_id with a direction nor a point"
 
@@ -469,6 +480,8 @@ bigsize: TypeAlias = Annotated[int, BigSizeCodec()]
 """1, 3, 5 or 9 bytes, in the shortest form."""
 point: TypeAlias = Annotated[bytes, Point()]
 """33 bytes, checked to be on the curve."""
+fresh_point: TypeAlias = Annotated[bytes, FreshPoint()]
+"""The same, of those that hardly come twice, as in onions: none is remembered."""
 signature: TypeAlias = Annotated[bytes, FixedBytes(64)]
 """64 bytes."""
 sha256: TypeAlias = Annotated[bytes, FixedBytes(32)]

@@ -16,17 +16,38 @@
  *       when it is encoded again, or with "error"; of a message that it does not know "class" alone
  *   {"id":6,"cmd":"make","value":{"class":"Pong","args":["00"]}}, whose reply has "hex", and "equal": whether these
  *       bytes decode to the same value; or "error"
+ *   {"id":7,"cmd":"bolt12","texts":["lno1..","lnr1..","lni1.."]}, whose reply has "read": each with "again", its text, and
+ *       "valid", whether its signature is (an offer has none); or with "error"
+ *   {"id":8,"cmd":"answers","invoice":"lni1..","request":"lnr1.."}, whose reply has "error" if it does not
+ *   {"id":9,"cmd":"invoice","request":"lnr1..","secret":"11..","preimage":"22..","path":"02.."}, whose reply
+ *       has "text": an invoice, signed; `path` is the one blinded path that it may be paid by
+ *   {"id":10,"cmd":"request","offer":"lno1..","secret":"33..","amount":1000,"note":".."}, whose reply has "text"
+ *   {"id":11,"cmd":"open","secret":"11..","messages":["0201.."]}, whose reply has "opened": each with "content", and
+ *       "path_id"; or with "dropped"
+ *   {"id":12,"cmd":"seal","secrets":["44..","55.."],"nodes":["02..","03.."],"path_id":"66","content":"hex"}, whose reply
+ *       has "hex": an onion message over these nodes, for the last of them; secrets: of the packet, and of the path;
+ *       content, here and above: its payload, with its length before it
  * Values of `make`: a number, a boolean, null, hex for what is made of bytes, a list, {"class":..,"args":[..]} for a
  * constructor, {"class":..} for an object, {"tlvs":[..]} for a stream of them. Classes are named without `fr.acinq.`
  * Events: ready (node_id, port), connected (node_id, inbound), refused (a dialler that failed the handshake), message
  * (hex, class: all but pings), closed (error), fatal.
  */
 
+import co.touchlab.kermit.Logger;
+import co.touchlab.kermit.Severity;
+import co.touchlab.kermit.StaticConfig;
 import fr.acinq.bitcoin.ByteVector;
 import fr.acinq.bitcoin.ByteVector32;
+import fr.acinq.bitcoin.PrivateKey;
+import fr.acinq.bitcoin.PublicKey;
 import fr.acinq.bitcoin.Satoshi;
 import fr.acinq.bitcoin.Transaction;
+import fr.acinq.bitcoin.io.ByteArrayInput;
+import fr.acinq.bitcoin.utils.Either;
+import fr.acinq.lightning.CltvExpiryDelta;
+import fr.acinq.lightning.EncodedNodeId;
 import fr.acinq.lightning.Features;
+import fr.acinq.lightning.MilliSatoshi;
 import fr.acinq.lightning.blockchain.fee.FeeratePerKw;
 import fr.acinq.lightning.channel.ChannelType;
 import fr.acinq.lightning.crypto.noise.Chacha20Poly1305CipherFunctionsDefault;
@@ -38,9 +59,20 @@ import fr.acinq.lightning.crypto.noise.NoiseKt;
 import fr.acinq.lightning.crypto.noise.SHA256HashFunctions;
 import fr.acinq.lightning.crypto.noise.Secp256k1DHFunctions;
 import fr.acinq.lightning.io.LightningSession;
+import fr.acinq.lightning.logging.MDCLogger;
+import fr.acinq.lightning.message.OnionMessages;
+import fr.acinq.lightning.payment.Bolt12Invoice;
+import fr.acinq.lightning.payment.Bolt12Invoice.Companion.PaymentBlindedContactInfo;
 import fr.acinq.lightning.wire.GenericTlv;
 import fr.acinq.lightning.wire.Init;
 import fr.acinq.lightning.wire.LightningMessage;
+import fr.acinq.lightning.wire.MessageOnion;
+import fr.acinq.lightning.wire.OfferTypes;
+import fr.acinq.lightning.wire.OfferTypes.ContactInfo;
+import fr.acinq.lightning.wire.OfferTypes.InvoiceRequest;
+import fr.acinq.lightning.wire.OfferTypes.Offer;
+import fr.acinq.lightning.wire.OfferTypes.PaymentInfo;
+import fr.acinq.lightning.wire.OnionMessage;
 import fr.acinq.lightning.wire.Ping;
 import fr.acinq.lightning.wire.Pong;
 import fr.acinq.lightning.wire.Tlv;
@@ -168,6 +200,38 @@ public final class Node {
                     return List.of("error", error.toString());
                 }
             }
+            case "bolt12" -> {
+                List<Object> read = new ArrayList<>();
+                for (JsonElement one : (JsonArray) command.get("texts")) {
+                    read.add(bolt12(((JsonPrimitive) one).getContent()));
+                }
+                return List.of("read", read);
+            }
+            case "answers" -> {
+                InvoiceRequest request = InvoiceRequest.Companion.decode(text(command, "request")).get();
+                Bolt12Invoice invoice = Bolt12Invoice.Companion.fromString(text(command, "invoice")).get();
+                Either<String, Unit> found = invoice.validateFor(request);
+                return found.isLeft() ? List.of("error", String.valueOf(found.getLeft())) : List.of();
+            }
+            case "invoice" -> {
+                return List.of("text", invoice(command));
+            }
+            case "request" -> {
+                Offer offer = Offer.Companion.decode(text(command, "offer")).get();
+                return List.of("text", InvoiceRequest.Companion.invoke(offer, new MilliSatoshi(number(command, "amount")), 1,
+                    Features.Companion.invoke(NONE), key(command, "secret"), text(command, "note"),
+                    offer.getChains().get(0), Set.of(), Set.of()).encode());
+            }
+            case "open" -> {
+                List<Object> opened = new ArrayList<>();
+                for (JsonElement one : (JsonArray) command.get("messages")) {
+                    opened.add(opened(key(command, "secret"), HEX.parseHex(((JsonPrimitive) one).getContent())));
+                }
+                return List.of("opened", opened);
+            }
+            case "seal" -> {
+                return List.of("hex", HEX.formatHex(sealed(command)));
+            }
             default -> throw new IllegalArgumentException("no such command: " + command);
         }
         return List.of();
@@ -185,6 +249,72 @@ public final class Node {
             return Map.of("class", kind); // it keeps their type alone
         }
         return Map.of("class", kind, "again", HEX.formatHex(LightningMessage.Companion.encode(message)));
+    }
+
+    // -----------------------------------------------------------------------------------------------------------------
+    // Offers, and onion messages
+
+    private static PrivateKey key(JsonObject command, String name) {
+        return new PrivateKey(HEX.parseHex(text(command, name)));
+    }
+
+    private static Map<String, Object> bolt12(String text) {
+        try {
+            if (text.startsWith("lno")) {
+                return Map.of("again", Offer.Companion.decode(text).get().encode(), "valid", true);
+            } else if (text.startsWith("lnr")) {
+                InvoiceRequest request = InvoiceRequest.Companion.decode(text).get();
+                return Map.of("again", request.encode(), "valid", request.isValid() && request.checkSignature());
+            }
+            Bolt12Invoice invoice = Bolt12Invoice.Companion.fromString(text).get();
+            return Map.of("again", invoice.write(), "valid", invoice.checkSignature());
+        } catch (Exception error) {
+            return Map.of("error", error.toString());
+        }
+    }
+
+    private static String invoice(JsonObject command) {
+        InvoiceRequest request = InvoiceRequest.Companion.decode(text(command, "request")).get();
+        ContactInfo.BlindedPath path =
+            OfferTypes.INSTANCE.readPath(new ByteArrayInput(HEX.parseHex(text(command, "path"))));
+        PaymentInfo info = new PaymentInfo(new MilliSatoshi(1), 2, new CltvExpiryDelta(3), new MilliSatoshi(4),
+            new MilliSatoshi(500_000), Features.Companion.invoke(NONE));
+        Bolt12Invoice made = Bolt12Invoice.Companion.invoke(request, new ByteVector32(text(command, "preimage")),
+            key(command, "secret"), 3600, Features.Companion.invoke(NONE),
+            List.of(new PaymentBlindedContactInfo(path, info)), Set.of(), Set.of());
+        return made.write();
+    }
+
+    private static Map<String, Object> opened(PrivateKey key, byte[] message) {
+        OnionMessage onion = (OnionMessage) LightningMessage.Companion.decode(message);
+        MDCLogger silent = new MDCLogger(new Logger(new StaticConfig(Severity.Assert, List.of()), ""), Map.of());
+        OnionMessages.DecryptedMessage found = OnionMessages.INSTANCE.decryptMessage(key, onion, silent);
+        if (found == null) {
+            return Map.of("dropped", true);
+        }
+        ByteVector pathId = found.getPathId();
+        return Map.of("content", HEX.formatHex(found.getContent().write()), "path_id",
+            pathId == null ? "" : pathId.toHex());
+    }
+
+    private static byte[] sealed(JsonObject command) {
+        List<PublicKey> nodes = new ArrayList<>();
+        ((JsonArray) command.get("nodes")).forEach(one -> nodes.add(PublicKey.fromHex(((JsonPrimitive) one).getContent())));
+        List<OnionMessages.IntermediateNode> before = nodes.subList(0, nodes.size() - 1).stream()
+            .map(node -> new OnionMessages.IntermediateNode(plain(node), null, null, Set.of())).toList();
+        ByteVector pathId = new ByteVector(text(command, "path_id"));
+        OnionMessages.Destination to = new OnionMessages.Destination.Recipient(
+            plain(nodes.get(nodes.size() - 1)), pathId.isEmpty() ? null : pathId, null, Set.of());
+        JsonArray secrets = (JsonArray) command.get("secrets");
+        Either<OnionMessages.BuildMessageError, OnionMessage> made = OnionMessages.INSTANCE.buildMessage(
+            new PrivateKey(HEX.parseHex(((JsonPrimitive) secrets.get(0)).getContent())),
+            new PrivateKey(HEX.parseHex(((JsonPrimitive) secrets.get(1)).getContent())), before, to,
+            MessageOnion.Companion.getTlvSerializer().read(HEX.parseHex(text(command, "content"))));
+        return LightningMessage.Companion.encode(made.getRight());
+    }
+
+    private static EncodedNodeId.WithPublicKey plain(PublicKey node) {
+        return new EncodedNodeId.WithPublicKey.Plain(node);
     }
 
     // -----------------------------------------------------------------------------------------------------------------

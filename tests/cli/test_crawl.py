@@ -10,22 +10,28 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import trio
 from click.testing import CliRunner
 
 from tests.support import identity
 from tests.support.processes import COMMAND, PATIENCE, SIGNALS, lines_of
-from tests.support.towns import Town
-from triolight import open_peer_nursery
+from triolight import NodeAddress, open_peer_nursery
+from triolight.chains import REGTEST
 from triolight.cli import cli
+from triolight.cli.jobs.found import nodes_of_graph
+from triolight.gossip.formats.jsonl import write_jsonl
+from triolight.testing import GossipTown
+
+ONION = "p53lf57qovyuvwsc6xnrppyply3vtqm7l6pcobkmyqsiofyeznfu5uqd.onion"
 
 
 @asynccontextmanager
-async def a_town(count: int = 4) -> AsyncIterator[tuple[Town, str]]:
+async def a_town(count: int = 4) -> AsyncIterator[tuple[GossipTown, str]]:
     """Nodes on loopback that have announced where they are, and the first one's address. Of a fourth one and all later
     ones nobody is there."""
-    town = Town(count)
+    town = GossipTown(7, count)
     async with trio.open_nursery() as nursery:
         ports: dict[int, int] = {}
 
@@ -63,8 +69,10 @@ async def test_a_network_is_walked(tmp_path: Path) -> None:
         done = await crawl(path, node, "--chain", "regtest", "--allow-private", "--max-nodes", "2", "--rate", "50")
         assert done.returncode == 0
         *nodes, last = done.stdout.decode().splitlines()
-        assert nodes[0].split()[:3] == [town.ids[0].hex(), node.partition("@")[2], "reached"]
-        assert nodes[1].split()[0] in {one.hex() for one in town.ids[1:]}
+        outcomes = {line.split()[0]: line.split()[1:3] for line in nodes}
+        assert len(outcomes) == 2
+        assert outcomes[town.ids[0].hex()] == [node.partition("@")[2], "reached"]
+        assert {*outcomes} < {one.hex() for one in town.ids}
         assert last.startswith("4 nodes found, ")
     shown = await trio.run_process([*COMMAND, "record", "stats", str(path), "--json"], capture_stdout=True)
     assert json.loads(shown.stdout)["answers"] > 0
@@ -97,11 +105,36 @@ async def test_exit_code_2_for_what_is_no_record_and_no_number(tmp_path: Path) -
     done = await crawl(path, node)
     assert (done.returncode, done.stdout) == (2, b"")
     assert f"Invalid value for RECORD: {path}: no SQLite file, and so no record".encode() in done.stderr
-    for wrong in (["--rate", "0"], ["--max-nodes", "0"], ["--chain", "dogecoin"]):
+    (tmp_path / "ids").write_text(f"{identity(1).hex()}  # has asked for it\n02ab\n")
+    found = CliRunner().invoke(cli, ["crawl", str(path), node, "--exclude", str(tmp_path / "ids")])
+    assert found.exit_code == 2
+    assert "ids, line 2: no node id: '02ab'" in found.stderr
+    for wrong in (["--rate", "0"], ["--again", "5"], ["--max-nodes", "0"], ["--chain", "dogecoin"]):
         assert CliRunner().invoke(cli, ["crawl", str(path), node, *wrong]).exit_code == 2
-    found = CliRunner().invoke(cli, ["crawl", str(path)])
+    found = CliRunner().invoke(cli, ["crawl", str(tmp_path / "none")])
     assert found.exit_code == 2
     assert "nobody to begin with: name nodes" in found.stderr
+
+
+def test_whom_it_would_dial(tmp_path: Path) -> None:
+    """Named ones, those of a graph, and those of a record; none that is excluded. Nothing is made, nobody dialled."""
+    town = GossipTown(7, 4)
+    for number in range(4):
+        town.announce(number, [(f"8.8.8.{number}", 9735)] if number < 3 else [("10.0.0.1", 9735)])
+    graph = tmp_path / "graph.jsonl"
+    said = [one.announcement.encode() for one in town.graph.channels.values()]
+    said += [one.announcement.encode() for one in town.graph.nodes.values() if one.announcement is not None]
+    graph.write_bytes(b"".join(write_jsonl(said)))
+    (tmp_path / "ids").write_text(town.ids[1].hex())
+    node = f"{identity(1).hex()}@127.0.0.1:1"
+    options = ["--from-graph", str(graph), "--exclude", str(tmp_path / "ids"), "--chain", "regtest"]
+    found = CliRunner().invoke(cli, ["crawl", str(tmp_path / "crawl.db"), node, *options, "--dry-run", "--json"])
+    assert found.exit_code == 0
+    *dials, last = map(json.loads, found.stdout.splitlines())
+    assert dials[0] == {"event": "would dial", "node_id": identity(1).hex(), "address": "127.0.0.1:1"}
+    assert {one["address"] for one in dials[1:]} == {"8.8.8.0:9735", "8.8.8.2:9735"}
+    assert last == {"event": "planned", "nodes": 3}
+    assert not (tmp_path / "crawl.db").exists()
 
 
 @pytest.mark.parametrize(("number", "exits"), SIGNALS)
@@ -129,3 +162,26 @@ async def test_exit_code_141_for_a_reader_that_has_left(tmp_path: Path) -> None:
             assert process.stdout is not None
             await process.stdout.aclose()
             assert await process.wait() == 141
+
+
+def test_who_may_be_dialled_of_a_graph(tmp_path: Path) -> None:
+    town, path = GossipTown(7, 4), tmp_path / "graph.jsonl"
+    town.announce(0, [("8.8.8.8", 1), ("10.0.0.1", 2)])
+    town.announce(1, [(ONION, 3)])
+    town.announce(2, [("node.example", 4)])
+    said = [one.announcement.encode() for one in town.graph.channels.values()]
+    said += [one.announcement.encode() for one in town.graph.nodes.values() if one.announcement is not None]
+    path.write_bytes(b"".join(write_jsonl(said)))
+    public, private = NodeAddress(town.ids[0], "8.8.8.8", 1), NodeAddress(town.ids[0], "10.0.0.1", 2)
+    onion, name = NodeAddress(town.ids[1], ONION, 3), NodeAddress(town.ids[2], "node.example", 4)
+    for allowed, onions, nodes in (
+        (False, False, {(public,)}),
+        (False, True, {(public,), (onion,)}),
+        (True, False, {(public, private), (name,)}),
+    ):
+        found = nodes_of_graph(path, None, private=allowed, onions=onions)
+        assert {*found.nodes} == nodes
+        assert found.chain == REGTEST.chain_hash
+    path.write_text("a letter")
+    with pytest.raises(click.BadParameter, match=r"graph\.jsonl"):
+        nodes_of_graph(path, None, private=False, onions=False)

@@ -17,6 +17,19 @@ from triolight.cli.exits import ENDS, MEANINGS, Exit, exit_of
 from triolight.cli.group import COMMANDS
 from triolight.reasons import Kind
 
+LSPS: Mapping[Exit, str] = {
+    Exit.OK: "test_lsps.test_what_a_provider_says",
+    Exit.FAILED: "test_lsps.test_exit_code_1_where_it_says_no",
+    Exit.USAGE: "test_lsps.test_exit_code_2_for_what_is_no_call",
+    Exit.CONNECT: "test_lsps.test_exit_codes_3_and_4_for_who_is_not_there",
+    Exit.HANDSHAKE: "test_lsps.test_exit_codes_3_and_4_for_who_is_not_there",
+    Exit.PROTOCOL: "test_lsps.test_exit_code_5_for_what_is_no_answer_and_for_who_hangs_up",
+    Exit.TIMEOUT: "test_lsps.test_exit_code_6_where_nothing_comes",
+    Exit.HUNG_UP: "test_lsps.test_a_signal_ends_the_waiting",
+    Exit.INTERRUPTED: "test_lsps.test_a_signal_ends_the_waiting",
+    Exit.BROKEN_PIPE: "test_lsps.test_exit_code_141_for_a_reader_that_has_left",
+    Exit.TERMINATED: "test_lsps.test_a_signal_ends_the_waiting",
+}
 SHOWN: Mapping[str, Mapping[Exit, str]] = {
     "ping": {
         Exit.OK: "test_ping.test_ping_in_words",
@@ -112,6 +125,31 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.INTERRUPTED: "test_offers.test_interrupted",
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
+    "storage put": {
+        Exit.OK: "test_storage.test_what_is_put_is_got_by_who_has_the_secret",
+        Exit.FAILED: "test_storage.test_exit_code_1_where_nobody_stores",
+        Exit.USAGE: "test_storage.test_exit_code_2_for_the_command_line",
+        Exit.CONNECT: "test_storage.test_exit_code_3_where_nobody_is_reached",
+        Exit.HANDSHAKE: "test_storage.test_exit_code_4_for_another_node",
+        Exit.PROTOCOL: "test_storage.test_exit_code_5_where_it_is_refused",
+        Exit.TIMEOUT: "test_storage.test_exit_code_6_where_nothing_comes",
+        Exit.HUNG_UP: "test_storage.test_a_signal_ends_the_waiting",
+        Exit.INTERRUPTED: "test_storage.test_a_signal_ends_the_waiting",
+        Exit.BROKEN_PIPE: "test_storage.test_exit_code_141_for_a_reader_that_has_left",
+        Exit.TERMINATED: "test_storage.test_a_signal_ends_the_waiting",
+    },
+    "storage get": {
+        Exit.OK: "test_storage.test_what_is_put_is_got_by_who_has_the_secret",
+        Exit.USAGE: "test_storage.test_exit_code_2_for_the_command_line",
+        Exit.CONNECT: "test_storage.test_exit_code_3_where_nobody_is_reached",
+        Exit.HANDSHAKE: "test_storage.test_exit_code_4_for_another_node",
+        Exit.PROTOCOL: "test_storage.test_exit_code_5_where_it_is_refused",
+        Exit.TIMEOUT: "test_storage.test_exit_code_6_where_nothing_comes",
+        Exit.HUNG_UP: "test_storage.test_a_signal_ends_the_waiting",
+        Exit.INTERRUPTED: "test_storage.test_a_signal_ends_the_waiting",
+        Exit.BROKEN_PIPE: "test_storage.test_exit_code_141_for_a_reader_that_has_left",
+        Exit.TERMINATED: "test_storage.test_a_signal_ends_the_waiting",
+    },
     "onion send": {
         Exit.OK: "test_onion.test_a_message_and_its_answer",
         Exit.USAGE: "test_onion.test_exit_code_2_for_what_is_no_message",
@@ -123,6 +161,9 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.BROKEN_PIPE: "test_onion.test_exit_code_141_for_a_reader_that_has_left",
         Exit.TERMINATED: "test_onion.test_a_signal_ends_the_waiting",
     },
+    "lsps protocols": LSPS,
+    "lsps call": LSPS,
+    "lsps info": LSPS,
     "onion listen": {
         Exit.USAGE: "test_onion.test_exit_code_2_for_a_secret_that_is_none",
         Exit.CONNECT: "test_onion.test_exit_code_3_for_a_port_that_is_taken",
@@ -229,6 +270,28 @@ SHOWN: Mapping[str, Mapping[Exit, str]] = {
         Exit.USAGE: "test_record.test_exit_code_2_for_what_is_no_record",
         Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
         Exit.INTERRUPTED: "test_record.test_interrupting",
+        Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
+    },
+    "front": {
+        Exit.USAGE: "test_front.test_another_node_s_secret_is_exit_code_2",
+        Exit.CONNECT: "test_front.test_exit_codes_of_a_port_that_is_taken_and_a_reader_that_has_left",
+        Exit.HUNG_UP: "test_front.test_a_signal_ends_it_whole",
+        Exit.INTERRUPTED: "test_front.test_a_signal_ends_it_whole",
+        Exit.BROKEN_PIPE: "test_front.test_exit_codes_of_a_port_that_is_taken_and_a_reader_that_has_left",
+        Exit.TERMINATED: "test_front.test_a_signal_ends_it_whole",
+    },
+    "fleet show": {
+        Exit.OK: "test_fleet.test_a_fleet_that_never_was",
+        Exit.USAGE: "test_fleet.test_a_password_that_cannot_be_read",
+        Exit.CONNECT: "test_fleet.test_an_engine_that_does_not_answer",
+        Exit.INTERRUPTED: "test_fleet.test_exit_codes_of_a_reader_that_has_left_and_of_who_does_not_wait",
+        Exit.BROKEN_PIPE: "test_fleet.test_exit_codes_of_a_reader_that_has_left_and_of_who_does_not_wait",
+    },
+    "graph plot": {
+        Exit.OK: "test_graph.test_pictures_of_any_file",
+        Exit.USAGE: "test_graph.test_pictures_without_matplotlib",
+        Exit.HUNG_UP: "test_group.test_a_terminal_that_is_gone",
+        Exit.INTERRUPTED: "test_group.test_interrupting_who_waits_for_a_file",
         Exit.BROKEN_PIPE: "test_group.test_a_reader_that_has_left_ends_it_quietly",
     },
     "graph export": {

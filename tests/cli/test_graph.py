@@ -1,7 +1,8 @@
-"""``triolight graph stats`` and ``graph show``: any file of a known format, in numbers and as a page."""
+"""``triolight graph stats``, ``graph show`` and ``graph plot``: any file of a known format, in numbers and pictures."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -257,3 +258,30 @@ def test_a_gossip_store_that_is_written_anew_while_it_is_read_is_followed(tmp_pa
         assert (name, next(items)) == ("gossip_store", About(version=16))
         fresh.rename(path)
         assert [one.raw for one in items if isinstance(one, Signed)] == [channel(), update()]
+
+
+def test_pictures_of_any_file(small: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    line = shown("plot", GRAPH_LN_10, "-o", tmp_path / "out")
+    assert (line["event"], line["pictures"]) == (
+        "plotted",
+        ["degrees", "capacities", "addresses", "features", "ages"],
+    )
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {*line["files"]}
+    assert "n = 10 nodes" in (tmp_path / "out" / "degrees.svg").read_text()
+    small.write_bytes(b"".join(write_gsp([channel()])))
+    found = run("plot", small, "-o", tmp_path / "small", "--csv")
+    assert found.stdout == f"{tmp_path / 'small' / 'index.html'}: 1 picture\n"
+    assert (tmp_path / "small" / "degrees.csv").read_text() == "curve,channels,share\nnodes,1,1.0\n"
+    found = run("plot", small, "-o", tmp_path / "small", "--chain", "bitcoin")
+    assert "nothing that could be drawn is in it" in found.stdout
+    assert run("plot", tmp_path / "nothing", "-o", tmp_path / "out").exit_code == 2
+    assert "No such file" in run("plot", small, "-o", tmp_path / "no" / "where").stderr
+
+
+def test_pictures_without_matplotlib(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    found = run("plot", small, "-o", tmp_path / "out")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "pip install 'triolight[plot]'" in found.stderr

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import trio
 
@@ -54,6 +55,17 @@ def test_what_is_served_is_fetched(tmp_path: Path) -> None:
             assert process.finish()[0] == exits
     code, lines, _ = run("graph", "stats", str(tmp_path / "own.db"), "--json")
     assert (code, json.loads(lines[-1])["updates"]) == (0, 40)
+
+
+def test_its_numbers_are_on_a_page(tmp_path: Path) -> None:
+    with serving(a_graph(tmp_path / "graph.db"), "--relay-unchecked", "--metrics", "0") as (process, _):
+        line = json.loads(process.line("metrics"))
+        with urlopen(f"http://{line['host']}:{line['port']}/metrics") as answer:
+            page = answer.read()
+        assert b"\ntriolight_graph_channels 20.0\n" in page
+        assert b'\ntriolight_gossip_peers{state="streams"} 0.0\n' in page
+        process.interrupt(SIGNALS[0][0])
+        assert process.finish()[0] == SIGNALS[0][1]
 
 
 def test_exit_code_2_where_there_is_nothing_to_tell_of(tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ def without_peers(there: Path, tmp_path: Path) -> dict[str, list[str | Path]]:
         "invoice decode": ["invoice", "decode", INVOICE],
         "graph stats": ["graph", "stats", there / "store"],
         "graph show": ["graph", "show", there / "store", "103x1x0"],
+        "graph plot": ["graph", "plot", there / "store", "-o", tmp_path / "pictures"],
         "graph import": ["graph", "import", tmp_path / "graph.db", there / "store"],
         "graph export": ["graph", "export", there / "store", "--format", "describegraph"],
     }
@@ -91,6 +92,9 @@ NATURAL = {
     "invoice decode": (["invoice", "decode", INVOICE], 0),
     "onion send": (["onion", "send", identity(1).hex(), "77", "00"], 3),
     "onion listen": (["onion", "listen", "--port", "0", "--host", "a..b"], 3),
+    "lsps protocols": (["lsps", "protocols", f"{identity(1).hex()}@127.0.0.1:1"], 3),
+    "lsps call": (["lsps", "call", "lsps2.get_info", f"{identity(1).hex()}@127.0.0.1:1"], 3),
+    "lsps info": (["lsps", "info", f"{identity(1).hex()}@127.0.0.1:1"], 3),
     "offer fetch-invoice": (["offer", "fetch-invoice", OFFER], 3),
     "graph stats": (["graph", "stats", "store"], 0),
     "graph show": (["graph", "show", "store", "1x2x3"], 1),
@@ -98,11 +102,12 @@ NATURAL = {
     "graph export": (["graph", "export", "store", "--format", "jsonl"], 0),
 }
 """Each command, with what it ends with where all its streams take what they are given."""
-STREAMS = ("", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>/dev/full")
+STREAMS = (">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full 2>/dev/full", ">/dev/full")
+"""Closed or full, so that every second one still holds of each kind. A command gets those, its neighbour the others."""
 
 
-@pytest.mark.parametrize("name", NATURAL)
-def test_streams_that_are_closed_or_full(name: str, there: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "turn"), [(name, turn % 2) for turn, name in enumerate(NATURAL)], ids=NATURAL)
+def test_streams_that_are_closed_or_full(name: str, turn: int, there: Path, tmp_path: Path) -> None:
     """Exit code 2 where data is lost, or words; else what it is anyway. All data where stdout takes it. One line about
     it where stderr takes that, and never a traceback."""
     arguments, natural = NATURAL[name]
@@ -113,12 +118,12 @@ def test_streams_that_are_closed_or_full(name: str, there: Path, tmp_path: Path)
     (tmp_path / "bad").write_text("zz\n" + UPDATE + "\n")
 
     def start(streams: str) -> subprocess.Popen[str]:
-        given = [one.replace("new", f"new{STREAMS.index(streams)}") for one in arguments]
+        given = [one.replace("new", f"new{len(streams)}") for one in arguments]
         shell = ["sh", "-c", f'exec "$@" {streams}', "sh", *COMMAND, *given]
         return subprocess.Popen(shell, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
 
     found: dict[str, tuple[int, str, str]] = {}
-    for streams, process in {streams: start(streams) for streams in STREAMS}.items():
+    for streams, process in {streams: start(streams) for streams in ("", *STREAMS[turn::2])}.items():
         data, words = process.communicate()
         found[streams] = process.returncode, data, words
     code, data, words = found.pop("")
@@ -165,12 +170,13 @@ def test_what_a_peer_is_pinged_with_comes_out_though_no_word_is_taken() -> None:
     assert (done.returncode, told) == (2, ["connected", "pong", "pong", "summary"])
 
 
-LOOKED_AT = ["graph stats", "graph show", "graph export", "record stats", "record export", "record plot"]
+LOOKED_AT = ["graph stats", "graph show", "graph export", "record stats", "record export"]
+PLOTS = ["record plot", "graph plot"]
 OFFERS = ["offer decode", "invoice decode"]
 
 
 @pytest.mark.parametrize(
-    "command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", *LOOKED_AT, *OFFERS]
+    "command", ["keygen", "node-id", "decode", "encode", "replay", "graph import", PLOTS[0], *LOOKED_AT, *OFFERS]
 )
 def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_path: Path) -> None:
     with unread() as pipe:
@@ -180,7 +186,7 @@ def test_a_reader_that_has_left_ends_it_quietly(command: str, there: Path, tmp_p
     assert "Broken" not in errors
 
 
-@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", *LOOKED_AT, *OFFERS])
+@pytest.mark.parametrize("command", ["keygen", "node-id", "decode", "replay", PLOTS[1], *LOOKED_AT, *OFFERS])
 def test_a_terminal_that_is_gone(command: str, there: Path, tmp_path: Path) -> None:
     with unseen() as terminal:
         code, _, errors = run(*without_peers(there, tmp_path)[command], stdout=terminal)
@@ -263,7 +269,7 @@ def test_a_shell_completes_a_groups_own_names_in_order_and_says_what_each_does(w
 
 
 def test_the_help_of_a_group_lists_its_own_commands_in_order() -> None:
-    for group in ("", "graph ", "invoice ", "offer ", "onion ", "record "):
+    for group in ("", "graph ", "invoice ", "lsps ", "offer ", "onion ", "record ", "storage "):
         listed = run_command(*group.split(), "--help")
         names = {name.removeprefix(group).partition(" ")[0] for name in COMMANDS if name.startswith(group)}
         assert listed == sorted(names)

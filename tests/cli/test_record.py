@@ -1,4 +1,4 @@
-"""``triolight record stats`` and ``record export`` as their users have them."""
+"""``triolight record stats``, ``record export`` and ``record plot`` as their users have them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.records import START, a_record
 from triolight.cli import cli
 from triolight.cli.jobs import record as module
 from triolight.services.reading import EXPORT_TABLES
+from triolight.services.record import RecordWriter
 
 
 def invoke(*arguments: str | Path) -> Any:
@@ -76,14 +77,33 @@ def test_without_pyarrow_it_is_csv_and_says_so(tmp_path: Path, monkeypatch: pyte
 
 
 def test_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     a_record(tmp_path / "seen.db")
-    found = invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out", "--json")
+    found = invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out", "--csv", "--json")
     assert (found.exit_code, found.stderr) == (0, "")
     line = json.loads(found.stdout)
-    assert line["event"] == "plotted"
+    drawn = ["delay", "minutes", "first", "updates", "rtt", "degrees", "addresses", "ages"]
+    assert (line["event"], line["pictures"]) == ("plotted", drawn)
+    assert line["files"] == [f"{one}.{suffix}" for one in drawn for suffix in ("svg", "png", "csv")] + ["index.html"]
     assert {one.name for one in (tmp_path / "out").iterdir()} == {*line["files"]}
-    assert "index.html" in line["files"]
-    assert "1 pictures" not in invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out").stdout
+
+
+def test_an_empty_record_has_no_pictures_and_that_is_said(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    RecordWriter(tmp_path / "seen.db", START).close()
+    found = invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out")
+    assert found.exit_code == 0
+    page = tmp_path / "out" / "index.html"
+    assert found.stdout == f"{tmp_path / 'seen.db'}: nothing that could be drawn is in it; {page} says so\n"
+    assert [*(tmp_path / "out").iterdir()] == [page]
+
+
+def test_pictures_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+    found = invoke("plot", tmp_path / "seen.db", "-o", tmp_path / "out")
+    assert (found.exit_code, found.stdout) == (2, "")
+    assert "pip install 'triolight[plot]'" in found.stderr
 
 
 def test_exit_code_2_for_what_is_no_record(tmp_path: Path) -> None:

@@ -12,8 +12,12 @@ from rich.console import Console
 
 from tests.support import identity, join, make_manager
 from tests.support.inside import ping_for_table, table_of
-from triolight import open_peer_nursery
+from tests.support.personas import FIRST_BLOCK, WORLD, Lnd
+from tests.support.playing import PlainSync, playing, unix_time
+from triolight import NullLogger, open_peer_nursery, open_peers
 from triolight.cli import table
+from triolight.gossip import Verdict
+from triolight.services import SyncPolicy, open_gossip
 
 
 async def test_top_counts_what_it_has_no_row_for() -> None:
@@ -41,6 +45,38 @@ async def test_top_shows_addresses_as_they_are(host: str) -> None:
         console = Console(width=160, record=True, file=io.StringIO())
         console.print(table.Screen(rows=2).view(peers, [], 160))
         assert f" [{host}]:9735 " in console.export_text()
+
+
+async def test_top_of_a_graph_shows_how_gossip_goes(autojump_clock: trio.testing.MockClock) -> None:
+    sync = PlainSync()
+    async with (
+        open_peers(b"\x01" * 32, route_handler=sync, networks="regtest", logger=NullLogger()) as peers,
+        playing(peers, Lnd()),
+        open_gossip(peers, sync, policy=SyncPolicy(first_block=FIRST_BLOCK), unix_time=unix_time) as gossip,
+    ):
+        screen = table.Screen(2, gossip)
+
+        def shown() -> str:
+            console = Console(width=160, record=True, file=io.StringIO())
+            console.print(screen.view(peers, [], 160))
+            return console.export_text()
+
+        assert "graph: 0 channels, 0 nodes; gossip: 0 messages, 0 new\n" in shown()
+        halfway: list[str] = []
+        await gossip.fetch(on_progress=lambda _: halfway.append(shown()))
+        assert any(
+            re.search(r"; fetched [1-9]\d* of [1-9]\d* channels", one) and re.search(r" asked +\d", one)
+            for one in halfway
+        )
+        text = shown()
+        await trio.sleep(100)
+        count = sum(1 for _ in WORLD.messages())
+        assert re.search(rf"gossip: \d+/s, \d+ messages, {count:,} new\n", shown())
+        assert f"graph: {len(WORLD.channels):,} channels, 8 nodes; " in text
+        assert re.search(r" sync +msgs in", text)
+        sync.rules.verdicts.count(Verdict.DUPLICATE, 50)
+        await trio.sleep(10)
+        assert "gossip: 5/s, " in shown()
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 160])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
+import time
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
-from tests.support import identity, join, make_manager, open_pair, port_of
+from tests.support import gossip, identity, join, make_manager, open_pair, port_of
 from tests.support.inside import measure
 from tests.support.processes import COMMAND, SIGNALS, run, unread
-from triolight import open_peer_nursery
+from triolight import NullLogger, open_peer_nursery, open_peers
+from triolight.chains import REGTEST
 from triolight.cli.jobs import top
+from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
 
 
 async def test_top_once() -> None:
@@ -30,6 +35,33 @@ async def test_top_once() -> None:
             done = await trio.run_process([*COMMAND, "top", "--once", node, nobody], capture_stdout=True, check=False)
             assert done.returncode == 3
             assert f"{identity(2).hex()[:20]} waiting: TCP_FAILED" in done.stdout.decode()
+
+
+async def test_top_once_of_a_graph(tmp_path: Path) -> None:
+    graph, stamp = NetworkGraph(REGTEST), int(time.time()) - 5000
+    graph.load(gossip.channel(), [gossip.update(timestamp=stamp)])
+    serving = P2PGossipSync(graph, policy=GossipPolicy(relay_unchecked=True))
+    with trio.fail_after(30):
+        async with open_peers(b"\x01" * 32, route_handler=serving, networks="regtest", logger=NullLogger()) as peers:
+            node = f"{identity(1).hex()}@127.0.0.1:{await port_of(peers)}"
+            path = str(tmp_path / "graph.db")
+            command = [*COMMAND, "top", "--once", "--graph", path, "--chain", "regtest", node]
+            done = await trio.run_process(command, capture_stdout=True)
+            assert "graph: 1 channels, 2 nodes; gossip: 2 messages, 2 new\n" in done.stdout.decode()
+    code, lines, _ = await trio.to_thread.run_sync(run, "graph", "stats", path, "--json")
+    assert (code, json.loads(lines[-1])["updates"]) == (0, 1)
+
+
+def test_what_top_refuses(tmp_path: Path) -> None:
+    letter = tmp_path / "letter"
+    letter.write_text("Dear reader, " * 100)
+    for arguments, words in (
+        (["--chain", "regtest"], "--chain is of a graph that --graph names"),
+        (["--graph", str(letter), "--chain", "regtest"], "Invalid value for GRAPH"),
+    ):
+        code, _, errors = run("top", "--once", "--listen", "0", *arguments)
+        assert code == 2
+        assert words in errors
 
 
 async def test_top_pings_newcomers_at_once(autojump_clock: trio.testing.MockClock) -> None:

@@ -40,6 +40,7 @@ from triolight import (
     Tape,
     UpdateHtlcs,
 )
+from triolight.manager.seams import WAIT, MayConnect
 from triolight.messages import (
     ChannelReady,
     ChannelUpdate,
@@ -614,6 +615,48 @@ def held(tape: Tapes) -> None:
         manager.hold_reading(Far(hand, 3).at, True)  # before its Init: nothing
 
 
+class Undecided(PeerObserver):
+    """Knows only later whether somebody may connect."""
+
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> MayConnect:
+        return WAIT
+
+
+def decided(tape: Tapes) -> None:
+    """Newcomers that wait to be let in: let in, refused, ended meanwhile. What they have said already is read then."""
+    manager = make_manager(1, **told_of_ends())
+    with Hand(manager, tape("decided"), observer=Undecided()) as hand:
+        far = Far(hand, 2).connect()
+        far.say(Note(payload=b"said while it waits"), Ping(num_pong_bytes=1))
+        manager.decide(far.at, None)
+        hand.turn()
+        far.say(Ping(num_pong_bytes=2))
+        manager.decide(far.at, DisconnectReason(DisconnectCode.REQUESTED, Side.US, "too late"))
+        hand.turn()
+        refused = Far(hand, 3).connect()
+        manager.decide(refused.at, DisconnectReason(DisconnectCode.FENCED, Side.US, "this front was given up"))
+        hand.turn()
+        gone = Far(hand, 5).connect()
+        gone.hang_up()
+        manager.decide(gone.at, None)
+        # In the same direction the newest wins, once it is let in.
+        second = Far(hand, 2).connect()
+        far.say(Ping(num_pong_bytes=3))
+        manager.decide(second.at, None)
+        hand.turn()
+        manager.hold_peer(second.at, True)
+        second.say(Ping(num_pong_bytes=4))
+        manager.hold_reading(second.at, True)
+        manager.hold_peer(second.at, False)
+        hand.turn()
+        manager.hold_reading(second.at, False)
+        hand.turn()
+        # A tick does not know that it waits for us.
+        Far(hand, 7).connect()
+        hand.tick()
+        hand.tick()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Time
 
@@ -1165,6 +1208,7 @@ LIVES: Final = (
     caused,
     charges,
     crash,
+    decided,
     demoted,
     ends_by_handlers,
     faults_after_init,

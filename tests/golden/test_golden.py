@@ -21,6 +21,10 @@ from triolight.tape.tape import Kind
 
 NEVER_ON_A_TAPE = {
     "ADDRESS_REFUSED",
+    "BACK_LOST",
+    "BACK_RESTARTED",
+    "ENGINE_LOST",
+    "FRONT_LOST",
     "NOT_CONNECTED",
     "PROXY_FAILED",
     "RESOLVE_FAILED",
@@ -28,7 +32,7 @@ NEVER_ON_A_TAPE = {
     "TOO_MANY_STRANGERS",
     "UNKNOWN_DESCRIPTOR",
 }
-"""Reasons for which a manager ends no connection."""
+"""Reasons for which a manager of its own accord ends no connection."""
 TOO_LARGE_FOR_A_TAPE = {"QUEUE_FULL"}
 """It takes 4 MiB."""
 

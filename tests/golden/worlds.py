@@ -46,6 +46,7 @@ from triolight import (
 )
 from triolight.errors import DecodeError
 from triolight.messages import Error, Message, Ping, Pong, Stfu, UnknownMessage, Warning
+from triolight.shell.anywhere import AnyPeer
 from triolight.testing import Conditions, SimulatedHost, SimulatedNetwork, derive, run_seeded
 from triolight.text import printable
 
@@ -89,9 +90,9 @@ class Node:
         self.leaving: Final = trio.Event()
         self.gone: Final = trio.Event()
         self.crashed = False
-        self.delivered: Final[dict[Peer, list[bytes]]] = {}
+        self.delivered: Final[dict[AnyPeer, list[bytes]]] = {}
         """What a subscriber got of each peer, in the order in which the peers appeared."""
-        self.ends: Final[dict[Peer, str]] = {}
+        self.ends: Final[dict[AnyPeer, str]] = {}
         """What the readers of events heard of each peer's end."""
         self.kept: Final[list[int]] = []
         self.policy: Final = Policy()
@@ -510,7 +511,7 @@ def _is_passed_on(encoded: bytes) -> bool:
 
 def _check_the_shell(node: Node, sides: list[Side], number_of: dict[bytes, int]) -> None:
     """What subscribers and readers of events were given is what the manager has read and decided."""
-    of_peers: dict[bytes, list[tuple[Peer, list[bytes]]]] = {}
+    of_peers: dict[bytes, list[tuple[AnyPeer, list[bytes]]]] = {}
     for peer, messages in node.delivered.items():
         of_peers.setdefault(peer.node_id, []).append((peer, messages))
     for node_id, number in number_of.items():

@@ -230,11 +230,15 @@ def test_events_are_taken_from_channels_first() -> None:
 
 
 def test_events_for_nobody_are_counted() -> None:
+    """Also what was pushed before there was a manager that could hear of it."""
     chan = ChannelMessageHandler()
+    chan.push(SendMessages(identity(3), Note(payload=b"early")))
     a = node(1, chan=chan)
-    chan.push(SendMessages(identity(3), Note(payload=b"?")))
     a.manager.process_events()
     assert a.manager.events_dropped == 1
+    chan.push(SendMessages(identity(3), Note(payload=b"?")))
+    a.manager.process_events()
+    assert a.manager.events_dropped == 2
 
 
 class Charges(CustomMessageHandler):

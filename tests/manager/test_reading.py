@@ -168,6 +168,21 @@ def test_an_empty_first_message_raises_as_every_other_does(first: bytes) -> None
     assert not link.at_b.ended, "the driver closes it"
 
 
+def test_a_message_without_a_type_ends_its_peer_once_those_before_it_are_handled() -> None:
+    a, b = node(1), node(2)
+    link = connect(a, b)
+    ping = Ping(num_pong_bytes=2).encode()
+    a.manager.send_encoded(link.at_a, [ping, ping, b"\0", ping])
+    a.manager.process_events()
+    assert link.feed("b", link.at_a.take()) is True
+    counts = b.manager.connection_counts(link.at_b)
+    assert counts is not None
+    assert counts[0] == 3, "Init and two pings"
+    b.manager.process_events()
+    assert link.at_b.ended
+    assert "a message of 1 bytes holds no type" in str(b.seen.ended)
+
+
 def test_bytes_of_the_driver_stay_the_drivers() -> None:
     a, b = node(1), node(2)
     link = connect(a, b)

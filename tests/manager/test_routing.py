@@ -16,6 +16,7 @@ from tests.support.managers import connect, node
 from tests.support.messages import OURS, commitment, start
 from tests.support.project import ROOT
 from triolight import (
+    BaseMessageHandler,
     ChannelMessageHandler,
     CustomMessageHandler,
     DisconnectCode,
@@ -257,6 +258,17 @@ def test_pending_events_are_taken_once() -> None:
     answer = SendMessages(NODE, Note(payload=b"answer"))
     assert list(taken) == [SendMessages(NODE, SHUTDOWN), answer, answer]
     assert list(scene.routing.handlers.pending_events()) == []
+
+
+@pytest.mark.parametrize("own", ["attach", "push", "get_and_clear_pending_msg_events"])
+def test_who_does_not_say_that_it_has_events_is_asked_each_time(own: str) -> None:
+    method = getattr(ChannelMessageHandler, own)
+    for given, asked in ((method, False), (lambda *args: method(*args), True)):
+        scene, handler = Scene(), type("Own", (ChannelMessageHandler,), {own: given})()
+        scene.routing.use(MessageHandler(handler, scene.route))
+        BaseMessageHandler.push(handler, SendMessages(NODE, SHUTDOWN))
+        assert list(scene.routing.handlers.pending_events(pushed=False)) == [SendMessages(NODE, SHUTDOWN)] * asked
+        assert list(scene.routing.handlers.pending_events()) == [SendMessages(NODE, SHUTDOWN)] * (not asked)
 
 
 def test_handlers_are_abandoned_whole() -> None:

@@ -129,7 +129,7 @@ def test_memory_is_within_twice_what_is_counted(kind: str, traced: None) -> None
     before = tracemalloc.get_traced_memory()[0]
     waiting = []
     counted = 0
-    for _ in range(40):
+    for _ in range(12):
         # As from a stream: each time other bytes.
         data = bytes(bytearray(encoded))
         held = hold(cls.decode(data), data)

@@ -24,7 +24,7 @@ def hops_of(vectors: list[dict[str, Any]]) -> list[tuple[bytes, bytes]]:
     return [(bytes.fromhex(hop["node_id"]), bytes.fromhex(hop["encoded_tlvs"])) for hop in vectors]
 
 
-def test_the_route_of_two_makers() -> None:
+def test_o14_the_route_of_two_makers() -> None:
     """Eve makes Dave to Eve; Bob makes Bob to Carol, who is told to go on with Dave's path key."""
     wanted = [(hop["blinded_node_id"], hop["encrypted_data"]) for hop in ROUTE["route"]["hops"]]
     first = blind(bytes.fromhex(MADE[0]["path_privkey"]), hops_of(MADE[:2]))
@@ -36,7 +36,7 @@ def test_the_route_of_two_makers() -> None:
 
 
 @pytest.mark.parametrize("at", range(4))
-def test_each_hop_reads_what_it_was_told(at: int) -> None:
+def test_o11_o17_each_hop_reads_what_it_was_told(at: int) -> None:
     hop = READ[at]
     opener, path_key = SecretKey(bytes.fromhex(hop["node_privkey"])), bytes.fromhex(hop["path_key"])
     secret = opener.ecdh(path_key)
@@ -46,7 +46,7 @@ def test_each_hop_reads_what_it_was_told(at: int) -> None:
     assert next_path_key(path_key, secret, data).hex() == hop.get("next_path_key_override", hop["next_path_key"])
 
 
-def test_the_path_of_the_message_and_a_hop_before_it() -> None:
+def test_o14_o18_the_path_of_the_message_and_a_hop_before_it() -> None:
     hops = MESSAGE["generate"]["hops"]
     told = [bytes.fromhex(hop["encrypted_data_tlv"]) for hop in hops]
     ids = [SecretKey(bytes([0x41 + at]) * 32).public_key for at in range(4)]
@@ -68,7 +68,7 @@ def walk(path: BlindedPath, openers: list[SecretKey]) -> list[EncryptedDataTlv]:
     return found
 
 
-def test_a_route_tells_each_hop_the_next_one_in_as_many_bytes() -> None:
+def test_o15_o16_a_route_tells_each_hop_the_next_one_in_as_many_bytes() -> None:
     openers = [key(at) for at in (1, 2, 3)]
     ids = [one.public_key for one in openers]
     path = blind_route(random(7), ids, EncryptedDataTlv(path_id=b"ours" * 8))
@@ -80,7 +80,7 @@ def test_a_route_tells_each_hop_the_next_one_in_as_many_bytes() -> None:
     assert walk(blind_route(random(7), ids[:1]), openers[:1]) == [EncryptedDataTlv()]
 
 
-def test_a_joined_path_is_walked_to_its_end() -> None:
+def test_o18_a_joined_path_is_walked_to_its_end() -> None:
     openers = [key(at) for at in (1, 2, 3, 4)]
     ids = [one.public_key for one in openers]
     theirs = blind_route(random(8), ids[2:], EncryptedDataTlv(path_id=b"theirs"))
@@ -92,7 +92,7 @@ def test_a_joined_path_is_walked_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("longer", [0, 1, 2, 3, 33, 252, 253, 254, 255, 256, 257, 258, 300, 1000])
-def test_padding_makes_all_as_long_as_one_another(longer: int) -> None:
+def test_o16_padding_makes_all_as_long_as_one_another(longer: int) -> None:
     hops = [EncryptedDataTlv(path_id=bytes(4)), EncryptedDataTlv(path_id=bytes(4 + longer), padding=b"old")]
     written = padded(hops)
     assert len({len(one) for one in written}) == 1
@@ -102,7 +102,7 @@ def test_padding_makes_all_as_long_as_one_another(longer: int) -> None:
     assert padded([]) == ()
 
 
-def test_what_does_not_open_and_what_is_no_stream() -> None:
+def test_o17_what_does_not_open_and_what_is_no_stream() -> None:
     sealed = blind(random(1), [(key(1).public_key, b"\x06\x01x"), (key(2).public_key, b"\x05\x02x")])
     secret = key(1).ecdh(sealed.first_path_key)
     whole = sealed.path[0].encrypted_recipient_data

@@ -14,6 +14,7 @@ from triolight.onion.offers import Offer
 from triolight.onion.records import RULES, OfferError
 from triolight.onion.requests import InvoiceRequest
 from triolight.onion.streams import BlindedPayinfo, FallbackAddress, InvoiceTlvs, OfferTlvs
+from triolight.wire import write_bigsize
 
 GENERATED = load("bolt12/generated.json.xz")
 PAYINFO = BlindedPayinfo(
@@ -27,7 +28,7 @@ PAYINFO = BlindedPayinfo(
 
 
 @pytest.mark.parametrize("vector", GENERATED["invoices"], ids=lambda vector: vector["comment"])
-def test_others_invoices(vector: dict[str, Any]) -> None:
+def test_b16_others_invoices(vector: dict[str, Any]) -> None:
     data, request = bytes.fromhex(vector["invoice"]), bytes.fromhex(vector["request"])
     sent_to = bytes.fromhex(vector["sent_to"]) if vector["sent_to"] else None
     if vector["valid"]:
@@ -41,7 +42,7 @@ def test_others_invoices(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", GENERATED["invoice_errors"], ids=lambda vector: vector["comment"])
-def test_others_errors(vector: dict[str, Any]) -> None:
+def test_b19_others_errors(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["invoice_error"])
     if not vector["valid"]:
         with pytest.raises(OfferError) as caught:
@@ -71,7 +72,7 @@ def answer(to: InvoiceRequest, by: SecretKey | None = None, **fields: Any) -> In
     return Invoice.make(to, InvoiceTlvs(**given | fields), by or key(1), random(5))
 
 
-def test_an_invoice_repeats_its_request() -> None:
+def test_b7_b16_an_invoice_repeats_its_request() -> None:
     asked = request()
     invoice = answer(asked, unknown=((3_000_000_001, b"z"),))
     invoice.verify(asked, now=1000)
@@ -91,7 +92,7 @@ def refused(invoice: Invoice, to: InvoiceRequest, now: float = 1000, **options: 
     return caught.value.rule, caught.value.field
 
 
-def test_what_does_not_fit_the_request() -> None:
+def test_b16_b17_what_does_not_fit_the_request() -> None:
     asked, exact = request(), request(1500)
     assert refused(answer(exact), asked) == ("B16", "")
     assert refused(answer(asked, key(2)), asked) == ("B16", "invoice_node_id")
@@ -104,7 +105,7 @@ def test_what_does_not_fit_the_request() -> None:
     answer(asked, invoice_amount=999).verify(asked, now=0)
 
 
-def test_an_offer_that_names_nobody_is_answered_by_the_end_of_its_path() -> None:
+def test_b16_an_offer_that_names_nobody_is_answered_by_the_end_of_its_path() -> None:
     path = blind_route(random(4), [key(2).public_key, key(3).public_key])
     asked = request(offer_issuer_id=None, offer_paths=(path,))
     last = path.path[-1].blinded_node_id
@@ -120,7 +121,7 @@ def why(**fields: Any) -> tuple[str, str]:
     return caught.value.rule, caught.value.field
 
 
-def test_what_an_invoice_needs() -> None:
+def test_b16_what_an_invoice_needs() -> None:
     for field in (
         "invoice_paths",
         "invoice_blindedpay",
@@ -137,7 +138,7 @@ def test_what_an_invoice_needs() -> None:
         answer(request(), invreq_amount=5)
 
 
-def test_ways_that_nobody_knows_are_passed_over() -> None:
+def test_b16_b18_ways_that_nobody_knows_are_passed_over() -> None:
     path = blind_route(random(4), [key(2).public_key])
     invoice = answer(
         request(),
@@ -153,14 +154,24 @@ def test_ways_that_nobody_knows_are_passed_over() -> None:
     assert [(one.version, len(one.address)) for one in invoice.fallbacks] == [(0, 20), (16, 40), (1, 2)]
 
 
-def test_each_byte_is_signed() -> None:
+def test_b9_each_byte_is_signed() -> None:
     data = answer(request()).data
     for at in range(len(data)):
         with pytest.raises(OfferError):
             Invoice(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
-def test_errors_have_a_text_for_people() -> None:
+@pytest.mark.parametrize("words", ["", "x", "abcd", "a much longer word", "x" * 300])
+def test_b19_errors_as_ldk_writes_them(words: str) -> None:
+    """With their length before them; and as BOLT 12 has them, where a first byte may look like a length."""
+    right = InvoiceError.make(words).data
+    ldks = write_bigsize(len(right)) + right
+    assert [InvoiceError(data).tlvs.error for data in (right, ldks)] == [words.encode()] * 2
+    with pytest.raises(OfferError):
+        InvoiceError(ldks + b"\x00")
+
+
+def test_b19_errors_have_a_text_for_people() -> None:
     error = InvoiceError.make("no \x1btea", 82, b"\x05")
     assert str(error) == "no \\x1btea (field 82)"
     assert error.tlvs.suggested_value == b"\x05"

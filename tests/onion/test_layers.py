@@ -63,7 +63,7 @@ WHY = {
 """The messages that must be dropped, and for what reason; None: those that are no onion_message at all."""
 
 
-def test_the_bolts_message_from_hop_to_hop() -> None:
+def test_t1_o13_the_bolts_message_from_hop_to_hop() -> None:
     route = path_of(MESSAGE["route"])
     hello = bytes.fromhex(MESSAGE["onionmessage"]["unknown_tag_1"])
     message = seal(bytes.fromhex(MESSAGE["generate"]["session_key"]), route, [(1, hello)])
@@ -83,7 +83,7 @@ def test_the_bolts_message_from_hop_to_hop() -> None:
 
 
 @pytest.mark.parametrize("vector", GENERATED["messages"], ids=lambda vector: vector["comment"])
-def test_what_others_forward_and_deliver(vector: dict[str, Any]) -> None:
+def test_t2_o22_what_others_forward_and_deliver(vector: dict[str, Any]) -> None:
     message = made_of(vector)
     for step in vector["steps"]:
         assert hashlib.sha256(message.encode()).hexdigest() == step["message_sha256"]
@@ -117,7 +117,7 @@ def made_of(vector: dict[str, Any]) -> OnionMessage:
 
 
 @pytest.mark.parametrize("vector", GENERATED["dropped"], ids=lambda vector: vector["comment"])
-def test_what_is_dropped_and_why(vector: dict[str, Any]) -> None:
+def test_t2_t3_o12_o23_o26_o27_what_is_dropped_and_why(vector: dict[str, Any]) -> None:
     opener, data = SecretKey(bytes.fromhex(vector["privkey"])), bytes.fromhex(vector["message"])
     wanted = WHY[vector["comment"]]
     if wanted is None:
@@ -137,7 +137,7 @@ def why(opener: SecretKey, message: OnionMessage) -> Drop:
     return caught.value.drop
 
 
-def test_each_byte_of_the_bolts_message_that_is_changed_drops_it() -> None:
+def test_t1_each_byte_of_the_bolts_message_that_is_changed_drops_it() -> None:
     opener, whole = key(0x41), bytes.fromhex(MESSAGE["decrypt"]["hops"][0]["onion_message"])
     assert isinstance(open_message(opener, OnionMessage.decode(whole)), Forward)
     kept = 0
@@ -156,7 +156,7 @@ def route(*numbers: int, last: EncryptedDataTlv | None = None) -> BlindedPath:
     return blind_route(random(0x51), [key(number).public_key for number in numbers], last)
 
 
-def test_a_message_with_a_reply_path() -> None:
+def test_o22_a_message_with_a_reply_path() -> None:
     back = route(3, 4, last=EncryptedDataTlv(path_id=b"back"))
     message = seal(random(1), route(1, 2), [(64, b"request")], back)
     passed = open_message(key(1), message)
@@ -169,7 +169,7 @@ def test_a_message_with_a_reply_path() -> None:
     assert found.payload.invoice_request == b"request"
 
 
-def test_a_large_one_takes_the_large_size_and_any_other_if_told_to() -> None:
+def test_o9_a_large_one_takes_the_large_size_and_any_other_if_told_to() -> None:
     small = seal(random(1), route(1), [(77, bytes(1200))])
     large = seal(random(1), route(1), [(77, bytes(1300))])
     own = seal(random(1), route(1), [(77, b"x")], size=500)
@@ -180,7 +180,7 @@ def test_a_large_one_takes_the_large_size_and_any_other_if_told_to() -> None:
         seal(random(1), route(1), [(77, bytes(33000))])
 
 
-def test_nothing_told_to_the_last_hop_is_accepted() -> None:
+def test_t3_o24_nothing_told_to_the_last_hop_is_accepted() -> None:
     path = route(1)
     bare = build_packet(random(1), [(path.path[0].blinded_node_id, OnionmsgTlv(invoice=b"x").encode())], 1300)
     found = open_message(key(1), OnionMessage(path_key=path.first_path_key, onion_message_packet=bare))
@@ -188,7 +188,7 @@ def test_nothing_told_to_the_last_hop_is_accepted() -> None:
     assert (found.data, found.content) == (EncryptedDataTlv(), (66, b"x"))
 
 
-def test_features_of_zeros_are_none() -> None:
+def test_o26_features_of_zeros_are_none() -> None:
     for features, dropped in ((bytes(2), False), (b"", False), (b"\0\2", True), (b"\1", True)):
         data = EncryptedDataTlv(allowed_features=features).encode()
         message = seal(random(1), blind(random(2), [(key(1).public_key, data)]))

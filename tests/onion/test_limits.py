@@ -14,7 +14,7 @@ def taken(rates: Rates, peer: bytes, count: int, now: float, size: int = 1) -> i
     return sum(rates.refuse(peer, size, now) is None for _ in range(count))
 
 
-def test_a_burst_and_then_the_rate() -> None:
+def test_o33_a_burst_and_then_the_rate() -> None:
     rates = Rates(OnionLimits(), 0)
     assert taken(rates, ONE, 1000, 0) == 20
     assert taken(rates, ONE, 1000, 0.5) == 5
@@ -22,7 +22,7 @@ def test_a_burst_and_then_the_rate() -> None:
     assert rates.refuse(ONE, 1, 1000.0) is Drop.RATE
 
 
-def test_bytes_count_too() -> None:
+def test_o33_bytes_count_too() -> None:
     rates = Rates(OnionLimits(), 0)
     large = 32 * 1024
     assert taken(rates, ONE, 10, 0, large) == 8
@@ -32,7 +32,7 @@ def test_bytes_count_too() -> None:
     assert taken(rates, TWO, 30, 0.5) == 20
 
 
-def test_all_peers_together() -> None:
+def test_o33_all_peers_together() -> None:
     rates = Rates(OnionLimits(all_burst=30), 0)
     assert taken(rates, ONE, 30, 0) == 20
     assert taken(rates, TWO, 30, 0) == 10
@@ -40,7 +40,7 @@ def test_all_peers_together() -> None:
     assert taken(rates, TWO, 30, 0.1) == 10
 
 
-def test_who_comes_back_finds_the_bucket_as_it_was() -> None:
+def test_o33_who_comes_back_finds_the_bucket_as_it_was() -> None:
     rates = Rates(OnionLimits(per_second=0.001), 0)
     assert taken(rates, ONE, 30, 0) == 20
     rates.left(ONE, 1)
@@ -51,7 +51,7 @@ def test_who_comes_back_finds_the_bucket_as_it_was() -> None:
     assert taken(rates, ONE, 30, 64) == 20
 
 
-def test_no_more_are_remembered_than_the_limit_says_and_no_longer() -> None:
+def test_o33_no_more_are_remembered_than_the_limit_says_and_no_longer() -> None:
     rates = Rates(OnionLimits(remembered=3), 0)
     for number in range(10):
         peer = bytes([number])

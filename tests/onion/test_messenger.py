@@ -123,7 +123,7 @@ def test_to_a_peer() -> None:
     assert not net.nodes[2].statistics().dropped
 
 
-def test_it_offers_onion_messages() -> None:
+def test_o34_it_offers_onion_messages() -> None:
     offered = OnionMessenger(b"\1" * 32, random(1)).provided_init_features(b"")
     assert (
         offered
@@ -132,7 +132,7 @@ def test_it_offers_onion_messages() -> None:
     )
 
 
-def test_a_request_is_answered_once_and_by_its_own_way() -> None:
+def test_t5_o29_o30_a_request_is_answered_once_and_by_its_own_way() -> None:
     net = Net(3)
     net.join((1, 2), (2, 3))
     answers: list[ReceivedOnion] = []
@@ -155,7 +155,7 @@ def test_a_request_is_answered_once_and_by_its_own_way() -> None:
     assert [one.path_id for one in net.inbox[1]] == [request.path_id]
 
 
-def test_an_answer_that_came_another_way_is_none() -> None:
+def test_t5_o29_an_answer_that_came_another_way_is_none() -> None:
     """Whoever guesses that we have asked, and says so to our node itself, learns nothing."""
     net = Net(3)
     net.join((1, 2), (2, 3))
@@ -180,7 +180,7 @@ def test_an_answer_that_came_another_way_is_none() -> None:
     assert net.inbox[1][-1].path_id == first.path_id
 
 
-def test_over_the_graph_and_through_a_channel() -> None:
+def test_o19_o27_o35_over_the_graph_and_through_a_channel() -> None:
     net = Net(4)
     net.join((1, 2), (2, 3), (3, 4))
     channel = ShortChannelId.of(1, 2, 3)
@@ -200,7 +200,7 @@ def test_over_the_graph_and_through_a_channel() -> None:
     assert [(one.content or (0, b""))[1] for one in net.inbox[4]] == [b"by route", b"by channel", b"from its end"]
 
 
-def test_a_path_that_begins_at_ourselves() -> None:
+def test_o18_a_path_that_begins_at_ourselves() -> None:
     net = Net(3)
     net.join((1, 2), (2, 3))
     path = blind_route(random(5), [net.id(1), net.id(2), net.id(3)], EncryptedDataTlv(path_id=b"own"))
@@ -218,7 +218,7 @@ def test_a_path_that_begins_at_ourselves() -> None:
         net.nodes[1].send(round_and_round, [(77, b"x")])
 
 
-def test_of_several_paths_the_first_that_can_be_reached() -> None:
+def test_o19_of_several_paths_the_first_that_can_be_reached() -> None:
     net = Net(3)
     net.join((1, 2))
     near, far = blind_route(random(5), [net.id(2)]), blind_route(random(6), [net.id(3)])
@@ -238,6 +238,48 @@ def test_of_several_paths_the_first_that_can_be_reached() -> None:
     bare = OnionMessenger(b"\7" * 32, random(8))
     with pytest.raises(NoRoute, match="there is no graph"):
         bare.send(net.id(2), [(77, b"x")])
+
+
+def test_o36_the_answer_comes_back_over_the_nodes_that_the_question_took() -> None:
+    """Who answers is a peer of the last one of them, and knows no other way."""
+    for whole in (True, False):
+        net = Net(4)
+        net.join((1, 2), (2, 3), (3, 4))
+        net.graph.routes[net.id(3)] = [net.id(2), net.id(3)]
+        net.graph.routes[net.id(4)] = [net.id(2), net.id(3), net.id(4)]
+        answers: list[ReceivedOnion] = []
+        to = net.id(4) if whole else blind_route(random(5), [net.id(3), net.id(4)])
+        net.nodes[1].request(to, [(64, b"x")], answers.append)
+        net.run()
+        net.graph.routes.clear()
+        net.nodes[4].reply(net.inbox[4][0], [(66, b"y")])
+        net.run()
+        assert [one.content for one in answers] == [(66, b"y")]
+        assert net.hops() == [(1, 2), (2, 3), (3, 4), (4, 3), (3, 2), (2, 1)]
+
+
+def test_b20_another_way_is_another_path_or_another_peer() -> None:
+    net = Net(4)
+    net.join((1, 2), (1, 3), (2, 4), (3, 4), (1, 4))
+    near, far = blind_route(random(5), [net.id(2), net.id(4)]), blind_route(random(6), [net.id(3), net.id(4)])
+    first = net.nodes[1].request([near, far], [(64, b"x")], print)
+    second = net.nodes[1].request([near, far], [(64, b"x")], print, other_than=first)
+    assert (first.peer, second.peer) == (net.id(2), net.id(3))
+    # The same path, begun at another peer.
+    with pytest.raises(NoRoute, match=f"{net.id(2).hex()} is asked already, and the graph has no route"):
+        net.nodes[1].request(near, [(64, b"x")], print, other_than=first)
+    net.graph.routes[net.id(2)] = [net.id(4), net.id(2)]
+    assert net.nodes[1].request(near, [(64, b"x")], print, other_than=first).peer == net.id(4)
+    # A node, directly and then over somebody; and where somebody is named, nothing else is another way.
+    direct = net.nodes[1].request(net.id(4), [(64, b"x")], print)
+    net.graph.routes[net.id(4)] = [net.id(3), net.id(4)]
+    assert net.nodes[1].request(net.id(4), [(64, b"x")], print, other_than=direct).peer == net.id(3)
+    named = net.nodes[1].request(net.id(4), [(64, b"x")], print, via=[net.id(2)])
+    with pytest.raises(NoRoute, match=f"no way but over {net.id(2).hex()}"):
+        net.nodes[1].request(net.id(4), [(64, b"x")], print, via=[net.id(2)], other_than=named)
+    net.run()
+    # All but the one that would have gone back to where it came from.
+    assert [one.content for one in net.inbox[4]] == [(64, b"x")] * 5
 
 
 def test_what_may_not_be_asked() -> None:
@@ -262,7 +304,7 @@ def test_what_may_not_be_asked() -> None:
     assert repr(net.nodes[1]) == f"<OnionMessenger {net.id(1).hex()[:16]}, 2 requests>"
 
 
-def test_our_own_layers_are_opened_up_to_a_number() -> None:
+def test_o20_our_own_layers_are_opened_up_to_a_number() -> None:
     net = Net(2)
     net.join((1, 2))
     for own, comes in ((3, True), (10, True), (11, False)):
@@ -280,7 +322,7 @@ def message_over(*ids: bytes, data: EncryptedDataTlv | None = None) -> OnionMess
     return seal(random(8), blind_route(random(9), ids, data), [(77, b"x")])
 
 
-def test_what_is_not_passed_on() -> None:
+def test_t2_o27_o28_what_is_not_passed_on() -> None:
     net = Net(4)
     net.join((1, 2), (1, 3))
     net.join((1, 4), init=TAKES_NONE)
@@ -314,7 +356,7 @@ def test_nobody_listens_or_has_no_room() -> None:
     assert net.drop(1, message_over(net.id(1))) is Drop.UNREAD
 
 
-def test_rates_stand_before_everything_else() -> None:
+def test_o31_rates_stand_before_everything_else() -> None:
     net = Net(3)
     net.join((1, 2), (1, 3))
     rubbish = OnionMessage(path_key=net.id(3), onion_message_packet=b"")
@@ -328,7 +370,7 @@ def test_rates_stand_before_everything_else() -> None:
     assert net.nodes[1].statistics().received == 24
 
 
-def test_what_others_pass_on_and_drop() -> None:
+def test_o25_what_others_pass_on_and_drop() -> None:
     """The vectors of others, each at the node that it is for, all of whose peers take onion messages."""
     vectors = load("bolt04/generated.json.xz")
     for vector in vectors["dropped"]:
@@ -399,7 +441,7 @@ def test_through_managers_over_wires() -> None:
     assert [answer.content for answer in answers] == [(66, b"here")]
 
 
-def test_each_byte_that_is_changed_is_dropped_and_the_peer_stays() -> None:
+def test_t1_o25_each_byte_that_is_changed_is_dropped_and_the_peer_stays() -> None:
     limits = OnionLimits(per_second=1e9, burst=1e9, byte_burst=1e9, all_per_second=1e9, all_burst=1e9)
     (one, _, _), (two, opened, inbox) = managed(1), managed(2, limits)
     wire = Wire(one, two).connect()

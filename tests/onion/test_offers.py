@@ -26,7 +26,7 @@ def broken(text: str) -> OfferError:
 
 
 @pytest.mark.parametrize("vector", BOLT, ids=lambda vector: vector["description"])
-def test_the_bolts_offers(vector: dict[str, Any]) -> None:
+def test_t6_b5_b6_b11_the_bolts_offers(vector: dict[str, Any]) -> None:
     if not vector["valid"]:
         broken(vector["bolt12"])
         return
@@ -38,7 +38,7 @@ def test_the_bolts_offers(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", GENERATED["offers"], ids=lambda vector: vector["comment"])
-def test_others_offers(vector: dict[str, Any]) -> None:
+def test_t6_b11_others_offers(vector: dict[str, Any]) -> None:
     if vector["valid"]:
         assert Offer.decode(vector["offer"]).encode() == vector["offer"]
     else:
@@ -46,14 +46,14 @@ def test_others_offers(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", GENERATED["strings"], ids=lambda vector: vector["comment"])
-def test_others_strings(vector: dict[str, Any]) -> None:
+def test_t6_b1_b2_b3_others_strings(vector: dict[str, Any]) -> None:
     if vector["valid"]:
         assert Offer.decode(vector["string"]) == Offer.decode(GENERATED["strings"][0]["string"])
     else:
         broken(vector["string"])
 
 
-def test_every_prefix_is_refused_or_an_offer_by_itself() -> None:
+def test_t6_every_prefix_is_refused_or_an_offer_by_itself() -> None:
     refused = shorter = 0
     for vector in (*BOLT, *GENERATED["offers"]):
         if not vector["valid"]:
@@ -77,7 +77,7 @@ def why(**fields: Any) -> tuple[str, str]:
     return caught.value.rule, caught.value.field
 
 
-def test_each_rule_by_its_field() -> None:
+def test_b11_each_rule_by_its_field() -> None:
     issuer = {"offer_issuer_id": key(1).public_key}
     assert why() == ("B11", "")
     assert why(offer_paths=()) == ("B11", "offer_paths")
@@ -91,7 +91,7 @@ def test_each_rule_by_its_field() -> None:
         assert why(offer_currency=currency, offer_amount=1, offer_description=b"", **issuer) == ("B6", "offer_currency")
 
 
-def test_what_an_offer_says() -> None:
+def test_b10_b12_what_an_offer_says() -> None:
     plain = Offer.make(OfferTlvs(offer_issuer_id=key(1).public_key))
     assert (plain.amount_msat, plain.paths, plain.chains) == (None, (), (BITCOIN.chain_hash,))
     whole = Offer.make(
@@ -111,7 +111,7 @@ def test_what_an_offer_says() -> None:
     assert whole != whole.data
 
 
-def test_whether_it_can_still_be_used() -> None:
+def test_b11_whether_it_can_still_be_used() -> None:
     offer = Offer.make(
         OfferTlvs(offer_issuer_id=key(1).public_key, offer_absolute_expiry=1000, offer_chains=(TESTNET.chain_hash,))
     )

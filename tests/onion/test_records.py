@@ -39,7 +39,7 @@ def rule(text: str, prefix: str = "lno") -> str:
 
 
 @pytest.mark.parametrize("vector", FORMATS, ids=lambda vector: vector["comment"])
-def test_the_bolts_strings(vector: dict[str, Any]) -> None:
+def test_t6_b1_b2_the_bolts_strings(vector: dict[str, Any]) -> None:
     whole = decode_string(FORMATS[0]["string"], "lno")
     if vector["valid"]:
         assert decode_string(vector["string"], "lno") == whole
@@ -48,7 +48,7 @@ def test_the_bolts_strings(vector: dict[str, Any]) -> None:
         assert rule(vector["string"]) == "B2"
 
 
-def test_strings_that_are_none() -> None:
+def test_b1_b2_b3_b4_strings_that_are_none() -> None:
     for text in ("", "lno", "lno1", "lnr1qq", "lno1bq", "lno1q q", "lno1qq\n", " lno1qq", "lno1q\u212a", "lno1q\uff11"):
         assert rule(text) == "B1", text
     for text in ("lno1+", "lno1q+ +q", "lno1q\u00a0+q".replace("\u00a0", " "), "+lno1q", "lnO1qq", "lno1q+\v\fq"):
@@ -64,7 +64,7 @@ def test_strings_that_are_none() -> None:
 
 
 @given(st.binary(max_size=300), st.data())
-def test_a_string_is_joined_wherever_it_was_cut(data: bytes, choose: st.DataObject) -> None:
+def test_b2_b3_a_string_is_joined_wherever_it_was_cut(data: bytes, choose: st.DataObject) -> None:
     text = encode_string("lni", data or b"\0")
     at = choose.draw(st.integers(1, len(text) - 1))
     blanks = choose.draw(st.text(" \t\r\n", max_size=3))
@@ -73,7 +73,7 @@ def test_a_string_is_joined_wherever_it_was_cut(data: bytes, choose: st.DataObje
 
 
 @pytest.mark.parametrize("vector", SIGNATURES, ids=lambda vector: vector["comment"][:40])
-def test_the_bolts_trees(vector: dict[str, Any]) -> None:
+def test_t6_b8_the_bolts_trees(vector: dict[str, Any]) -> None:
     """Its leaves are named by their hash's tag and what is hashed: all of it is in the first record and the leaves."""
     raw = [next(iter(leaf)).partition(",")[2].removesuffix(")") for leaf in vector["leaves"]]
     records = read_records(bytes.fromhex("".join(raw)))
@@ -89,7 +89,7 @@ def tagged(tag: bytes, data: bytes) -> str:
 
 
 @pytest.mark.parametrize("vector", MERKLE, ids=lambda vector: f"{len(vector['records'])} records")
-def test_others_roots_and_what_is_signed_of_them(vector: dict[str, Any]) -> None:
+def test_b8_others_roots_and_what_is_signed_of_them(vector: dict[str, Any]) -> None:
     records = read_records(bytes.fromhex("".join(vector["records"])))
     root = merkle_root(records)
     assert root.hex() == vector["root"]
@@ -101,7 +101,7 @@ def test_others_roots_and_what_is_signed_of_them(vector: dict[str, Any]) -> None
     assert merkle_root((*records, *read_records(b"\xfd\x03\xe9\x01y"))) != root
 
 
-def test_the_bolts_signature() -> None:
+def test_b9_the_bolts_signature() -> None:
     vector = SIGNATURES[3]
     digest = bytes.fromhex(vector["H(signature_tag,merkle)"])
     assert signature_hash("invoice_request", bytes.fromhex(vector["merkle"])) == digest
@@ -110,14 +110,14 @@ def test_the_bolts_signature() -> None:
     assert verify_schnorr(bytes.fromhex(vector["signature"]), digest, payer.public_key)
 
 
-def test_nothing_to_sign() -> None:
+def test_b8_nothing_to_sign() -> None:
     for records in ((), read_records(b"\xf0\x00")):
         with pytest.raises(OfferError) as caught:
             merkle_root(records)
         assert caught.value.rule == "B8"
 
 
-def test_records_keep_their_bytes() -> None:
+def test_b5_b7_records_keep_their_bytes() -> None:
     data = b"\x01\x01a" + b"\xfd\x01\x01\x00" + b"\xfe\x00\x01\x00\x00\x02bc"
     records = read_records(data)
     assert [(one.type, one.value) for one in records] == [(1, b"a"), (257, b""), (65536, b"bc")]
@@ -128,7 +128,7 @@ def test_records_keep_their_bytes() -> None:
         assert caught.value.rule == "B5"
 
 
-def test_even_features_that_nobody_knows() -> None:
+def test_b11_b14_b16_even_features_that_nobody_knows() -> None:
     assert unknown_even(None) is unknown_even(b"") is unknown_even(bytes(9)) is unknown_even(b"\xaa\xaa") is None
     assert unknown_even(b"\x01") == 0
     assert unknown_even(b"\x05\x00") == 8
@@ -136,7 +136,7 @@ def test_even_features_that_nobody_knows() -> None:
     assert unknown_even(b"\x05\x00\x00", (16, 17)) == 18
 
 
-def test_fields_and_ranges() -> None:
+def test_b5_b6_fields_and_ranges() -> None:
     records, tlvs = parse(b"\x05\x01x\x07\x00", InvoiceErrorTlvs, ())
     assert (tlvs.error, tlvs.unknown, len(records)) == (b"x", ((7, b""),), 2)
     for data, ranges, rule, words in (

@@ -19,7 +19,7 @@ METADATA = bytes(range(16))
 
 
 @pytest.mark.parametrize("vector", GENERATED, ids=lambda vector: vector["comment"])
-def test_others_requests(vector: dict[str, Any]) -> None:
+def test_b13_b14_others_requests(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["invoice_request"])
     if not vector["valid"]:
         with pytest.raises(OfferError) as caught:
@@ -48,7 +48,7 @@ def ask(of: Offer, **options: Any) -> InvoiceRequest:
     return InvoiceRequest.make(of, key(7), METADATA, random(9), **options)
 
 
-def test_a_request_repeats_its_offer_and_says_what_is_wanted() -> None:
+def test_b7_b13_a_request_repeats_its_offer_and_says_what_is_wanted() -> None:
     tea = offer(offer_quantity_max=10, unknown=((33, b"x"), (1_000_000_001, b"y")))
     request = ask(tea, quantity=3, amount_msat=4000, payer_note="no milk", bip_353_name=("me", "a-b.example"))
     assert request.answers(tea)
@@ -74,7 +74,7 @@ def why(of: Offer, **options: Any) -> tuple[str, str]:
     return caught.value.rule, caught.value.field
 
 
-def test_what_may_not_be_asked() -> None:
+def test_b12_b13_b15_what_may_not_be_asked() -> None:
     assert why(offer(), quantity=1) == ("B13", "invreq_quantity")
     assert why(offer(offer_quantity_max=2)) == ("B13", "invreq_quantity")
     assert why(offer(offer_quantity_max=2), quantity=0) == ("B13", "invreq_quantity")
@@ -89,7 +89,7 @@ def test_what_may_not_be_asked() -> None:
         InvoiceRequest.make(offer(), key(7), bytes(15), random(9))
 
 
-def test_what_may_be_asked() -> None:
+def test_b12_b13_what_may_be_asked() -> None:
     assert ask(offer()).price_msat == 1000
     assert ask(offer(offer_amount=None), amount_msat=1).tlvs.invreq_amount == 1
     assert ask(offer(offer_quantity_max=0), quantity=1 << 40).tlvs.invreq_quantity == 1 << 40
@@ -98,7 +98,7 @@ def test_what_may_be_asked() -> None:
     assert ask(offer(offer_currency=b"EUR")).tlvs.invreq_amount is None
 
 
-def test_each_byte_is_signed() -> None:
+def test_b9_each_byte_is_signed() -> None:
     data = ask(offer(), amount_msat=2000).data
     for at in range(len(data)):
         with pytest.raises(OfferError) as caught:
@@ -106,7 +106,7 @@ def test_each_byte_is_signed() -> None:
         assert caught.value.rule in ("B5", "B6", "B9", "B11", "B14")
 
 
-def test_without_an_offer() -> None:
+def test_b14_without_an_offer() -> None:
     """What a refund is: somebody wants to pay, and says to whom it may be written."""
     tlvs = InvoiceRequestTlvs(invreq_metadata=METADATA, invreq_payer_id=key(7).public_key, signature=bytes(64))
     with pytest.raises(OfferError) as caught:

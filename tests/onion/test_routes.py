@@ -35,7 +35,7 @@ def route(graph: NetworkGraph, to: int, *peers: int) -> list[int] | None:
     return None if found is None else [IDS.index(one) for one in found]
 
 
-def test_the_fewest_nodes_from_a_peer() -> None:
+def test_o35_the_fewest_nodes_from_a_peer() -> None:
     graph = graph_of((0, 1), (1, 2), (2, 3), (0, 4), (3, 4))
     assert route(graph, 3, 0) == [0, 4, 3]
     assert route(graph, 3, 0, 2) == [2, 3]
@@ -45,7 +45,7 @@ def test_the_fewest_nodes_from_a_peer() -> None:
     assert route(graph, 3) is None
 
 
-def test_who_does_not_take_them_passes_none_on() -> None:
+def test_o34_o35_who_does_not_take_them_passes_none_on() -> None:
     graph = graph_of((0, 1), (1, 2), (2, 3), (0, 4), (3, 4), mute=(4,))
     assert route(graph, 3, 0) == [0, 1, 2, 3]
     # Whom it is for may have announced nothing, and a peer has told us itself.
@@ -53,7 +53,7 @@ def test_who_does_not_take_them_passes_none_on() -> None:
     assert route(graph, 3, 4) == [4, 3]
 
 
-def test_a_direction_that_is_disabled_is_no_way() -> None:
+def test_o35_a_direction_that_is_disabled_is_no_way() -> None:
     graph = graph_of((0, 1), (1, 2), disabled=(2,))
     assert route(graph, 2, 0) is None
     assert route(graph, 0, 2) == [2, 1, 0]
@@ -63,7 +63,7 @@ def test_a_direction_that_is_disabled_is_no_way() -> None:
     assert route(without, 0, 1) is None
 
 
-def test_ends_of_channels() -> None:
+def test_o19_ends_of_channels() -> None:
     routes = GraphRoutes(graph_of((0, 1)))
     assert (routes.resolve(scid(1), 0), routes.resolve(scid(1), 1)) == (IDS[0], IDS[1])
     assert routes.resolve(scid(9), 0) is None

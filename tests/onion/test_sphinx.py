@@ -29,7 +29,7 @@ def framed(payload: str) -> tuple[int, bytes]:
     return (3, data[3:]) if data[0] == 0xFD else (1, data[1:])
 
 
-def test_the_payment_onion_with_associated_data() -> None:
+def test_o1_o2_o3_o5_o7_o8_the_payment_onion_with_associated_data() -> None:
     made = PAYMENT["generate"]
     along = bytes.fromhex(made["associated_data"])
     hops = [(bytes.fromhex(hop["pubkey"]), framed(hop["payload"])[1]) for hop in made["hops"]]
@@ -45,7 +45,7 @@ def test_the_payment_onion_with_associated_data() -> None:
         packet = layer.next_packet or b""
 
 
-def test_the_blinded_payment_onion() -> None:
+def test_o11_the_blinded_payment_onion() -> None:
     made = BLINDED_PAYMENT["generate"]
     along = bytes.fromhex(made["associated_data"])
     hops = [(bytes.fromhex(hop["pubkey"]), framed(hop["payload"])[1]) for hop in made["full_route"]["hops"]]
@@ -59,7 +59,7 @@ def test_the_blinded_payment_onion() -> None:
 
 
 @pytest.mark.parametrize("vector", GENERATED, ids=lambda vector: f"{len(vector['hops'])} in {vector['size']}")
-def test_any_size_and_number_of_hops(vector: dict[str, Any]) -> None:
+def test_o6_o8_o9_any_size_and_number_of_hops(vector: dict[str, Any]) -> None:
     along = bytes.fromhex(vector["associated_data"])
     hops = [(bytes.fromhex(hop["pubkey"]), bytes.fromhex(hop["payload"])) for hop in vector["hops"]]
     packet = build_packet(bytes.fromhex(vector["session_key"]), hops, vector["size"], along)
@@ -81,7 +81,7 @@ def two_hops(size: int = 120) -> bytes:
     return build_packet(random(9), [(key(1).public_key, b"first"), (key(2).public_key, b"second")], size)
 
 
-def test_each_byte_that_is_changed_drops_it() -> None:
+def test_o12_each_byte_that_is_changed_drops_it() -> None:
     packet = two_hops()
     second = open_packet(key(1), packet).next_packet
     assert second is not None
@@ -93,7 +93,7 @@ def test_each_byte_that_is_changed_drops_it() -> None:
             assert why(opener, bytes(changed)) in (Drop.VERSION, Drop.POINT, Drop.HMAC)
 
 
-def test_what_is_not_for_us_or_no_packet() -> None:
+def test_o12_what_is_not_for_us_or_no_packet() -> None:
     packet = two_hops()
     assert why(key(2), packet) is Drop.HMAC
     assert why(key(1), packet, key(3).public_key) is Drop.HMAC
@@ -105,7 +105,7 @@ def test_what_is_not_for_us_or_no_packet() -> None:
     assert why(key(1), b"\0\4" + packet[2:]) is Drop.POINT
 
 
-def test_sizes() -> None:
+def test_o9_sizes() -> None:
     assert (framed_length(2), framed_length(252), framed_length(253)) == (35, 285, 288)
     assert size_for([1300 - 35]) == 1300
     assert size_for([1300 - 34, 2]) == 32768
@@ -114,7 +114,7 @@ def test_sizes() -> None:
         size_for([32768 - 34])
 
 
-def test_what_cannot_be_built() -> None:
+def test_o6_what_cannot_be_built() -> None:
     with pytest.raises(ValueError, match="a hop"):
         build_packet(random(1), [], 1300)
     with pytest.raises(ValueError, match="2 bytes"):

@@ -44,6 +44,6 @@ def test_its_records_are_the_bolts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SUBTYPES)
-def test_its_structures_are_the_bolts(name: str) -> None:
+def test_b18_its_structures_are_the_bolts(name: str) -> None:
     wanted = [row[2] for row in TABLE if row[:2] == ["subtypedata", name] and row[2] not in ("len", "flen")]
     assert [field.name for field in SUBTYPES[name].__fields__] == wanted

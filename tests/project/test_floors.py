@@ -15,9 +15,9 @@ from tests.support.project import FILES, FLOORS, PACKAGE, WITHOUT_TRIO
 MESSAGES_ARE_MADE_BY = ("structures", "weight", "compile", "declare", "registry")
 INSIDE_MESSAGES = (*MESSAGES_ARE_MADE_BY, "bolt1", "bolt2", "bolt4", "bolt7", "lsps", "outside")
 """Those of the BOLTs import bases and decorators, and not each other; `__init__` imports them all."""
-MAY_START_TASKS = ("nursery", "services", "testing", "cli")
-"""A service runs in a block of its own, inside its user's. The commands of `cli` are programs, and use what programs
-use; so do tests, and what they are written with."""
+MAY_START_TASKS = ("nursery", "services", "cluster", "testing", "cli")
+"""A service runs in a block of its own, inside its user's; so do a front and a back. The commands of `cli`
+are programs, and use what programs use; so do tests, and what they are written with."""
 BINDINGS = {"keys_coincurve": "coincurve", "keys_btclib": "btclib_secp256k1"}
 """Of libsecp256k1: who imports which, and `keys` alone imports them. Not both are installed on every Python."""
 STARTS_TASKS = {"start_soon", "open_nursery", "spawn_system_task", "serve_tcp", "serve_listeners"}
@@ -37,16 +37,16 @@ def floor_of_import(name: str) -> str:
     return next((one for place in places for one in (place, f"{place}/__init__") if one in FLOORS), "")
 
 
-def imports(tree: ast.Module) -> set[str]:
+def imports(nodes: list[ast.AST]) -> set[str]:
     """What a file imports at run time, as `package.module.name`."""
     found: set[str] = set()
     for_checkers = {
         id(inner)
-        for outer in ast.walk(tree)
+        for outer in nodes
         if isinstance(outer, ast.If) and isinstance(outer.test, ast.Name) and outer.test.id == "TYPE_CHECKING"
         for inner in ast.walk(outer)
     }
-    for statement in ast.walk(tree):
+    for statement in nodes:
         if id(statement) in for_checkers:
             continue
         if isinstance(statement, ast.Import):
@@ -60,7 +60,7 @@ def imports(tree: ast.Module) -> set[str]:
 @pytest.mark.parametrize("floor", ["shell/peer", "shell/inboxes", "shell/news", "shell/keep", "nursery"])
 def test_ctrl_c_does_not_land_in_what_programs_await(floor: str) -> None:
     """Raised in the middle of a wait, it breaks the whole run: Trio raises it at the main task's next checkpoint."""
-    public = {"Peer", "Inbox", "PeerEvents", "KeptPeer", "PeerNursery"}
+    public = {"Peer", "Inbox", "Events", "Kept", "PeerNursery"}
     for owner in ast.parse((PACKAGE / f"{floor}.py").read_text()).body:
         if not isinstance(owner, ast.ClassDef) or owner.name not in public:
             continue
@@ -80,7 +80,8 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
         return
     floor = floor_of(path)
     top = floor.partition("/")[0]
-    used = imports(tree)
+    nodes = [*ast.walk(tree)]
+    used = imports(nodes)
     for name in used:
         if name.partition(".")[0] != "triolight":
             continue
@@ -100,7 +101,8 @@ def test_each_file_keeps_its_floor_and_opens_with_its_law(path: Path) -> None:
         assert (binding in tops) == (floor == only)
         assert f"triolight.{only}" not in used or floor == "keys"
     assert ("cryptography" in tops) == (floor == "ciphers")
-    for node in ast.walk(tree):
+    assert ("coredis" in tops) == (floor == "cluster/redis")
+    for node in nodes:
         assert not isinstance(node, ast.Assert), f"assert in line {node.lineno}"
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None

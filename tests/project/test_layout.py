@@ -21,22 +21,30 @@ WITHOUT_A_TEST = {
             "crawl",
             "demo",
             "fetch_invoice",
+            "fleet",
+            "front",
             "graph",
             "graph_files",
             "graph_serve",
             "listen",
+            "lsps",
             "onion",
             "ping",
             "record",
             "record_start",
+            "storage",
             "top",
         )
     },
+    "cli/jobs/found.py": "the first step of two commands: cli/test_crawl.py tests it, and cli/test_record_start.py",
+    "cli/jobs/metrics.py": "a page beside three commands: cli/test_listen.py and cli/test_graph_serve.py ask it",
+    "cli/jobs/plots.py": "the last step of two commands: cli/test_record.py and cli/test_graph.py test it with them",
     "cli/__main__.py": "one call; the tests of the command run it as a process",
     "shell/parts.py": "names for the parts; the snapshot that it makes of them is shell/test_statistics.py's",
 }
 """The files of the library that have no file of tests, and why."""
 OF_NO_FILE = {
+    "cluster/test_faults.py": "a whole fleet on a real server, and what may happen to it",
     "manager/test_state_machine.py": "all of the manager, whatever happens to it",
     "messages/test_bolts.py": "all messages of all BOLTs, against the BOLTs' own tables",
 }

@@ -50,7 +50,7 @@ def test_versions_agree() -> None:
 
 
 def test_extras_are_what_users_want_and_groups_what_we_want() -> None:
-    assert {*EXTRAS} == {"cli", "tor", "ws", "dns", "metrics", "utxo", "parquet", "plot", "testing", "test"}
+    assert {*EXTRAS} == {"cli", "tor", "ws", "dns", "metrics", "utxo", "parquet", "plot", "cluster", "testing", "test"}
     assert [Requirement(one).name for one in EXTRAS["testing"]] == ["hypothesis"]
     assert {*PYPROJECT["dependency-groups"]} == {"lint", "fuzz", "docs", "user"}
 

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import trio
 import trio.testing
@@ -23,10 +25,14 @@ from tests.support import gossip, identity, make_manager, port_of, secret
 from tests.support.chains import Chain, Output, serving
 from tests.support.processes import PATIENCE, lines_of, python, run
 from tests.support.project import ROOT
+from tests.support.providers import examples
 from triolight import DisconnectCode, NodeAddress, NullLogger, PeerConnected, open_peer_nursery, open_peers
 from triolight.chains import REGTEST
 from triolight.cli.exits import Exit
+from triolight.cli.group import cli
 from triolight.gossip import GossipPolicy, NetworkGraph, P2PGossipSync
+from triolight.services import LspsServer
+from triolight.storage import PeerStorageHandler
 from triolight.wire import ShortChannelId
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -138,7 +144,7 @@ async def test_the_guides_node_takes_peers(tmp_path: Path) -> None:
 
 
 async def test_the_guides_recorder_records(tmp_path: Path) -> None:
-    _, program = programs("data_set.md")
+    program = programs("data_set.md")[-1]
     async with open_peer_nursery(make_manager(2)) as peers, peers.events() as events:
         address = str(NodeAddress(identity(2), "127.0.0.1", await port_of(peers)))
         assert "sleep(3600)" in program
@@ -147,6 +153,39 @@ async def test_the_guides_recorder_records(tmp_path: Path) -> None:
             assert isinstance(await anext(events), PeerConnected)
             assert [line async for line in lines_of(process.stdout)] == ["0 sightings of 0 messages"]
     assert (tmp_path / "seen.db").exists()
+
+
+async def test_the_guides_storage_stores_and_finds_it_again(tmp_path: Path) -> None:
+    program, _ = programs("peer_storage.md")
+    (tmp_path / "storage.py").write_text(program.replace("move_on_after(2)", "move_on_after(0.5)"))
+    (tmp_path / "node.secret").write_text(secret(5).hex() + "\n")
+    server = PeerStorageHandler(secret(2), serves=[identity(5)])
+    said: list[list[str]] = []
+    async with open_peer_nursery(make_manager(2, chan=server)) as peers:
+        address = str(NodeAddress(identity(2), "127.0.0.1", await port_of(peers)))
+        for data in ("first", "second"):
+            async with python("storage.py", data, address, folder=tmp_path) as process:
+                said.append([line async for line in lines_of(process.stdout)])
+            (tmp_path / "storage.db").unlink()
+    assert said == [
+        ["latest: None", "given to 1 peers"],
+        [f"{identity(2).hex()} keeps newer", "latest: b'first'", "given to 1 peers"],
+    ]
+
+
+async def test_the_guides_client_of_a_provider(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = programs("lsp.md")
+    (menu,) = examples(2, "opening_fee_params_menu")
+
+    def get_info(node_id: bytes, params: dict[str, Any]) -> dict[str, Any]:
+        return menu
+
+    server = LspsServer({"lsps2.get_info": get_info})
+    async with open_peer_nursery(make_manager(2, custom=server)) as peers:
+        await defined(program)["main"](f"{identity(2).hex()}@127.0.0.1:{await port_of(peers)}")
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["(2,)", str(menu)]
+    assert said[2] == "546000 1200 2023-02-23 08:47:30.511000+00:00"
 
 
 def test_the_guides_exit_code_for_ctrl_c() -> None:
@@ -242,6 +281,26 @@ def test_the_guides_service_is_a_command_that_there_is() -> None:
     assert code == 0
     for option in options:
         assert not option.startswith("-") or f"  {option} " in "\n".join(lines)
+
+
+def test_the_guides_fleet_is_made_of_commands_that_there_are() -> None:
+    page = (GUIDE / "fleet.md").read_text() + (GUIDE.parent.parent / "examples" / "cluster.py").read_text()
+    lines = re.findall(r"^(?: {4}|ExecStart=/opt/triolight/bin/)?triolight (.*)$", page, re.MULTILINE)
+    assert len(lines) >= 7
+    for line in lines:
+        arguments = shlex.split(line, comments=True)
+        place: click.Command = cli
+        ctx = click.Context(cli)
+        while isinstance(place, click.Group):
+            name = arguments.pop(0)
+            found = place.get_command(ctx, name)
+            assert found is not None, line
+            place = found
+        place.make_parser(click.Context(place)).parse_args(arguments)  # raises for an option that it does not have
+    unit = re.search(r"^```ini\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert unit is not None
+    settings = dict(re.findall(r"^(\w+)=(.*)$", unit.group(1), re.MULTILINE))
+    assert int(settings["SuccessExitStatus"]) == Exit.TERMINATED
 
 
 def test_the_guides_exit_codes_are_all() -> None:

@@ -295,7 +295,9 @@ def test_ctrl_c_inside_any_task_of_ours(place: str, monkeypatch: pytest.MonkeyPa
                 peer = await far.connect(NodeAddress(identity(1), "127.0.0.1", port))
                 connected.set()
                 with suppress(PeerClosed):
-                    await peer.send(Note(payload=bytes(100)), Note(payload=bytes(100)))
+                    await peer.send(
+                        Note(payload=bytes(100)), Note(payload=bytes(5000))
+                    )  # more than goes without a writer
                 heard.append(await peer.wait_closed())
 
     async def main() -> None:

@@ -127,9 +127,10 @@ IN_MAIN, IDS = [False, True], ["a task", "the main task"]
 
 
 def at_each_line(scenario: Scenario, in_main: bool, clock: type[trio.abc.Clock] | None) -> int:
-    """Runs a scenario for each line of its call, and says how many there are."""
+    """Runs a scenario for every second line of its call, those of a task or those of the main one, and says how many
+    there are."""
     before = open_files()
-    for at in itertools.count(1):
+    for at in itertools.count(1 + in_main, 2):
         ctrl_c = CtrlC(at)
 
         async def press(call: Call, ctrl_c: CtrlC = ctrl_c) -> None:

@@ -22,7 +22,7 @@ from triolight.manager.entry import Entry
 from triolight.messages import UnknownMessage
 from triolight.shell.link import Link, Session
 
-ENDS: Final = 1000
+ENDS: Final = 400
 THEIRS: Final = (Link, Session, Peer, Connection, Entry)
 
 

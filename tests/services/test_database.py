@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.gossip import SCID, channel, node, update
+from tests.support.processes import without_rights
 from triolight.chains import BITCOIN, REGTEST
 from triolight.gossip.formats.items import About, Capacity, Checked, Signed, Spent
 from triolight.services import database as module
@@ -307,21 +308,6 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
         with pytest.raises(StoreError, match=r"graph\.db: the disk is full"):
             database.write(large)
         assert database.keys() == ([9, int(SCID)], [b"a" * 33, b"b" * 33])
-
-
-@contextmanager
-def without_rights(folder: Path) -> Iterator[None]:
-    """In a folder that nobody may write; and who runs the tests as root is nobody meanwhile."""
-    folder.chmod(0o555)
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        folder.chmod(0o755)
 
 
 def test_a_folder_for_reading_only() -> None:

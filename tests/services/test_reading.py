@@ -76,7 +76,7 @@ def test_all_of_a_record_is_in_its_tables(segments: bool, tmp_path: Path) -> Non
     assert (between["session"], between["lost"], between["why"]) == ("", "", "not running")
     (rtt,) = table(folder, "rtts")
     assert (sessions[rtt["session"]]["node_id"], rtt["rtt_us"]) == (two, "1500")
-    assert table(folder, "clocks") == [{"seen_ns": str(START), "wall_ns": str(START - 5)}]
+    assert table(folder, "clocks") == [{"seen_ns": str(START), "wall_ns": str(START - 5), "worker": ""}]
     first = sessions["1"]
     assert (first["address"], first["outbound"], first["init"]) == ("127.0.0.1:9735", "1", b"\x00\x10init".hex())
     assert sessions["2"]["outbound"] == "0"
@@ -172,3 +172,15 @@ def test_times_are_apart_from_what_a_message_says_of_time(tmp_path: Path) -> Non
     row = table(tmp_path / "out", "messages")[1]
     assert (row["timestamp"], row["first_ns"]) == (str(NOW), str(START + 30))
     assert "timestamp" not in table(tmp_path / "out", "sightings")[0]
+
+
+def test_hashes_alone_are_exported_too(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    with closing(RecordWriter(path, START, raw=False)) as writer:
+        writer.write(RecordBatch(opened=[FIRST], sightings=[(START + 10, 1, 0, update()), (START + 20, 1, 0, b"\3\1")]))
+    export_record(path, tmp_path / "out", {"csv": csv_table})
+    one, other = table(tmp_path / "out", "messages")
+    assert (one["type"], one["name"], one["raw"], one["size"]) == ("258", "channel_update", "", "")
+    assert one["content_hash"] == (content_hash(update()) or b"").hex()
+    assert (other["type"], other["name"]) == ("769", "")
+    assert record_stats(path).by_type == {"769": 1, "channel_update": 1}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import tempfile
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.gossip import IDS, NOW, channel, node, update
+from tests.support.processes import without_rights
+from triolight.services import record as module
 from triolight.services.record import (
     RECORD_TABLES,
     RecordBatch,
@@ -41,7 +46,7 @@ def test_the_schema_is_the_documented_one(tmp_path: Path) -> None:
     opened(path).close()
     with closing(sqlite3.connect(path)) as file:
         assert file.execute("PRAGMA application_id").fetchone() == (0x54524C52,)
-        assert file.execute("PRAGMA user_version").fetchone() == (1,)
+        assert file.execute("PRAGMA user_version").fetchone() == (2,)
         tables = {name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         assert tables == {"meta", *(one.name for one in RECORD_TABLES)}
         for table in RECORD_TABLES:
@@ -52,7 +57,9 @@ def test_the_schema_is_the_documented_one(tmp_path: Path) -> None:
         ("by", "a test"),
         ("created_ns", 50),
         ("open", 50),
+        ("raw", 1),
         ("segment", 1),
+        ("types", "256 257 258"),
     ]
 
 
@@ -78,12 +85,15 @@ def test_a_batch_becomes_rows(tmp_path: Path) -> None:
     assert rows(path, "SELECT * FROM sighting") == [(110, 1, 1, 0), (111, 2, 2, 1), (112, 2, 1, 2)]
     assert rows(path, "SELECT * FROM peer") == [(1, IDS[0]), (2, IDS[1])]
     assert rows(path, "SELECT * FROM session") == [
-        (1, 1, "127.0.0.1:9735", 1, 100, b"init", None, None),
-        (2, 2, "", 0, 101, b"", 130, "PEER_CLOSED"),
+        (1, 1, "127.0.0.1:9735", 1, 100, b"init", None, None, None),
+        (2, 2, "", 0, 101, b"", 130, "PEER_CLOSED", None),
     ]
-    assert rows(path, "SELECT * FROM gap") == [(120, 125, 2, 7, "not recorded"), (1, 2, None, None, "held")]
+    assert rows(path, "SELECT * FROM gap") == [
+        (120, 125, 2, 7, "not recorded", None),
+        (1, 2, None, None, "held", None),
+    ]
     assert rows(path, "SELECT * FROM rtt") == [(115, 1, 2500)]
-    assert rows(path, "SELECT * FROM clock") == [(100, 99)]
+    assert rows(path, "SELECT * FROM clock") == [(100, 99, None)]
     # What is pushed alone tells how gossip spreads.
     assert rows(path, "SELECT * FROM delay") == [(1, 258, 1, 0)]
 
@@ -134,13 +144,45 @@ def test_the_next_run_knows_what_was_heard_last_and_counts_anew(tmp_path: Path) 
     assert rows(path, "SELECT message, session FROM sighting") == [(1, 1), (2, 1), (2, 2), (2, 2), (3, 2)]
 
 
+def test_what_was_heard_last_is_read_back_from_all_segments(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    with closing(opened(path, segment_bytes=1)) as writer:  # a file a batch
+        for number in range(5):
+            writer.write(RecordBatch(opened=[FIRST] * (not number), sightings=[(110 + number, 1, 0, b"%d" % number)]))
+        writer.finish(200)
+    assert len(segments_of(path)) == 6
+    with closing(opened(path, 300, known=2)) as writer:  # of each generation
+        again = [(310 + at, 1, 0, b"%d" % number) for at, number in enumerate((4, 3, 2, 0))]
+        assert writer.write(RecordBatch(opened=[FIRST], sightings=again)).messages == 4
+    last = segments_of(path)[-1][1]
+    firsts = rows(last, "SELECT CAST(raw AS TEXT), first_ns FROM message")
+    assert sorted(firsts) == [("0", 313), ("2", 112), ("3", 113), ("4", 114)]
+
+
+def test_without_bodies_hashes_say_what_was_heard(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    with closing(opened(path, raw=False, types=[258])) as writer:
+        sightings = [(110, 1, 0, update()), (111, 1, 0, update())]
+        assert writer.write(RecordBatch(opened=[FIRST], sightings=sightings)).messages == 1
+    digest = hashlib.sha256(update()).digest()
+    assert rows(path, "SELECT type, hash, content_hash, raw FROM message") == [
+        (258, digest, content_hash(update()), None)
+    ]
+    assert rows(path, "SELECT value FROM meta WHERE key IN ('raw', 'types') ORDER BY key") == [(0,), ("258",)]
+    with closing(opened(path, 300)) as writer:
+        assert writer.write(RecordBatch(opened=[FIRST], sightings=[(310, 1, 0, update()), (311, 1, 0, node())]))
+        assert [*module.messages_of(path, 258)] == []
+        assert [*module.messages_of(path, 257)] == [node()]
+    assert rows(path, "SELECT raw FROM message") == [(None,), (node(),)]
+
+
 def test_a_run_without_an_end_is_found(tmp_path: Path) -> None:
     path = tmp_path / "seen.db"
     writer = opened(path)
     writer.write(RecordBatch(opened=[FIRST, SECOND], sightings=[(110, 1, 0, update())], closed=[(2, 112, "went")]))
     writer.close()  # as if it had been killed: nobody said that it was the end
     opened(path, 400).close()
-    assert rows(path, "SELECT * FROM gap") == [(112, 400, None, None, "killed")]
+    assert rows(path, "SELECT * FROM gap") == [(112, 400, None, None, "killed", None)]
     assert rows(path, "SELECT closed_ns, why FROM session") == [(112, "killed"), (112, "went")]
     # One that was killed before it heard anything, and a wall's clock that was put back.
     with closing(opened(path, 7)) as writer:
@@ -174,14 +216,16 @@ def test_segments_by_size(tmp_path: Path) -> None:
         (1, 100, 3000, "the recording ended"),
         (2, 101, 2001, "went"),
     ]
-    assert rows(second, "SELECT raw FROM message") == [(update(),)]
+    # First it was heard in the other file: so nobody was the first to say it here.
+    assert rows(second, "SELECT raw, first_ns FROM message") == [(update(), 110)]
     assert rows(second, "SELECT seen_ns, session, message FROM sighting") == [(2000, 2, 1)]
+    assert rows(second, "SELECT * FROM delay") == []
     assert rows(second, "SELECT * FROM gap") == []
     # The next run goes on in the last one.
     with closing(opened(path, 4000)) as writer:
         assert writer.segment == second
         assert writer.size > path.stat().st_size
-    assert rows(second, "SELECT * FROM gap") == [(3000, 4000, None, None, "not running")]
+    assert rows(second, "SELECT * FROM gap") == [(3000, 4000, None, None, "not running", None)]
 
 
 def test_segments_by_day(tmp_path: Path) -> None:
@@ -233,14 +277,93 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     opened(path).close()
 
 
-def test_a_graph_is_no_record(tmp_path: Path) -> None:
-    path = tmp_path / "graph.db"
+def foreign(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE recipe(name)")
+
+
+def graph(path: Path) -> None:
     with closing(sqlite3.connect(path)) as file:
         file.execute("PRAGMA application_id = 0x54524C47")
-    with pytest.raises(StoreError, match="an SQLite file of another program, and no record"):
+
+
+def newer(path: Path) -> None:
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("PRAGMA user_version = 9")
+
+
+WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
+    "text": (lambda path: path.write_bytes(b"hello " * 100), "no SQLite file, and so no record"),
+    "foreign": (foreign, "an SQLite file of another program, and no record"),
+    "graph": (graph, "an SQLite file of another program, and no record"),
+    "newer": (newer, "of schema 9, made by a newer triolight; this one reads up to 2"),
+    "folder": (lambda path: path.mkdir(), "it cannot be opened"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("name", ["seen.db", "seen.2.db"])
+def test_what_is_no_record_is_refused_and_left_as_it_is(kind: str, name: str, tmp_path: Path) -> None:
+    make, why = WRONG[kind]
+    path, wrong = tmp_path / "seen.db", tmp_path / name
+    opened(path).close()  # which is there, if its second segment is wrong
+    wrong.unlink(missing_ok=True)
+    make(wrong)
+    before = wrong.read_bytes() if wrong.is_file() else b""
+    with pytest.raises(StoreError, match=why) as caught:
         opened(path)
+    assert str(caught.value).startswith(f"{wrong}: ")
+    assert (wrong.read_bytes() if wrong.is_file() else b"") == before
+    # The lock is free again.
+    wrong.rmdir() if wrong.is_dir() else wrong.unlink()
+    opened(path).close()
+
+
+def test_an_earlier_segment_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    with closing(opened(path, segment_bytes=1)) as writer:
+        writer.write(RecordBatch(opened=[FIRST], sightings=[(110, 1, 0, update())]))
+    path.write_text("a letter")
+    with pytest.raises(StoreError, match=r"seen\.db: no SQLite file, and so no record"):
+        opened(path)
+    path.unlink()  # taken away
+    opened(path).close()
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cannot be written: .*seen\.db\.lock: No such file"):
         opened(tmp_path / "nowhere" / "seen.db")
+
+
+def test_a_folder_for_reading_only() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "seen.db"
+        opened(path).close()
+        with without_rights(path.parent), pytest.raises(StoreError, match=r"seen\.db\.lock: Permission denied"):
+            opened(path)
+        path.with_name("seen.db.lock").chmod(0o666)
+        with (
+            without_rights(path.parent),
+            pytest.raises(StoreError, match=r"seen\.db: it cannot be written: the file or its folder"),
+        ):
+            opened(path)
+        opened(path).close()
+
+
+def test_a_full_disk_is_said_and_what_was_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "seen.db"
+    large = [(200 + number, 1, 0, update(number << 40)) for number in range(2000)]
+    small = replace(module.SCHEMA, statements=(*module.SCHEMA.statements, "PRAGMA max_page_count = 40"))
+    monkeypatch.setattr(module, "SCHEMA", small)
+    with closing(opened(path)) as writer:
+        writer.write(RecordBatch(opened=[FIRST], sightings=[(110, 1, 0, update())]))
+        with pytest.raises(StoreError, match=r"seen\.db: the disk is full"):
+            writer.write(RecordBatch(sightings=large))
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    with closing(opened(path)) as writer:  # there is room again
+        writer.write(RecordBatch(opened=[FIRST], sightings=[*large, (120, 1, 0, node())]))
+    assert rows(path, "SELECT count(*), min(id), max(id) FROM message") == [(2002, 1, 2002)]
 
 
 def test_a_damaged_record_is_said_and_left_as_it_is(tmp_path: Path) -> None:

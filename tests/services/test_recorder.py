@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,28 @@ from tests.support import Pair, identity, join, make_manager, open_pair, until
 from tests.support.gossip import NOW, channel, node, update
 from tests.support.processes import PATIENCE
 from tests.support.project import ROOT
-from triolight import open_peer_nursery
+from triolight import Features, open_peer_nursery
 from triolight.chains import BITCOIN, REGTEST
+from triolight.gossip import NetworkGraph, P2PGossipSync
 from triolight.messages import (
     BOLT,
+    ChannelUpdate,
     GossipTimestampFilter,
     QueryShortChannelIds,
     ReplyShortChannelIdsEnd,
     UnknownMessage,
 )
-from triolight.services import Recorder, StoreError, open_recorder, unread_gossip
+from triolight.services import (
+    FollowPolicy,
+    Recorder,
+    RecordingHandler,
+    StoreError,
+    SyncPolicy,
+    disk,
+    open_gossip,
+    open_recorder,
+    unread_gossip,
+)
 from triolight.services import recorder as module
 from triolight.services.record import RecordBatch, RecordWriter, Written
 
@@ -60,11 +72,12 @@ def rows(path: Path, statement: str) -> list[Any]:
 async def recording(path: Path, **options: Any) -> AsyncGenerator[tuple[Pair, Recorder]]:
     """A node that records what one peer says: `far` of the pair."""
     messages = options.pop("messages", BOLT)
+    chosen: dict[str, Any] = {"backlog": None, **options}
     near, far = make_manager(1, messages=messages), make_manager(2, messages=unread_gossip())
     async with (
         open_peer_nursery(near, unix_ns=Wall()) as one,
         open_peer_nursery(far) as other,
-        open_recorder(one, path, **{"backlog": None, **options}) as recorder,
+        open_recorder(one, path, **chosen) as recorder,
     ):
         to_far, to_near = await join(one, other)
         yield Pair(one, other, to_far, to_near), recorder
@@ -105,7 +118,7 @@ async def test_each_message_once_and_each_sighting_of_it(
         (1, "", 1, START, init, START + 5 * 10**9, "the recording ended")
     ]
     assert rows(path, "SELECT * FROM gap") == []
-    assert rows(path, "SELECT * FROM clock") == [(START, START)]
+    assert rows(path, "SELECT * FROM clock") == [(START, START, None)]
 
 
 async def test_a_peers_end_is_written_down_with_its_reason(tmp_path: Path) -> None:
@@ -181,6 +194,69 @@ async def test_who_has_a_filter_gets_no_other_one(tmp_path: Path, autojump_clock
             again = await join(pair.near, pair.far)
             await again[1].disconnect("at once")
     assert len(rows(tmp_path / "seen.db", "SELECT * FROM session WHERE closed_ns IS NULL")) == 0
+
+
+async def test_a_filter_of_somebody_else_brings_its_history_and_then_ours_holds(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    silence = GossipTimestampFilter(chain_hash=REGTEST.chain_hash, first_timestamp=2**32 - 1, timestamp_range=1)
+    path = tmp_path / "seen.db"
+    async with (
+        recording(path, backlog=0.0, chain="regtest") as (pair, recorder),
+        pair.to_near.subscribe(GossipTimestampFilter) as heard,
+    ):
+        assert (await anext(heard)).first_timestamp == NOW
+        await trio.sleep(100)
+        await pair.to_far.send(silence)
+        await say(pair, recorder, update(timestamp=NOW - 500))  # history, for all that we know
+        await recorder.written()
+        await trio.sleep(50)
+        await say(pair, recorder, update(timestamp=NOW - 400))
+        await trio.sleep(59)
+        assert (await anext(heard)) == silence
+        with pytest.raises(trio.WouldBlock):
+            heard.receive_nowait()
+        await trio.sleep(12)
+        again = heard.receive_nowait()
+        assert (again.chain_hash, again.timestamp_range) == (REGTEST.chain_hash, 0xFFFFFFFF)
+        assert NOW + 100 <= again.first_timestamp <= NOW + 101
+        await say(pair, recorder, update(timestamp=NOW + 120))  # missed until now
+        await trio.sleep(1000)
+        with pytest.raises(trio.WouldBlock):
+            heard.receive_nowait()
+    assert rows(path, "SELECT asked FROM sighting") == [(2,), (2,), (2,)]
+
+
+@pytest.mark.parametrize("backlog", [float("inf"), None])
+async def test_beside_a_graph_the_recorder_has_the_last_word_unless_it_says_nothing(
+    backlog: float | None, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    """open_gossip lets one peer stream, and silences the other one."""
+    streams = SyncPolicy(following=FollowPolicy(streams=1, streams_empty=1))
+    sync = P2PGossipSync(NetworkGraph(REGTEST), unix_time=lambda: NOW)
+    near = make_manager(1, route=sync, networks=REGTEST)
+    fars = [make_manager(number, route=Ex(), networks=REGTEST) for number in (2, 3)]
+    last: dict[int, GossipTimestampFilter] = {}
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(open_peer_nursery(near, unix_ns=Wall()))
+        others = [await stack.enter_async_context(open_peer_nursery(far)) for far in fars]
+        heard = [await stack.enter_async_context(other.subscribe(GossipTimestampFilter)) for other in others]
+        await stack.enter_async_context(open_gossip(one, sync, policy=streams, unix_time=lambda: NOW))
+        await stack.enter_async_context(open_recorder(one, tmp_path / "seen.db", backlog=backlog))
+        for other in others:
+            await join(one, other)
+        await trio.sleep(300)
+        for number, inbox in enumerate(heard):
+            with suppress(trio.WouldBlock):
+                while True:
+                    last[number] = inbox.receive_nowait()[1]
+    hears_news = [one.first_timestamp <= NOW + 300 for one in last.values()]
+    assert hears_news == ([True, True] if backlog else [True, False])
+
+
+class Ex(RecordingHandler):
+    def provided_init_features(self, node_id: bytes) -> Features:
+        return Features.named("gossip_queries", "gossip_queries_ex")
 
 
 @pytest.mark.parametrize(
@@ -260,14 +336,17 @@ async def test_round_trips_and_the_walls_clock_are_looked_at(
         assert pair.to_far.statistics().rtt_last is not None
     assert [one for (one,) in rows(path, "SELECT session FROM rtt")] == [1] * len(rows(path, "SELECT * FROM rtt"))
     assert rows(path, "SELECT * FROM rtt") != []
-    assert rows(path, "SELECT * FROM clock") == [(START, START), (START + 60 * 10**9, START + 60 * 10**9)]
+    assert rows(path, "SELECT * FROM clock") == [
+        (START, START, None),
+        (START + 60 * 10**9, START + 60 * 10**9, None),
+    ]
 
 
 async def test_a_disk_that_is_behind_slows_the_peer_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "seen.db"
-    monkeypatch.setattr(module, "BATCH_ROWS", 5)
+    monkeypatch.setattr(disk, "BATCH_ROWS", 5)
     monkeypatch.setattr(module, "WAITING_ROWS", 10)
     monkeypatch.setattr(module, "TAKEN_AT_ONCE", 2)
     write, free = RecordWriter.write, threading.Event()
@@ -295,6 +374,63 @@ async def test_a_disk_that_is_behind_slows_the_peer_and_nothing_is_lost(
     assert rows(path, "SELECT raw FROM message") == [(one,) for one in said]
     held = rows(path, "SELECT session, lost, why, to_ns > from_ns FROM gap")
     assert {*held} == {(None, 0, "held", 1)}
+
+
+async def test_who_would_rather_drop_holds_up_nobody_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "seen.db"
+    monkeypatch.setattr(disk, "BATCH_ROWS", 5)
+    monkeypatch.setattr(module, "WAITING_ROWS", 10)
+    write, free = RecordWriter.write, threading.Event()
+
+    def slow(self: RecordWriter, batch: RecordBatch) -> Written:
+        free.wait()
+        return write(self, batch)
+
+    monkeypatch.setattr(RecordWriter, "write", slow)
+    said = [update(number << 40) for number in range(1, 501)]
+    async with recording(path, drop=True) as (pair, recorder):
+        try:
+            await pair.to_near.send(*map(unread_gossip().decode, said))
+            await until(lambda: recorder.sightings + recorder.dropped == len(said))
+            assert recorder.pending <= 20
+            assert pair.to_far.statistics().reading_paused == 0
+            # Lives of peers are kept all the same, as far as there is room for them.
+            for _ in range(30):
+                await pair.to_near.disconnect()
+                await pair.to_far.wait_closed()
+                pair.to_far, pair.to_near = await join(pair.near, pair.far)
+            await trio.testing.wait_all_tasks_blocked()
+            assert recorder.pending <= 40
+        finally:
+            free.set()
+        with trio.fail_after(PATIENCE):
+            while recorder.sessions < 31:
+                await recorder.written()
+        await say(pair, recorder, node())
+        taken, dropped = recorder.sightings, recorder.dropped
+    assert taken + dropped == len(said) + 1
+    assert 0 < taken < 100
+    assert rows(path, "SELECT count(*) FROM sighting") == [(taken,)]
+    gaps = "SELECT session, sum(lost), min(from_ns < to_ns) FROM gap WHERE why = 'dropped'"
+    assert rows(path, gaps) == [(None, dropped, 1)]
+    assert rows(path, "SELECT * FROM gap WHERE why = 'not recorded'") == []
+
+
+async def test_only_what_is_wanted_is_taken_and_only_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "seen.db"
+    async with recording(path, types=[ChannelUpdate, 257], raw=False, messages=unread_gossip()) as (pair, recorder):
+        await pair.to_near.send(unread_gossip().decode(channel()))
+        await say(pair, recorder, update(), node())
+    assert rows(path, "SELECT type, raw FROM message") == [(258, None), (257, None)]
+    # What nobody wants is not lost.
+    assert rows(path, "SELECT * FROM gap") == []
+    assert rows(path, "SELECT value FROM meta WHERE key = 'types'") == [("257 258",)]
+    async with open_pair() as pair:
+        for wrong in ([], [18], [GossipTimestampFilter]):
+            with pytest.raises(ValueError, match="types are some of"):
+                await open_recorder(pair.near, path, types=wrong).__aenter__()
 
 
 @pytest.mark.parametrize("how", ["an exception", "cancelled", "the peers' block"])
@@ -401,6 +537,12 @@ async def test_a_record_that_is_full_takes_no_more(tmp_path: Path, autojump_cloc
         await trio.sleep(5)
         assert recorder.sightings == taken
     assert 200_000 <= path.stat().st_size < 1_000_000
+    # Nor does the next one.
+    async with recording(path, max_bytes=200_000) as (pair, recorder):
+        await recorder.wait_full()
+        await pair.to_near.send(unread_gossip().decode(node()))
+        await trio.sleep(5)
+        assert (recorder.sightings, recorder.full) == (0, True)
 
 
 async def test_a_record_goes_on_where_it_was(tmp_path: Path, autojump_clock: trio.testing.MockClock) -> None:
@@ -414,7 +556,7 @@ async def test_a_record_goes_on_where_it_was(tmp_path: Path, autojump_clock: tri
         await recorder.written()
         assert recorder.messages == 2
     ended = START + 9 * 10**9
-    assert rows(path, "SELECT * FROM gap") == [(ended + 1, ended + 2, None, None, "not running")]
+    assert rows(path, "SELECT * FROM gap") == [(ended + 1, ended + 2, None, None, "not running", None)]
     assert rows(path, "SELECT message, seen_ns FROM sighting") == [
         (1, ended),
         (2, ended + 1),

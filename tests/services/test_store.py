@@ -154,7 +154,7 @@ async def test_what_comes_while_a_batch_is_written_waits_for_more_too(
         write(self, batch)
         batches.append(len(batch))
         if len(batches) == 1:
-            trio.from_thread.run_sync(fill, store, 2 << 40)
+            fill(store, 2 << 40)
 
     async def written(rows: int) -> None:
         while store.rows_written < rows:

@@ -32,6 +32,7 @@ from triolight import (
     Policy,
     Proxy,
     open_peer_nursery,
+    ways,
 )
 from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, TorV3Address, UnknownAddress, write_address
 from triolight.messages import Init, NodeAnnouncement
@@ -64,7 +65,7 @@ def named(*hosts: str) -> NodeAnnouncement:
 
 @dataclass
 class World(trio.abc.HostnameResolver):
-    """A resolver with a table, and what takes the place of `trio.open_tcp_stream`: home listens at 9.9.9.9."""
+    """A resolver with a table, and what takes the place of Trio's dials: home listens at 9.9.9.9."""
 
     network: SimulatedNetwork = field(default_factory=lambda: SimulatedNetwork(1, Conditions(latency=0.01)))
     table: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
@@ -111,6 +112,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Callable[[], World]:
         made = World()
         trio.socket.set_custom_hostname_resolver(made)
         monkeypatch.setattr(trio, "open_tcp_stream", made.open)
+        monkeypatch.setattr(ways, "open_address", made.open)
         return made
 
     return make
@@ -204,6 +206,34 @@ async def test_a_dial_of_another_node_id_names_the_likely_cause(reset: bool) -> 
     first = "Connection reset by peer" if reset else "the peer closed the connection"
     assert reason.message == f"{first} while act 2 was awaited: most often another node id lives at this address"
     assert str(failed.value) == f"{reason} ({address})"
+
+
+async def test_the_deadline_of_a_handshake_is_no_longer_a_dials_once_there_is_a_stream(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What follows has deadlines of its own: here somebody takes five seconds to decide, and may take fifteen."""
+
+    async def dial(host: str, port: int) -> trio.abc.Stream:
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(far.attach, theirs)
+        return ours
+
+    async def decide() -> None:
+        async for newcomer in newcomers:
+            await trio.sleep(5)
+            await newcomer.decide(None)
+
+    async with (
+        open_peer_nursery(make_manager(2)) as far,
+        open_peer_nursery(make_manager(1), dial=dial, handshake_deadline=1) as near,
+        near.newcomers() as newcomers,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(decide)
+        began = trio.current_time()
+        peer = await near.connect(at("far.example"))
+        assert (peer.reason, trio.current_time() - began) == (None, 5)
+        nursery.cancel_scope.cancel()
 
 
 async def test_what_pythons_resolver_raises_is_a_reason(autojump_clock: trio.testing.MockClock) -> None:

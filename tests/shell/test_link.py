@@ -25,7 +25,9 @@ def make_link(node_id: bytes | None = None) -> Link:
 
 def make_session(link: Link) -> Session:
     details = PeerDetails(identity(2), HERE, Init(), link.inbound)
-    return Session(link, details, Mailbox(Inboxes(lambda wanted: None, lambda place: None), None), now=100.0)
+    return Session(
+        link, details, Mailbox(Inboxes(lambda wanted: None, lambda place: None, lambda mailbox: None), None), now=100.0
+    )
 
 
 def test_who_did_not_dial_was_dialled_and_is_nobody_yet() -> None:

@@ -15,6 +15,7 @@ from tests.support import (
     Note,
     Order,
     identity,
+    join,
     make_manager,
     open_pair,
 )
@@ -31,6 +32,9 @@ from triolight import (
     reasons,
 )
 from triolight.messages import Init, QueryChannelRange, Warning
+from triolight.peer_manager import SEND_LIMIT_BYTES
+
+TOLD = reasons.fenced()
 
 
 async def test_send_after_the_end_raises_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
@@ -42,6 +46,8 @@ async def test_send_after_the_end_raises_with_the_reason(autojump_clock: trio.te
             assert caught.value.reason.code is DisconnectCode.REQUESTED
         await pair.to_far.disconnect()
         assert pair.to_far.statistics().messages_sent == 1
+        # Its Init and our warning; nothing of a type that never was.
+        assert [pair.to_far.counts_of(one) for one in (16, 1, 258)] == [(1, 1), (0, 1), (0, 0)]
 
 
 async def test_an_oversized_message_raises_in_the_caller(autojump_clock: trio.testing.MockClock) -> None:
@@ -257,3 +263,40 @@ async def test_requests_wait_for_the_same_room_as_messages(autojump_clock: trio.
                 await trio.lowlevel.checkpoint()
                 assert pair.to_far.statistics().queued_bytes <= before + 65_535
             nursery.cancel_scope.cancel()
+
+
+async def test_room_is_what_send_takes_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_pair() as pair, pair.to_near.subscribe(buffer_bytes=1):
+        whole = pair.to_far.room()
+        assert whole == SEND_LIMIT_BYTES
+        rooms = [whole]
+        with trio.move_on_after(1) as scope:
+            while True:
+                await pair.to_far.send(Note(payload=bytes(60000)))
+                rooms.append(pair.to_far.room())
+        assert scope.cancelled_caught
+        assert rooms[-1] == 0
+        await pair.to_far.disconnect()
+        assert pair.to_far.room() == 0
+        assert pair.to_far.front is None
+
+
+async def test_a_peer_that_is_held_is_not_read_and_not_blamed(autojump_clock: trio.testing.MockClock) -> None:
+    async with (
+        open_peer_nursery(make_manager(1), ping_interval=5, pong_deadline=5) as near,
+        open_peer_nursery(make_manager(2), ping_interval=math.inf) as far,
+        near.subscribe(Note) as inbox,
+    ):
+        to_far, to_near = await join(near, far)
+        await to_far.hold(True)
+        await to_near.send(Note(payload=b"waits"))
+        await trio.sleep(60)
+        with pytest.raises(trio.WouldBlock):
+            inbox.receive_nowait()
+        assert to_far.reason is None
+        await to_far.hold(False)
+        assert (await anext(inbox))[1] == Note(payload=b"waits")
+        await to_far.ping()
+        await to_far.disconnect(TOLD)
+        assert await to_far.wait_closed() == TOLD
+        await to_far.hold(True)

@@ -16,6 +16,7 @@ from tests.support import (
     make_manager,
     open_pair,
     port_of,
+    secret,
     until,
 )
 from tests.support.independent import dial as dial_raw
@@ -26,8 +27,10 @@ from triolight import (
     PeerClosed,
     open_peer_nursery,
 )
+from triolight.keys import SecretKey
 from triolight.manager.routing import Routes
 from triolight.messages import Ping, Pong, UnknownMessage
+from triolight.noise import ACT_ONE_LENGTH, Handshake
 from triolight.testing import scripted_peer
 
 
@@ -225,3 +228,28 @@ async def test_an_unknown_even_message_from_a_peer_in_the_middle_of_much(
         for note in notes:
             assert (await inbox.__anext__())[1] == note
         assert pair.to_near.statistics().messages_received == 202
+
+
+async def test_a_peer_does_not_wait_behind_all_who_shake_hands() -> None:
+    """Of forty acts that come at once each is a turn's work; a ping after them is answered among the first."""
+    answered = 0
+
+    async def shake_hands(number: int) -> None:
+        nonlocal answered
+        ours, theirs = trio.testing.memory_stream_pair()
+        nursery.start_soon(pair.near.attach, ours)
+        key = SecretKey(secret(100 + number))
+        await theirs.send_all(Handshake(key, key, pair.near.manager.our_node_id).act_one())
+        await theirs.receive_some(ACT_ONE_LENGTH)
+        answered += 1
+        first.set()
+
+    first = trio.Event()
+    async with open_pair() as pair, trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(shake_hands, number)
+        await first.wait()
+        await pair.to_near.ping()
+        assert answered < 15
+        await until(lambda: answered == 40)
+        nursery.cancel_scope.cancel()

@@ -81,7 +81,7 @@ async def test_the_last_words_have_the_goodbye_deadline(autojump_clock: trio.tes
         assert link.reason is not None
         assert link.reason.message == "enough"
         assert before + 7 <= link.goodbye_at <= trio.current_time() + 7
-        assert link.descriptor.writer_scope.deadline == link.goodbye_at
+        assert link.descriptor.ends_at == link.goodbye_at
         assert link.counts[:2] != (0, 0), "what it has carried is kept"
 
 

@@ -22,6 +22,21 @@ def test_small_input_goes_first_in_its_order() -> None:
     assert [turns.next(), turns.next()] == [("large", (LARGE, AT)), None]
 
 
+def test_who_shakes_hands_comes_after_peers_small_input_and_is_not_starved() -> None:
+    turns: Turns[str] = Turns()
+    for number in range(3):
+        turns.put(f"stranger {number}", b"x", AT, is_peer=False)
+    served: list[str] = []
+    for _ in range(LEFTOVER_EVERY + 2):
+        turns.put("peer", b"x", AT)
+        turns.begin()
+        found = turns.next()
+        assert found is not None
+        served.append(found[0])
+        turns.end()
+    assert served == ["peer"] * LEFTOVER_EVERY + ["stranger 0", "peer"]
+
+
 def test_large_input_has_its_turn_after_some_however_much_is_small() -> None:
     turns: Turns[str] = Turns()
     turns.put("large", LARGE, AT)

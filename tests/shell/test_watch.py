@@ -150,6 +150,27 @@ def test_who_is_never_pinged_is_looked_at_all_the_same() -> None:
     assert code(watch.look(230.0, QUIET._replace(writing_since=170.0)).reason) is DisconnectCode.WRITE_STALLED
 
 
+def test_a_ping_alone_may_be_early_and_only_when_its_timer_is() -> None:
+    watch = Watch(DEADLINES, 100.0)
+    assert watch.connected(100.0) == 130
+    slack = watch.slack(130.0)
+    assert 0 < slack < 1
+    assert watch.look(130.0 - slack, QUIET) == Look(130)
+    assert watch.look(129.0, QUIET, timed=True) == Look(130)
+    assert watch.look(130.0 - slack, QUIET, timed=True).ping
+    assert watch.slack(129.0) == 0
+    # Of its answer, nothing is early.
+    assert watch.look(159.9 - slack, QUIET, timed=True).reason is None
+    assert code(watch.look(160.0 - slack, QUIET, timed=True).reason) is DisconnectCode.PING_TIMEOUT
+
+
+@pytest.mark.parametrize("interval", [1e9, math.inf])
+def test_a_ping_is_no_more_than_a_second_early(interval: float) -> None:
+    watch = Watch(replace(DEADLINES, ping_interval=interval), 100.0)
+    assert watch.slack(100.0 + interval) == 1
+    assert not watch.look(160.0, QUIET, timed=True).ping
+
+
 def test_writing_is_judged_by_what_the_peer_takes() -> None:
     watch = Watch(DEADLINES, 100.0)
     watch.look(130.0, QUIET)
@@ -232,6 +253,23 @@ def test_what_is_stopped_is_not_held_and_not_due_and_may_begin_anew() -> None:
     assert timers.due(6.0) is None
     timers.set(one, 9.0)
     assert timers.due(9.0) is one
+
+
+def test_who_may_be_early_is_due_together_with_another_one() -> None:
+    timers, told = make_timers()
+    first, second, third, exact = map(Named, ("first", "second", "third", "exact"))
+    timers.set(first, 5.0, 1.0)
+    timers.set(second, 5.5, 1.0)
+    timers.set(exact, 5.7)
+    timers.set(third, 5.8, 1.0)
+    assert told == [5.0, 5.5, 5.7, 5.8]
+    assert timers.due(4.9) is None
+    assert timers.due(5.0) is first
+    assert timers.due(5.0) is None
+    assert timers.due(5.0, together=True) is second
+    assert timers.due(5.0, together=True) is None, "whose time has not come is before it"
+    assert [timers.due(5.7, together=True) for _ in range(3)] == [exact, third, None]
+    assert timers.first == math.inf
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 100), st.booleans()), max_size=60), st.floats(0, 100))

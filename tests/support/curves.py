@@ -26,6 +26,7 @@ class Secret(Protocol):
     def __init__(self, secret: bytes) -> None: ...
     def point(self) -> bytes: ...
     def ecdh(self, point: bytes) -> bytes: ...
+    def ecdh_read(self, point: Any) -> bytes: ...
     def sign(self, digest: bytes) -> bytes: ...
     def multiply(self, factor: bytes) -> Secret: ...
     def sign_schnorr(self, digest: bytes, randomness: bytes) -> bytes: ...
@@ -38,6 +39,7 @@ class Curve(Protocol):
     def Secret(self) -> type[Secret]: ...
     def read_point(self, point: bytes) -> Any: ...
     def verify(self, signature: bytes, digest: bytes, point: Any) -> bool: ...
+    def recover(self, signature: bytes, recovery_id: int, digest: bytes) -> bytes | None: ...
     def multiply(self, point: bytes, factor: bytes) -> bytes: ...
     def verify_schnorr(self, signature: bytes, digest: bytes, x_only: bytes) -> bool: ...
 
@@ -55,6 +57,7 @@ def check(curve: Curve) -> None:
     theirs = curve.Secret(b"\x11" * 32).point()
     assert theirs.hex() == "034f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa"
     assert secret.ecdh(theirs) == curve.Secret(b"\x11" * 32).ecdh(GENERATOR) == hashlib.sha256(theirs).digest()
+    assert secret.ecdh_read(curve.read_point(theirs)) == hashlib.sha256(theirs).digest()
     assert secret.sign(SATOSHI) == SIGNED
     ours = curve.read_point(GENERATOR)
     assert curve.verify(SIGNED, SATOSHI, ours) is True
@@ -65,6 +68,7 @@ def check(curve: Curve) -> None:
         assert curve.verify(bad, SATOSHI, ours) is False
     for none in (b"", SATOSHI[:-1], SATOSHI + b"\0"):
         assert curve.verify(SIGNED, none, ours) is False
+    assert curve.verify(SIGNED[:-1], SATOSHI, ours) is False
     for point in NO_POINTS:
         assert curve.read_point(point) is None
         with pytest.raises(ValueError):  # noqa: PT011
@@ -74,8 +78,27 @@ def check(curve: Curve) -> None:
             curve.Secret(none)
     with pytest.raises(ValueError):  # noqa: PT011
         secret.sign(SATOSHI[:-1])
+    check_recovery(curve)
     check_multiplication(curve)
     check_schnorr(curve)
+
+
+def check_recovery(curve: Curve) -> None:
+    # One of two points has made it; the other one's key would have made it too.
+    found = [curve.recover(SIGNED, recovery_id, SATOSHI) for recovery_id in (0, 1)]
+    assert GENERATOR in found
+    assert None not in found
+    assert found[0] != found[1]
+    other = next(point for point in found if point not in (None, GENERATOR))
+    assert other is not None
+    assert curve.verify(SIGNED, SATOSHI, curve.read_point(other)) is True
+    assert GENERATOR not in [curve.recover(SIGNED, recovery_id, bytes(31) + b"\1") for recovery_id in (0, 1)]
+    # With a high s it is the other of the two.
+    assert [curve.recover(high_s(SIGNED), recovery_id, SATOSHI) for recovery_id in (1, 0)] == found
+    # r is too large for a point beyond the order; r and s of zero and above the order.
+    assert curve.recover(SIGNED, 2, SATOSHI) is None
+    for bad in (bytes(64), b"\xff" * 64):
+        assert curve.recover(bad, 0, SATOSHI) is None
 
 
 def check_multiplication(curve: Curve) -> None:

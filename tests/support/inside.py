@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 import trio
 
-from triolight import Features, Peer, PeerManager, PeerNursery
+from triolight import Features, KeptPeer, Peer, PeerManager, PeerNursery, keys
 from triolight.address import Address
 from triolight.cli import table
 from triolight.cli.jobs import demo, listen, ping, top
@@ -35,6 +35,15 @@ from triolight.tape import replay
 from triolight.testing import SimulatedNetwork
 from triolight.testing.flows import Flow
 from triolight.websocket import WebSocketStream
+
+# Keys.
+
+
+def points_looked_up() -> int:
+    """How often points were looked up among those that are remembered: only time shows that onions leave them alone."""
+    found = keys._read_point.cache_info()
+    return found.hits + found.misses
+
 
 # The manager.
 
@@ -113,7 +122,7 @@ def dials_of(peers: PeerNursery) -> Dials:
     return peers._block.dials
 
 
-def keeps_of(peers: PeerNursery) -> Keeps:
+def keeps_of(peers: PeerNursery) -> Keeps[Peer, KeptPeer]:
     """The kept nodes, of which none may be left that nobody keeps."""
     return peers._block.keeps
 

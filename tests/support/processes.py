@@ -154,3 +154,18 @@ def open_files() -> set[str]:
             if target.startswith("socket:"):
                 found.add(target)
     return found
+
+
+@contextmanager
+def without_rights(folder: Path) -> Iterator[None]:
+    """In a folder that nobody may write; and who runs the tests as root is nobody meanwhile."""
+    folder.chmod(0o555)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        folder.chmod(0o755)

@@ -39,6 +39,7 @@ def test_every_call_that_changes_a_manager_is_on_the_tape() -> None:
         "drive",
         "events_dropped",
         "get_peer_node_ids",
+        "handlers",
         "held_by_handler",
         "list_peers",
         "logger",

@@ -42,7 +42,7 @@ slow_to_draw = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck
 
 
 @pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.name)
-@settings(slow_to_draw, max_examples=40)
+@settings(slow_to_draw, max_examples=20)
 @given(data=st.data())
 def test_every_message_round_trips(cls: type[Message], data: st.DataObject) -> None:
     drawn = data.draw(strategies.messages_of(cls))

@@ -54,6 +54,8 @@ MEANINGS: Final[Mapping[Exit, Meaning]] = {
             "replay": "the manager does something else than the tape says",
             "graph show": "there is no such channel or node",
             "offer fetch-invoice": "the other side says no",
+            **dict.fromkeys(("lsps protocols", "lsps call", "lsps info"), "the other side says no"),
+            "storage put": "none of the nodes that were reached stores it",
         },
     ),
     Exit.USAGE: Meaning("usage: the command line, or a file that it names; the output cannot be written"),

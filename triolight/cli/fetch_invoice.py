@@ -12,6 +12,7 @@ from triolight.cli.exits import Exit
 from triolight.cli.group import command
 from triolight.cli.options import (
     chain_option,
+    graph_option,
     json_option,
     need,
     proxy_option,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 )
 @click.argument("text")
 @via_option
+@graph_option
 @click.option("--amount-msat", type=click.IntRange(1), metavar="MSAT", help="What to pay, if the offer leaves it open.")
 @click.option("--quantity", type=click.IntRange(1), metavar="N", help="How many, if the offer asks for it.")
 @click.option("--note", metavar="TEXT", help="A word to whoever gives the invoice.")
@@ -55,6 +57,7 @@ def fetch_invoice(
     ctx: click.Context,
     text: str,
     via: NodeAddress | None,
+    graph: Path | None,
     amount_msat: int | None,
     quantity: int | None,
     note: str | None,
@@ -68,7 +71,8 @@ def fetch_invoice(
     """Ask whoever made an offer, ``lno1…``, for an invoice, and show it once it is verified.
 
     Nothing is paid: any wallet that knows BOLT 12 can, with the hex digits. --via names a node that the question goes
-    over, or that has made the offer: without a graph no other way is known. Exit code 1 if the other side says no; 3 if
+    over, or that has made the offer; --graph finds other ways, and nodes to dial. Without an answer in half of the
+    seconds, or in 15, another way is tried too. Exit code 1 if the other side says no; 3 if
     there is no way; 5 if what comes is no invoice for this offer; 6 if nothing comes.
     """
     try:
@@ -79,5 +83,5 @@ def fetch_invoice(
         need("python_socks", "tor")
     from triolight.cli.jobs.fetch_invoice import Plan, fetch  # with Trio, which help and completion do without
 
-    plan = Plan(offer, via, amount_msat, quantity, note, chain or BITCOIN.chain_hash, seconds, proxy)
+    plan = Plan(offer, via, graph, amount_msat, quantity, note, chain or BITCOIN.chain_hash, seconds, proxy)
     ctx.exit(fetch(plan, secret_file, verbose, as_json))

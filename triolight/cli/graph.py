@@ -1,4 +1,4 @@
-"""``triolight graph stats`` and ``graph show``: what they are asked."""
+"""``triolight graph stats``, ``graph show`` and ``graph plot``: what they are asked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from triolight.cli.exits import Exit
 from triolight.cli.group import command
-from triolight.cli.options import FILE_THAT_EXISTS, chain_option, json_option
+from triolight.cli.options import FILE_THAT_EXISTS, chain_option, csv_option, json_option, need, pictures_option
 
 
 @command("graph stats", Exit.OK, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
@@ -40,3 +40,21 @@ def show(graph: Path, what: str, chain: bytes | None, as_json: bool) -> None:
     from triolight.cli.jobs.graph import show_one
 
     show_one(graph, what, chain, as_json)
+
+
+@command("graph plot", Exit.OK, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
+@click.argument("graph", type=FILE_THAT_EXISTS)
+@pictures_option
+@csv_option
+@chain_option
+@json_option
+def plot(graph: Path, folder: Path, with_csv: bool, chain: bytes | None, as_json: bool) -> None:
+    """Draw GRAPH, which is any file that `stats` takes, into DIR: PNG, SVG, and a page with all of them.
+
+    Drawn is what there are numbers for: channels of a node, capacities, kinds of addresses, features, ages of updates.
+    index.html stands alone.
+    """
+    need("matplotlib", "plot")
+    from triolight.cli.jobs.graph import plot as draw
+
+    draw(graph, folder, chain, with_csv, as_json)

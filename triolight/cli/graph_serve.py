@@ -19,6 +19,7 @@ from triolight.cli.options import (
     connect_option,
     host_option,
     json_option,
+    metrics_option,
     need,
     proxy_option,
     secret_option,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @utxo_options
 @proxy_option
 @click.option("--relay-unchecked", is_flag=True, help="Tell also of channels that four valid signatures alone prove.")
+@metrics_option
 @secret_option
 @json_option
 @verbose_option
@@ -61,6 +63,7 @@ def serve(
     utxo_ca: Path | None,
     proxy: Proxy | None,
     relay_unchecked: bool,
+    metrics: int | None,
     secret_file: Path | None,
     as_json: bool,
     verbose: int,
@@ -79,7 +82,15 @@ def serve(
     from triolight.services import StoreError
 
     plan = Plan(
-        graph, host, port, chain or chain_of(graph) or BITCOIN.chain_hash, nodes, relay_unchecked, source, proxy
+        graph,
+        host,
+        port,
+        chain or chain_of(graph) or BITCOIN.chain_hash,
+        nodes,
+        relay_unchecked,
+        source,
+        proxy,
+        metrics,
     )
     try:
         graph_serve(plan, secret_file, verbose, as_json)

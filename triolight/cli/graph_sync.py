@@ -15,6 +15,7 @@ from triolight.cli.options import (
     as_utxo,
     chain_option,
     json_option,
+    metrics_option,
     need,
     nodes_argument,
     proxy_option,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 @utxo_options
 @proxy_option
 @seconds_option("--seconds", float("inf"), "For all of it; then it ends with what it has.", open=True)
+@metrics_option
 @secret_option
 @json_option
 @verbose_option
@@ -61,6 +63,7 @@ def sync(
     utxo_ca: Path | None,
     proxy: Proxy | None,
     seconds: float,
+    metrics: int | None,
     secret_file: Path | None,
     as_json: bool,
     verbose: int,
@@ -83,7 +86,7 @@ def sync(
     from triolight.cli.jobs.graph_sync import Plan, graph_sync  # with Trio, which help and completion do without
     from triolight.services import StoreError
 
-    plan = Plan(graph, nodes, chain or chain_of(graph) or BITCOIN.chain_hash, follow, seconds, source, proxy)
+    plan = Plan(graph, nodes, chain or chain_of(graph) or BITCOIN.chain_hash, follow, seconds, source, proxy, metrics)
     try:
         ctx.exit(graph_sync(plan, secret_file, verbose, as_json))
     except StoreError as error:

@@ -41,11 +41,17 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Write the messages that FILE, or standard input, has as JSON, one object a line, as `decode --json` prints "
         "them.",
     ),
+    "fleet show": ("fleet", "Show a fleet: its back, its fronts, how far behind each is, and how many nodes it has."),
+    "front": ("front", "Be a front of a fleet: take its peers, and have its back decide, until Ctrl-C."),
     "graph export": (
         "graph_files",
         "Write GRAPH, which is any file that `stats` takes, to FILE or to standard output, in another format.",
     ),
     "graph import": ("graph_files", "Take what is signed in FILE into GRAPH, which is made if it is missing."),
+    "graph plot": (
+        "graph",
+        "Draw GRAPH, which is any file that `stats` takes, into DIR: PNG, SVG, and a page with all of them.",
+    ),
     "graph serve": (
         "graph_serve",
         "Serve GRAPH: a node that answers whoever asks for gossip, and passes on what is new, until Ctrl-C.",
@@ -63,6 +69,15 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "keygen": ("keys", "Write a new random node secret to FILE, and print its node id."),
     "listen": ("listen", "Accept peers, answer their pings, and tell who comes and goes and why, until Ctrl-C."),
+    "lsps call": (
+        "lsps",
+        "Call a method of a liquidity provider, as lsps2.get_info, and show its result: JSON, on one line.",
+    ),
+    "lsps info": (
+        "lsps",
+        "Ask a liquidity provider what it sells: channels to order, LSPS1, and what opening one costs, LSPS2.",
+    ),
+    "lsps protocols": ("lsps", "Ask a liquidity provider which LSPS protocols it has."),
     "node-id": ("keys", "Print the node id of a node secret."),
     "offer decode": (
         "offers",
@@ -89,6 +104,11 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Show RECORD in numbers: messages, sightings, who said them first, and what is missing.",
     ),
     "replay": ("replay", "Play back a tape: what came, what went, what handlers wanted, who left and why."),
+    "storage get": (
+        "storage",
+        "Write to FILE the newest data that nodes give back and that the node secret opens.",
+    ),
+    "storage put": ("storage", "Give the content of FILE to nodes that store it, sealed so that they cannot read it."),
     "top": ("top", "A live table of peers: the nodes that are named, kept connected, and those that dial us."),
 }
 """By name: the file, and the first sentence of the command's help."""
@@ -199,6 +219,15 @@ def cli() -> None:
     pass
 
 
+class _Fleet(Group):
+    words = "fleet "
+
+
+@cli.group(cls=_Fleet)
+def fleet() -> None:
+    """A node on several machines: fronts, a back, and an engine between them."""
+
+
 class _Graph(Group):
     words = "graph "
 
@@ -235,6 +264,15 @@ def onion() -> None:
     """Onion messages: nobody on their way knows where they come from and where they go."""
 
 
+class _Lsps(Group):
+    words = "lsps "
+
+
+@cli.group(cls=_Lsps)
+def lsps() -> None:
+    """Liquidity providers: who sells channels, and what they ask for it."""
+
+
 class _Invoice(Group):
     words = "invoice "
 
@@ -244,13 +282,25 @@ def invoice() -> None:
     """Invoices of BOLT 12: what somebody wants to be paid."""
 
 
+class _Storage(Group):
+    words = "storage "
+
+
+@cli.group(cls=_Storage)
+def storage() -> None:
+    """Peer storage: what other nodes keep for this one, and give back as it connects."""
+
+
 _GROUPS: Final = {
     "": cli,
+    "fleet": fleet,
     "graph": graph,
     "invoice": invoice,
+    "lsps": lsps,
     "offer": offer,
     "onion": onion,
     "record": record,
+    "storage": storage,
 }
 
 

@@ -11,23 +11,42 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 from triolight.as_json import from_json, json_schema, read_json, to_json
 from triolight.cli.exits import Exit, cannot_write
 from triolight.cli.group import command
-from triolight.cli.options import FILE_OR_DASH
+from triolight.cli.options import FILE_OR_DASH, secret_option
 from triolight.cli.output import progress, redraw, say, write_nowhere
 from triolight.cli.pieces import Input, Piece, from_hex, pieces
 from triolight.cli.tree import MESSAGES, tree
 from triolight.errors import DecodeError
+from triolight.messages import Message, UnknownMessage
+
+if TYPE_CHECKING:
+    from triolight.keys import SecretKey
 
 MAX_JSON_LINE: Final = 4 * 1024 * 1024
 """Characters of a message as JSON. The largest are lists of tiny records: 20 characters for each of their bytes."""
+OPENED: Final = "opened"
+"""What `decode --json` adds to a message, and `encode` passes over."""
 PROGRESS_SECONDS: Final = 0.2
 PROGRESS_EVERY: Final = 256
+
+
+def _key_of(secret_file: Path) -> SecretKey:
+    from triolight.cli.node import read_secret  # with the manager, which decoding does without
+    from triolight.keys import SecretKey
+
+    return SecretKey(read_secret(secret_file))
+
+
+def _opened(key: SecretKey, message: Message | UnknownMessage) -> list[dict[str, Any]] | None:
+    from triolight.cli.opened import opened  # with all onions, as above
+
+    return opened(key, message)
 
 
 class Progress:
@@ -106,13 +125,24 @@ def _convert(source: Input, one: Callable[[Piece], str | bytes], found: Iterator
     "lengths: each message behind its length in two bytes, big-endian.",
 )
 @click.option("--hex", "given", metavar="HEX", help="Decode this message instead of a file.")
+@secret_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line; `encode` makes the same bytes of it.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of what --json prints, and do nothing else.")
 @click.pass_context
-def decode(ctx: click.Context, file: Path | None, format_: str, given: str | None, as_json: bool, schema: bool) -> None:
+def decode(
+    ctx: click.Context,
+    file: Path | None,
+    format_: str,
+    given: str | None,
+    secret_file: Path | None,
+    as_json: bool,
+    schema: bool,
+) -> None:
     """Show the messages in FILE, or in standard input: decrypted ones, the two type bytes first.
 
-    What cannot be decoded is named on stderr; the rest is shown all the same, and the exit code is 5.
+    With --secret-file onions are opened as the node of that secret would, layer after layer: those of onion_message and
+    of update_add_htlc. JSON has it as "opened", which is no part of the message; a layer that is not for this node says
+    so. What cannot be decoded is named on stderr; the rest is shown all the same, and the exit code is 5.
     """
     if schema:
         say(json.dumps(json_schema(MESSAGES), indent=2))
@@ -120,9 +150,14 @@ def decode(ctx: click.Context, file: Path | None, format_: str, given: str | Non
     if given is not None and file is not None:
         raise click.UsageError("--hex and FILE are two inputs")
 
+    key = None if secret_file is None else _key_of(secret_file)
+
     def one(piece: Piece) -> str:
         message = MESSAGES.decode(piece.data)
-        return json.dumps(to_json(message)) if as_json else tree(message, len(piece.data))
+        layers = None if key is None else _opened(key, message)
+        if not as_json:
+            return tree(message, len(piece.data), layers)
+        return json.dumps(to_json(message) | ({} if layers is None else {OPENED: layers}))
 
     if given is not None:
         try:
@@ -170,7 +205,10 @@ def encode(ctx: click.Context, file: Path | None, format_: str) -> None:
             text = piece.data.decode()
         except UnicodeDecodeError as error:
             raise ValueError(f"no UTF-8 at byte {error.start}") from None
-        data = from_json(read_json(text), MESSAGES).encode()
+        value = read_json(text)
+        if isinstance(value, dict):
+            cast("dict[str, Any]", value).pop(OPENED, None)
+        data = from_json(value, MESSAGES).encode()
         match format_:
             case "hex":
                 return data.hex()

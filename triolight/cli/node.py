@@ -62,9 +62,11 @@ def new_secret() -> bytes:
             return secret
 
 
-def manager_of(secret: bytes, logger: Logger, messages: Registry = BOLT) -> PeerManager:
+def manager_of(
+    secret: bytes, logger: Logger, messages: Registry = BOLT, chan_handler: ChannelMessageHandler | None = None
+) -> PeerManager:
     """A peer that talks to everybody and wants no channels."""
-    handlers = MessageHandler(ChannelMessageHandler(), RoutingMessageHandler())
+    handlers = MessageHandler(chan_handler or ChannelMessageHandler(), RoutingMessageHandler())
     return PeerManager(handlers, secret, secrets.token_bytes(32), logger, messages=messages)
 
 

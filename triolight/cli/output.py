@@ -23,7 +23,8 @@ from triolight.logger import Level, Logger, NullLogger, StdlibLogger
 from triolight.text import for_terminal
 
 if TYPE_CHECKING:
-    from triolight import DisconnectReason, Features, Peer
+    from triolight import DisconnectReason, Features
+    from triolight.shell.anywhere import AnyPeer
 
 _UNWRITTEN: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What the system says of output that it does not take, or that is closed; no socket of ours says it."""
@@ -79,7 +80,7 @@ def offered(features: Features) -> str:
     return features.shown() or "none"
 
 
-def place(peer: Peer) -> str:
+def place(peer: AnyPeer) -> str:
     return "an unknown address" if peer.address is None else readable(peer.address)
 
 

@@ -9,7 +9,7 @@ import click
 
 from triolight.cli.exits import Exit
 from triolight.cli.group import command
-from triolight.cli.options import json_option, need
+from triolight.cli.options import csv_option, json_option, need, pictures_option
 
 RECORD: Final = click.Path(dir_okay=False, path_type=Path)
 """One whose first segment was taken away may still have others: the record itself says so."""
@@ -53,23 +53,17 @@ def export(record: Path, folder: Path, format_: str | None, as_json: bool) -> No
 
 @command("record plot", Exit.OK, Exit.USAGE, Exit.HUNG_UP, Exit.INTERRUPTED, Exit.BROKEN_PIPE)
 @click.argument("record", type=RECORD)
-@click.option(
-    "-o",
-    "--output",
-    "folder",
-    metavar="DIR",
-    required=True,
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Made if it is missing; pictures that are there are replaced.",
-)
+@pictures_option
+@csv_option
 @json_option
-def plot(record: Path, folder: Path, as_json: bool) -> None:
+def plot(record: Path, folder: Path, with_csv: bool, as_json: bool) -> None:
     """Draw RECORD into DIR: delays, rates, who is first; PNG, SVG, and a page with all of them.
 
-    Drawn is what there are numbers for. Delays count what was pushed, by the first peer and by the others: what we have
-    asked for is no news. index.html stands alone.
+    Drawn is what there are numbers for: how long messages take, how many there are a minute, who pushes them first, who
+    updates most, round trips, what came of dials, and the graph that the messages tell of. Delays count what was
+    pushed, by the first peer and by the others: what we have asked for is no news. index.html stands alone.
     """
     need("matplotlib", "plot")
     from triolight.cli.jobs.record import plot as draw
 
-    draw(record, folder, as_json)
+    draw(record, folder, with_csv, as_json)

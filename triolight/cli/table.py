@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeAlias
 
@@ -17,6 +17,8 @@ from rich.text import Text
 
 from triolight import KeptPeer, Peer, PeerNursery
 from triolight.address import readable
+from triolight.gossip import Verdict
+from triolight.services import Gossip, GossipStatistics
 from triolight.shell.statistics import columns
 from triolight.text import printable
 
@@ -26,6 +28,9 @@ ADDRESS_COLUMNS: Final = 15
 """An IPv4 address without its port: longer addresses give way to other columns down to this."""
 GAP: Final = 2
 """Columns between two of the table's."""
+
+NEW: Final = (Verdict.ACCEPTED, Verdict.UNVERIFIED)
+"""What has changed the graph."""
 
 Show: TypeAlias = Callable[[PeerNursery, Sequence[KeptPeer]], None]
 
@@ -40,9 +45,12 @@ class _Console(Console):
 class Screen:
     """Standard output, as rich draws on it, and since when each peer that it shows has been here."""
 
-    def __init__(self, rows: int) -> None:
-        """No more peers than `rows` in one table."""
+    def __init__(self, rows: int, gossip: Gossip | None = None) -> None:
+        """No more peers than `rows` in one table. With `gossip`, how that goes."""
         self._rows = rows
+        self._gossip = gossip
+        self._counted: tuple[float, int] | None = None
+        """When gossip was counted last, and how much there was."""
         self._since: dict[Peer, float] = {}
         # To a pipe or a file the table goes without colours, and once is enough of it.
         self._console = _Console(file=sys.stdout, width=None if sys.stdout.isatty() else PIPE_COLUMNS, highlight=False)
@@ -70,8 +78,14 @@ class Screen:
                 f"{sum(one.messages for one in seen.received.values()):,} messages in, "
                 f"{sum(one.messages for one in seen.sent.values()):,} out\n"
             ),
-            _table([_cells(peer, id_digits, now - self._since[peer]) for peer in shown], width),
         ]
+        states: Mapping[bytes, str] | None = None
+        if self._gossip is not None:
+            states = self._gossip.states()
+            lines.append(Text(self._gossip_line(self._gossip.statistics(), now) + "\n"))
+        headers = _HEADERS if states is None else (*_HEADERS, "sync")
+        cells = [_cells(peer, id_digits, now - self._since[peer], states) for peer in shown]
+        lines.append(_table(cells, width, headers))
         if len(here) > self._rows:
             lines.append(Text(f"and {len(here) - self._rows} more"))
         for node in kept:
@@ -82,6 +96,17 @@ class Screen:
                 )
         return Group(*lines)
 
+    def _gossip_line(self, seen: GossipStatistics, now: float) -> str:
+        total = sum(seen.gossip_messages.values())
+        before, self._counted = self._counted, (now, total)
+        rate = "" if before is None or now <= before[0] else f"{(total - before[1]) / (now - before[0]):,.0f}/s, "
+        new = sum(seen.gossip_messages.get(one, 0) for one in NEW)
+        fetch = seen.fetch_channels
+        return (
+            f"graph: {seen.graph_channels:,} channels, {seen.graph_nodes:,} nodes; gossip: {rate}{total:,} messages, "
+            f"{new:,} new" + (f"; fetched {fetch['settled']:,} of {fetch['listed']:,} channels" if fetch else "")
+        )
+
 
 _HEADERS: Final = ("node", "address", "way", "for", "rtt ms")
 _COLUMNS: Final = columns()
@@ -89,7 +114,7 @@ _NUMBERS: Final = tuple(column.header for column in _COLUMNS)
 """From the left: what one wants to know first. A narrow terminal loses the last ones."""
 
 
-def _cells(peer: Peer, id_digits: int, seconds: float) -> tuple[str, ...]:
+def _cells(peer: Peer, id_digits: int, seconds: float, states: Mapping[bytes, str] | None = None) -> tuple[str, ...]:
     one = peer.statistics()
     return (
         peer.node_id.hex()[:id_digits],
@@ -97,6 +122,7 @@ def _cells(peer: Peer, id_digits: int, seconds: float) -> tuple[str, ...]:
         "in" if peer.inbound else "out",
         _span(seconds),
         "" if one.rtt_smoothed is None else f"{one.rtt_smoothed * 1000:.1f}",
+        *(() if states is None else (states.get(peer.node_id, ""),)),
         *(_number(sum(getattr(one, name) for name in names), column.unit) for column, names in _COLUMNS.items()),
     )
 
@@ -105,9 +131,9 @@ def _number(value: int, unit: int) -> str:
     return f"{value:,}" if unit == 1 else f"{value / unit:,.1f}"
 
 
-def _table(rows: Sequence[tuple[str, ...]], width: int) -> Table:
+def _table(rows: Sequence[tuple[str, ...]], width: int, headers: tuple[str, ...] = _HEADERS) -> Table:
     """As many columns as there is room for, without one that is cut; but an address gives way first."""
-    headers = _HEADERS + _NUMBERS
+    headers += _NUMBERS
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     address, widths[1] = widths[1], min(widths[1], ADDRESS_COLUMNS)
     count = len(headers)

@@ -29,8 +29,8 @@ MESSAGES: Final[Registry] = BOLT | {LSPS0}
 """What the command knows."""
 
 
-def tree(message: Message | UnknownMessage, size: int) -> str:
-    """A message for people: a line for each field, and what the field means where that is known."""
+def tree(message: Message | UnknownMessage, size: int, opened: list[dict[str, Any]] | None = None) -> str:
+    """A message for people: a line for each field, what the field means where that is known, and what was `opened`."""
     if isinstance(message, UnknownMessage):
         head = f"unknown message, {describe_type(message.type)}, {size} bytes"
         return f"{head}\n  payload: {message.payload.hex() or '(empty)'}"
@@ -39,6 +39,8 @@ def tree(message: Message | UnknownMessage, size: int) -> str:
     del found["message"], found["type"]
     for name, value in found.items():
         _show(lines, 1, name, value, _note(message, name))
+    for layer in opened or ():
+        _show(lines, 1, "opened", {name: value for name, value in layer.items() if name != "next_message"})
     return "\n".join(lines)
 
 

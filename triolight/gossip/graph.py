@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 from triolight.address import Address, TorV2Address, UnknownAddress, is_reachable
 from triolight.chains import AnyChain, chain_hash, chain_name
+from triolight.compiled import mypyc_attr
 from triolight.features import Features
 from triolight.gossip.fields import addresses_of, crc32c, display_alias
 from triolight.messages import ChannelAnnouncement, ChannelUpdate, NodeAnnouncement
@@ -449,6 +450,7 @@ _ADDRESS_LENGTHS: Final = {1: 6, 2: 18, 3: 12, 4: 37, 5: 3}
 """Bytes behind the type of each kind of address; a DNS name's own beside them."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NetworkGraph:
     """What is known of a chain's channels and their nodes.
 

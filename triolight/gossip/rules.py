@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
+from triolight.compiled import mypyc_attr
 from triolight.errors import DecodeError
 from triolight.gossip.changes import (
     Change,
@@ -64,6 +65,7 @@ NO_BLOCK: Final = 1 << 63
 """From here on no short_channel_id is believed: no chain has 8 million blocks, and SQLite's integers end here."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class GossipRules:
     """Fills a graph with what holds, and says of each message what became of it.
 

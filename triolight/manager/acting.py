@@ -108,6 +108,8 @@ class Acting:
             # It says itself that it may be lost: whoever it is for shall not be ended for reading slowly.
             self.events_dropped += 1
             self._log(Level.DEBUG, "a message is dropped: too much waits for the peer", entry)
+            if event.on_dropped is not None:
+                event.on_dropped()
         else:
             self._send(entry, event.messages, event.caused)
 

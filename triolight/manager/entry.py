@@ -23,12 +23,14 @@ from triolight.tally import Tally
 
 
 class Hold:
-    """Why reading is held back, one bit each of `Entry.held`: set by driver, roster, acting and pulling."""
+    """Why reading is held back, one bit each of `Entry.held`: set by driver, roster, acting, pulling and reading."""
 
     BY_DRIVER: Final = 1
     PARKED: Final = 2
     THROTTLED: Final = 4
     BY_HANDLER: Final = 8
+    UNDECIDED: Final = 16
+    BY_APPLICATION: Final = 32
 
 
 class Entry:
@@ -154,8 +156,11 @@ class Agenda:
 
     def queue(self, entry: Entry, encoded: Iterable[bytes], caused: bool = False) -> None:
         """Messages in a row, to be written. `caused`: they are the peer's doing."""
-        for message in encoded:
-            entry.connection.queue(message, caused)
+        if caused:
+            for message in encoded:
+                entry.connection.queue(message, caused=True)
+        else:
+            entry.connection.queue_all(encoded)
         self.mark(entry)
 
     def push(self) -> None:

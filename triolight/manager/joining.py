@@ -101,7 +101,8 @@ class Joining:
         init = entry.init = kept_init(init)
         details = PeerDetails(entry.node_id, entry.address, init, entry.inbound)
         self._roster.connect(entry, details, driving.clock())
-        self._log(Level.INFO, "connected", entry, inbound=entry.inbound, features=features.shown())
+        if self._log.level <= Level.INFO:
+            self._log(Level.INFO, "connected", entry, inbound=entry.inbound, features=features.shown())
         driving.observer.peer_connected(entry.descriptor, details)
         return True
 

@@ -60,6 +60,8 @@ _ROWS: Final = {
 def checked(answer: T, handler: BaseMessageHandler, method: str) -> T:
     """The answer of this handler's method, as it is. TypeError in their name for one that it may not give."""
     may = _ROWS.get(method, _ACTION)
+    if type(answer) in may.types:
+        return answer  # what nearly all of them give, without the questions below
     if not isinstance(answer, may.types) or inspect.iscoroutine(answer):
         if may is _ACTION and isinstance(answer, bool) and answer:
             return answer  # as much as None: whoever says so means that all is well

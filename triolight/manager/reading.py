@@ -9,15 +9,16 @@ from __future__ import annotations
 from typing import Final
 
 from triolight import reasons
-from triolight.connection import OUTPUT_PAUSE_BYTES, ProtocolFault, decode_init
-from triolight.errors import DisconnectCode
+from triolight.compiled import mypyc_attr
+from triolight.connection import OUTPUT_PAUSE_BYTES, ProtocolFault, decode_init, init_features
+from triolight.errors import DisconnectCode, DisconnectReason
 from triolight.manager.ending import Ending
-from triolight.manager.entry import Agenda, Entry
+from triolight.manager.entry import Agenda, Entry, Hold
 from triolight.manager.greeting import Greeting
 from triolight.manager.joining import Joining
 from triolight.manager.roster import Roster
 from triolight.manager.routing import Routing
-from triolight.manager.seams import Seat
+from triolight.manager.seams import WAIT, Seat
 from triolight.messages import Init
 from triolight.noise import HandshakeFailed
 from triolight.tally import count
@@ -25,6 +26,7 @@ from triolight.tally import count
 _FAILED_ACTS: Final = (DisconnectCode.ACT_ONE_FAILED, DisconnectCode.ACT_TWO_FAILED, DisconnectCode.ACT_THREE_FAILED)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Reading:
     """Reads entries. Its own state is their `init` and `unread`."""
 
@@ -57,9 +59,7 @@ class Reading:
         agenda = self._agenda
         turn_work = self._seat.driving.turn_work
         limit = None if turn_work is None else agenda.work + turn_work
-        # Bound for as long as this read: what may change within it, the handlers and who listens, is looked up inside.
-        next_message = connection.next_message
-        receive = self._routing.receive
+        routing = self._routing
         try:
             while True:
                 if connection.caused_bytes > OUTPUT_PAUSE_BYTES or entry.held:  # over_budget, without the call
@@ -69,12 +69,18 @@ class Reading:
                     entry.unread = True
                     agenda.leave_over(entry)
                     break
-                data = next_message()
-                if data is None:
-                    break
+                if connection.opened:  # what `next_message` does, without the call
+                    data = connection.opened.pop()
+                    if len(data) < 2:
+                        raise connection.no_type(data)
+                else:
+                    following = connection.next_message()
+                    if following is None:
+                        break
+                    data = following
                 agenda.work += 1 + (len(data) >> 12)
                 if entry.details is not None:
-                    receive(entry, data)
+                    routing.receive(entry, data)
                 else:
                     self._receive_init(entry, data)
                 if entry.reason is not None:
@@ -130,9 +136,24 @@ class Reading:
         features = self._greeting.features_of(init, handlers.init_features(entry.node_id))
         if handlers.life is not None:
             handlers.life(entry.node_id)
-        refusal = self._seat.driving.observer.may_connect(entry.descriptor, entry.node_id, entry.inbound)
+        answer = self._seat.driving.observer.may_connect(entry.descriptor, entry.node_id, entry.inbound)
+        if answer is WAIT:
+            entry.held |= Hold.UNDECIDED
+        elif answer is not None:
+            self._ending.end(entry, answer)
+        else:
+            self._roster.init_accepted(entry)
+            self._joining.join(entry, init, features)
+
+    def decide(self, entry: Entry, refusal: DisconnectReason | None) -> None:
+        """What was answered late. Of one that does not wait for it (any more), nothing happens."""
+        init = entry.init
+        if not entry.held & Hold.UNDECIDED or entry.reason is not None or init is None:
+            return
+        entry.held ^= Hold.UNDECIDED
         if refusal is not None:
             self._ending.end(entry, refusal)
             return
         self._roster.init_accepted(entry)
-        self._joining.join(entry, init, features)
+        self._joining.join(entry, init, init_features(init))
+        self._agenda.mark(entry)

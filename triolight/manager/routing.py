@@ -15,7 +15,6 @@ for gossip, since it has an answer to the rest. Types that the host handles itse
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 from triolight.actions import ErrorAction, HandlerResult, MessageSendEvent
@@ -77,7 +76,7 @@ class Source(Protocol):
 S = TypeVar("S", bound=Source)
 S_contra = TypeVar("S_contra", bound=Source, contravariant=True)
 
-Listener: TypeAlias = Callable[[Any, Message | UnknownMessage, bytes], None]
+Listener: TypeAlias = Callable[[Any, Message | UnknownMessage, bytes], object]
 """Hears each message before its handler does: a source's descriptor, the message, its bytes as they came."""
 
 
@@ -105,7 +104,7 @@ class Host(Protocol[S_contra]):
 class Handlers:
     """Who is asked: every handler once, in two orders; or nobody any more."""
 
-    __slots__ = ("all", "chan", "channels_first", "gossip", "life", "queue_high")
+    __slots__ = ("all", "chan", "channels_first", "gossip", "life", "queue_high", "silent")
 
     def __init__(self) -> None:
         self.chan = ChannelMessageHandler()
@@ -113,6 +112,8 @@ class Handlers:
         """In the order in which they hear of a peer."""
         self.channels_first: tuple[BaseMessageHandler, ...] = ()
         """In the order in which their events are taken: LDK takes what channels say first."""
+        self.silent: tuple[BaseMessageHandler, ...] = ()
+        """Those of them that do not say so when they have events: they have to be asked again and again."""
         self.gossip: Callable[[bytes, int], Sequence[bytes]] | None = None
         """Asked for what a peer is to hear next; None: nobody has any."""
         self.queue_high: Callable[[bytes], bool] | None = None
@@ -125,6 +126,7 @@ class Handlers:
         self.chan = handler.chan_handler
         self.all = handler.all
         self.channels_first = tuple({id(one): one for one in (self.chan, *handler.all)}.values())
+        self.silent = tuple(one for one in self.channels_first if not _tells_of_events(one))
         cares = overrides(self.chan, ChannelMessageHandler, "message_received")
         self.life = _life_of(self.chan) if cares else None
         route = handler.route_handler
@@ -134,7 +136,7 @@ class Handlers:
 
     def abandon(self) -> None:
         """Nobody is asked any more."""
-        self.all = self.channels_first = ()
+        self.all = self.channels_first = self.silent = ()
         self.life = self.gossip = self.queue_high = None
 
     def init_features(self, node_id: bytes) -> Features:
@@ -165,12 +167,19 @@ class Handlers:
         if self.all:
             ask(self.chan, "handle_error", node_id, message)
 
-    def pending_events(self) -> Iterator[MessageSendEvent]:
-        """Takes what they have pushed, one handler after the other."""
-        for handler in self.channels_first:
+    def pending_events(self, pushed: bool = True) -> Iterator[MessageSendEvent]:
+        """Takes what they have pushed, one handler after the other. `pushed`: whether anybody has said so; if not, only
+        those are asked who never do."""
+        for handler in self.channels_first if pushed else self.silent:
             given = handler.get_and_clear_pending_msg_events()
             if given != ():
                 yield from checked_events(given, handler)
+
+
+def _tells_of_events(handler: BaseMessageHandler) -> bool:
+    """Whether its events are those that were pushed, and whoever asks is told of each."""
+    methods = ("attach", "push", "get_and_clear_pending_msg_events")
+    return not any(overrides(handler, BaseMessageHandler, one) for one in methods)
 
 
 def _life_of(handler: ChannelMessageHandler) -> Callable[[bytes], None]:
@@ -207,13 +216,15 @@ Control: TypeAlias = Mapping[type[Message], Callable[[S, Any], None]]
 """What the host handles itself."""
 
 
-@dataclass(frozen=True, slots=True)
 class Routes(Generic[S]):
-    """The routes of all types that are known."""
+    """The routes of all types that are known. Made whole, and never changed but for decoders that are made late."""
 
-    by_type: Mapping[int, Route[S]]
-    sealed: frozenset[int] = frozenset()
-    """Types of which one that cannot be read is dropped without a word."""
+    __slots__ = ("by_type", "sealed")
+
+    def __init__(self, by_type: dict[int, Route[S]], sealed: frozenset[int] = frozenset()) -> None:
+        self.by_type: Final = by_type
+        self.sealed: Final = sealed
+        """Types of which one that cannot be read is dropped without a word."""
 
     def abandoned(self, control: Control[S]) -> Routes[S]:
         """The same types, of which only those that the host handles itself are still heard."""

@@ -10,7 +10,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from enum import Enum
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from triolight.address import Address
 from triolight.connection import OutstandingPing, RefuseFeatures, init_features
@@ -29,6 +30,8 @@ class SocketDescriptor(ABC):
     Two descriptors are equal if they are the same connection; an equal one may be used again only after the old one is
     gone. Neither method may call back into the PeerManager.
     """
+
+    __slots__ = ()
 
     @abstractmethod
     def send_data(self, data: bytes, resume_read: bool) -> int:
@@ -69,6 +72,17 @@ class PeerDetails:
         return init_features(self.init)
 
 
+class Wait(Enum):
+    """The answer of who does not know yet."""
+
+    WAIT = "wait"
+
+
+WAIT: Final = Wait.WAIT
+MayConnect: TypeAlias = DisconnectReason | Literal[Wait.WAIT] | None
+"""Whether a peer may connect: a reason refuses it, None lets it in, WAIT has it wait."""
+
+
 class PeerObserver:
     """What a driver can watch: called from inside the manager, must not call back into it, except for
     `hold_reading`. Defaults do nothing."""
@@ -94,9 +108,9 @@ class PeerObserver:
     def message_received(self, descriptor: SocketDescriptor, message: Message | UnknownMessage, data: bytes) -> None:
         """A message after Init, before its handler sees it. `data` is it as it came, type bytes included."""
 
-    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> MayConnect:
         """The peer's Init fits ours; neither handlers nor a connection with the same node know of it yet. A reason
-        refuses it."""
+        refuses it. WAIT: it is not read, and hears nothing, until `PeerManager.decide`; see to it that this comes."""
         return None
 
     def peer_throttled(self, descriptor: SocketDescriptor, seconds: float) -> None:

@@ -13,7 +13,7 @@ from triolight.messages.structures import Message, Structure, Tlv, TlvStream
 class OnionMessage(Message):
     """An onion-encrypted message for this node or to pass on, with the key of its blinded path."""
 
-    path_key: wire.point
+    path_key: wire.fresh_point
     onion_message_packet: wire.bytes16
 
 
@@ -22,14 +22,14 @@ class OnionMessagePacket(Structure):
     """The `onion_message_packet` of an onion_message: 1,366 or 32,834 bytes as a rule."""
 
     version: wire.byte
-    public_key: wire.point
+    public_key: wire.fresh_point
     onionmsg_payloads: wire.remainder_but_32
     hmac: wire.bytes32
 
 
 @structure
 class BlindedPathHop(Structure):
-    blinded_node_id: wire.point
+    blinded_node_id: wire.fresh_point
     encrypted_recipient_data: wire.bytes16
 
 
@@ -38,7 +38,7 @@ class BlindedPath(Structure):
     """A way to a node that does not say who it is."""
 
     first_node_id: wire.sciddir_or_pubkey
-    first_path_key: wire.point
+    first_path_key: wire.fresh_point
     path: wire.array8[BlindedPathHop]
 
 
@@ -72,9 +72,9 @@ class EncryptedDataTlv(TlvStream):
 
     padding: Annotated[wire.remainder | None, Tlv(1)] = None
     short_channel_id: Annotated[wire.short_channel_id | None, Tlv(2)] = None
-    next_node_id: Annotated[wire.point | None, Tlv(4, "node_id")] = None
+    next_node_id: Annotated[wire.fresh_point | None, Tlv(4, "node_id")] = None
     path_id: Annotated[wire.remainder | None, Tlv(6, "data")] = None
-    next_path_key_override: Annotated[wire.point | None, Tlv(8, "path_key")] = None
+    next_path_key_override: Annotated[wire.fresh_point | None, Tlv(8, "path_key")] = None
     payment_relay: Annotated[PaymentRelay | None, Tlv(10)] = None
     payment_constraints: Annotated[PaymentConstraints | None, Tlv(12)] = None
     allowed_features: Annotated[wire.remainder | None, Tlv(14, "features")] = None

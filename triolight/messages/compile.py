@@ -17,6 +17,8 @@ from triolight.wire import Codec
 
 _CHECKED_BY_SIZE: Final = (wire.Integer.check, wire.FixedBytes.check)
 """What these ask of a value, struct asks too."""
+_MANY_FIELDS: Final = 4
+"""From which on giving an object its class costs less than going past the one that makes it immutable."""
 
 
 class _Refused(Exception):
@@ -78,10 +80,12 @@ def _reading(fields: tuple[Field, ...], scope: dict[str, Any]) -> list[str]:
         if codec.format:
             run.append((codec.format, value))
             if isinstance(codec, wire.Point):
-                after.append(f"if not is_point({value}): raise Refused")
+                after.append(f"if not {_test_of(codec)}({value}): raise Refused")
             else:
                 if type(codec).convert is not Codec.convert:
-                    scope[f"convert_{index}"] = codec.convert
+                    # The class itself where that is all: without a function in between.
+                    is_plain = type(codec) is wire.ShortChannelIdCodec
+                    scope[f"convert_{index}"] = wire.ShortChannelId if is_plain else codec.convert
                     after.append(f"{value} = convert_{index}({value})")
                 if type(codec).check not in _CHECKED_BY_SIZE:
                     scope[f"check_{index}"] = codec.check
@@ -100,20 +104,39 @@ def _reading(fields: tuple[Field, ...], scope: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _building(fields: tuple[Field, ...]) -> list[str]:
-    return ["self = new(cls)", *(f"_set_{index}(self, v{index})" for index in range(len(fields)))]
+def _test_of(codec: wire.Point) -> str:
+    return "is_fresh_point" if isinstance(codec, wire.FreshPoint) else "is_point"
+
+
+def _building(cls: type[Structure], fields: tuple[Field, ...], scope: dict[str, Any]) -> list[str]:
+    """Lines that make `self` of v0, v1, …"""
+    scope["new"], scope["cls"] = object.__new__, cls
+    if len(fields) < _MANY_FIELDS:
+        scope |= _setters(cls, fields)
+        return ["self = new(cls)", *(f"_set_{index}(self, v{index})" for index in range(len(fields)))]
+    scope["twin"] = _twin(cls)
+    values = [f"self.{field.name} = v{index}" for index, field in enumerate(fields)]
+    return ["self = new(twin)", *values, "self.__class__ = cls"]
+
+
+def _twin(cls: type[Structure]) -> type[Structure]:
+    """A class with the same slots, whose objects can be changed. What is read begins as one of it and becomes one
+    of `cls` when it is whole: a plain assignment costs a quarter of what a slot's own setter does. A subclass that adds
+    nothing: Python sees at once that the two fit, where it would compare the slots of two classes name by name."""
+    body = {"__slots__": (), "__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    made: type[Structure] = cast("Any", type(cls))(cls.__name__, (cls,), body)
+    return made
 
 
 def compile_decode(
     cls: type[Message], fields: tuple[Field, ...], has_tlvs: bool, signed: bool
 ) -> Callable[[bytes], Any]:
     all_fields = cls.__fields__
-    scope: dict[str, Any] = _setters(cls, all_fields) | {
+    scope: dict[str, Any] = {
         "Refused": _Refused,
         "DecodeError": DecodeError,
         "is_point": wire.is_point,
-        "new": object.__new__,
-        "cls": cls,
+        "is_fresh_point": wire.is_fresh_point,
         "check_extension": wire.check_extension,
         "explain": _explain_message,
     }
@@ -123,7 +146,7 @@ def compile_decode(
         reading.append(f"{extension} = b''")
     elif signed:
         # Its maker has signed all of it, and LDK and LND keep it: whatever stands there is passed on as it is.
-        reading.append(f"{extension} = data[at:end]")
+        reading.append(f"{extension} = b'' if at == end else data[at:end]")
     else:
         reading += [
             "if at == end:",
@@ -143,7 +166,7 @@ def compile_decode(
         "        explain(cls, data)",
         "    except DecodeError as error:",
         f"        raise error.within(message={cls.name!r}, field=field) from None",
-        *(f"    {line}" for line in _building(all_fields)),
+        *(f"    {line}" for line in _building(cls, all_fields, scope)),
         "    return self",
     ]
     return cast("Callable[[bytes], Any]", _run("\n".join(lines), "__decode__", scope, cls))
@@ -182,7 +205,7 @@ def _writing(fields: tuple[Field, ...], scope: dict[str, Any], head: list[tuple[
         checks.append(f"{value} = self.{field.name}")
         if codec.format:
             if isinstance(codec, wire.Point):
-                checks.append(f"if not is_point({value}): raise Refused")
+                checks.append(f"if not {_test_of(codec)}({value}): raise Refused")
             elif type(codec).check not in _CHECKED_BY_SIZE:
                 scope[f"check_{index}"] = codec.check
                 checks.append(f"if check_{index}({value}): raise Refused")
@@ -206,6 +229,7 @@ def compile_encode(cls: type[Message], fields: tuple[Field, ...], signed: bool) 
         "Refused": _Refused,
         "errors": (struct.error, TypeError, ValueError, AttributeError, _Refused),
         "is_point": wire.is_point,
+        "is_fresh_point": wire.is_fresh_point,
         "explain": _explain_values,
         "check_own_extension": _check_own_tail if signed else _check_own_extension,
         "no_room": _why_no_extension(fields),
@@ -293,12 +317,11 @@ class StructureCodec(DeclaredCodec):
         fields = cls.__fields__
         # All that is left but so much: where that ends follows from the end as well.
         self.open_ended = any(one.codec.open_ended or isinstance(one.codec, wire.Remainder) for one in fields)
-        scope: dict[str, Any] = _setters(cls, fields) | {
+        scope: dict[str, Any] = {
             "Refused": _Refused,
             "DecodeError": DecodeError,
             "is_point": wire.is_point,
-            "new": object.__new__,
-            "cls": cls,
+            "is_fresh_point": wire.is_fresh_point,
             "explain": self._explain,
         }
         lines = [
@@ -310,7 +333,7 @@ class StructureCodec(DeclaredCodec):
             "        explain(data, begin, end)",
             "    except DecodeError as error:",
             "        raise error.within(field=field) from None",
-            *(f"    {line}" for line in _building(fields)),
+            *(f"    {line}" for line in _building(cls, fields, scope)),
             "    return self, at",
         ]
         self._read = _run("\n".join(lines), "read", scope, cls)
@@ -318,6 +341,7 @@ class StructureCodec(DeclaredCodec):
             "Refused": _Refused,
             "errors": (struct.error, TypeError, ValueError, AttributeError, _Refused),
             "is_point": wire.is_point,
+            "is_fresh_point": wire.is_fresh_point,
             "explain": _explain_values,
         }
         checks, expression = _writing(fields, scope, [])

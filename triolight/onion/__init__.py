@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from triolight.onion.blinded import next_path_key as next_path_key
     from triolight.onion.blinded import padded as padded
     from triolight.onion.blinded import unseal as unseal
+    from triolight.onion.book import InvoiceTerms as InvoiceTerms
+    from triolight.onion.book import OfferBook as OfferBook
     from triolight.onion.drops import Drop as Drop
     from triolight.onion.drops import OnionDropped as OnionDropped
     from triolight.onion.invoices import Invoice as Invoice
@@ -66,10 +68,12 @@ __all__ = [
     "InvoiceErrorTlvs",
     "InvoiceRequest",
     "InvoiceRequestTlvs",
+    "InvoiceTerms",
     "InvoiceTlvs",
     "Layer",
     "NoRoute",
     "Offer",
+    "OfferBook",
     "OfferError",
     "OfferTlvs",
     "OnionDropped",
@@ -99,6 +103,7 @@ _HOMES = {
     name: home
     for home, names in {
         "blinded": ("blind", "blind_route", "join", "next_path_key", "padded", "unseal"),
+        "book": ("InvoiceTerms", "OfferBook"),
         "drops": ("Drop", "OnionDropped"),
         "invoices": ("Invoice", "InvoiceError"),
         "layers": ("Delivery", "Forward", "open_message", "seal"),

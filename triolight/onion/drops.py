@@ -35,6 +35,7 @@ class Drop(Enum):
     BACK = "the next node is the one that it came from"
     NOT_CONNECTED = "the next node is not connected"
     NOT_OFFERED = "the next node does not take onion messages"
+    WAITING = "too much waits for the next node already"
     NOT_ASKED = "an answer that nobody waits for"
     UNREAD = "nobody has room for it"
 

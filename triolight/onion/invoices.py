@@ -31,6 +31,7 @@ from triolight.onion.streams import (
     InvoiceTlvs,
 )
 from triolight.text import printable
+from triolight.wire import write_bigsize
 
 __all__ = ["Invoice", "InvoiceError"]
 
@@ -194,7 +195,7 @@ class InvoiceError:
     def __init__(self, data: bytes) -> None:
         self.data: Final = bytes(data)
         """Its TLV stream, as it came."""
-        self.tlvs: Final = parse(self.data, InvoiceErrorTlvs, ())[1]
+        self.tlvs: Final = _error_of(self.data)
         """Its fields."""
 
     @classmethod
@@ -219,6 +220,17 @@ class InvoiceError:
 
     def __repr__(self) -> str:
         return f"<InvoiceError {self}>"
+
+
+def _error_of(data: bytes) -> InvoiceErrorTlvs:
+    try:
+        return parse(data, InvoiceErrorTlvs, ())[1]
+    except OfferError:
+        # LDK, 0.2.7 too, writes before an error how long it is, which BOLT 12 does not.
+        for start in (1, 3):
+            if len(data) > start and data[:start] == write_bigsize(len(data) - start):
+                return parse(data[start:], InvoiceErrorTlvs, ())[1]
+        raise
 
 
 def _mirrored(records: tuple[Record, ...]) -> list[bytes]:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from triolight.actions import HandlerResult, IgnoreError, SendMessages
 from triolight.errors import TriolightError
@@ -101,7 +101,7 @@ class OnionRequest:
         self.sent_to: Final = sent_to
         """The last blinded id of the path that it took."""
         self.peer: Final = peer
-        """Whom it went to first, and where the way back to us begins."""
+        """Whom it went to first, and whom its answer comes from."""
         self.on_answer: Final = on_answer
 
 
@@ -112,7 +112,7 @@ class OnionStatistics:
     received: int
     """By peers, all of them."""
     forwarded: int
-    """Given to the manager, which drops them if too much waits for the next node."""
+    """To the next node."""
     delivered: int
     """For us, and nobody had asked for it."""
     answers: int
@@ -121,6 +121,16 @@ class OnionStatistics:
     """Our own."""
     dropped: Mapping[Drop, int]
     """And why."""
+
+
+class _Way(NamedTuple):
+    """How a message goes."""
+
+    path: BlindedPath
+    peer: bytes
+    """That the path begins at."""
+    back: tuple[bytes, ...]
+    """Nodes from which an answer can come to that peer, over the others of them."""
 
 
 class OnionMessenger(OnionMessageHandler):
@@ -243,19 +253,21 @@ class OnionMessenger(OnionMessageHandler):
         on_answer: Callable[[ReceivedOnion], None],
         *,
         via: Sequence[bytes] = (),
+        other_than: OnionRequest | None = None,
     ) -> OnionRequest:
         """Sends records as `send` does, with a way back to us: the answer is for `on_answer`, once.
 
-        Only what comes by that very way is the answer. NoRoute if there is no way, or so many answers are waited for
-        that no more is asked; ValueError for records that do not fit.
+        Only what comes by that very way is the answer. `other_than`: a request whose way is not taken again; another
+        path is, or another peer to begin at. NoRoute if there is no way, or so many answers are waited for that no more
+        is asked; ValueError for records that do not fit.
         """
         if len(self._requests) >= self.limits.requests:
             raise NoRoute(f"{len(self._requests)} answers are waited for already")
-        path, peer = way = self._way(to, via)
-        made = OnionRequest(self._random(), peer, path.path[-1].blinded_node_id, on_answer)
+        way = self._way(to, via, other_than)
+        made = OnionRequest(self._random(), way.peer, way.path.path[-1].blinded_node_id, on_answer)
         self._requests[made.path_id] = made
         try:
-            self._send(way, content, self.path_to_us(peer, made.path_id))
+            self._send(way, content, self.path_to_us(way.back[0], made.path_id, way.back[1:]))
         except ValueError:
             self.forget(made)
             raise
@@ -274,14 +286,13 @@ class OnionMessenger(OnionMessageHandler):
             raise NoRoute("the message has no reply path")
         if received.answered:
             raise NoRoute("the message has been answered")
-        way = self._way(received.reply_path, ())
-        self._send(way, content, reply_path)
+        self._send(self._way(received.reply_path, ()), content, reply_path)
         received.answered = True
 
-    def path_to_us(self, introduction: bytes, path_id: bytes) -> BlindedPath:
-        """A path to us that begins at a node which knows how to reach us, as a peer does. At its end we find
-        `path_id`."""
-        return blind_route(self._random(), (introduction, self.node_id), EncryptedDataTlv(path_id=path_id))
+    def path_to_us(self, introduction: bytes, path_id: bytes, over: Sequence[bytes] = ()) -> BlindedPath:
+        """A path to us that begins at this node and goes over the others, each of which reaches the next one as a peer
+        does, and the last one us. At its end we find `path_id`."""
+        return blind_route(self._random(), (introduction, *over, self.node_id), EncryptedDataTlv(path_id=path_id))
 
     # Coming in.
 
@@ -323,8 +334,7 @@ class OnionMessenger(OnionMessageHandler):
             raise OnionDropped(Drop.NOT_CONNECTED)
         if not self._peers[next_node]:
             raise OnionDropped(Drop.NOT_OFFERED)
-        self.push(SendMessages(next_node, message, most_waiting=self.limits.waiting_bytes))
-        self._counts["forwarded"] += 1
+        self._push(next_node, message, "forwarded")
 
     def _deliver(self, sender: bytes, delivery: Delivery) -> None:
         received = ReceivedOnion(delivery, sender)
@@ -342,30 +352,46 @@ class OnionMessenger(OnionMessageHandler):
 
     # Going out.
 
-    def _send(
-        self, way: tuple[BlindedPath, bytes], content: Iterable[tuple[int, bytes]], reply_path: BlindedPath | None
-    ) -> None:
-        path, peer = way
-        message = seal(self._random(), path, content, reply_path)
-        self.push(SendMessages(peer, message, most_waiting=self.limits.waiting_bytes))
-        self._counts["sent"] += 1
+    def _send(self, way: _Way, content: Iterable[tuple[int, bytes]], reply_path: BlindedPath | None) -> None:
+        message = seal(self._random(), way.path, content, reply_path)
+        self._push(way.peer, message, "sent")
 
-    def _way(self, to: bytes | BlindedPath | Iterable[BlindedPath], via: Sequence[bytes]) -> tuple[BlindedPath, bytes]:
-        """A path, and the peer that it begins at. NoRoute with what was tried."""
+    def _push(self, node_id: bytes, message: OnionMessage, count: str) -> None:
+        def lose() -> None:
+            self._counts[count] -= 1
+            self._dropped[Drop.WAITING] += 1
+
+        self._counts[count] += 1
+        self.push(SendMessages(node_id, message, most_waiting=self.limits.waiting_bytes, on_dropped=lose))
+
+    def _way(
+        self,
+        to: bytes | BlindedPath | Iterable[BlindedPath],
+        via: Sequence[bytes],
+        other_than: OnionRequest | None = None,
+    ) -> _Way:
+        """NoRoute with what was tried."""
+        avoid = None if other_than is None else other_than.peer
         if isinstance(to, bytes):
             # To a node itself nothing is written, for LDK drops what it has not written itself.
-            return self._from_us(blind_route(self._random(), (to,)), via)
+            return self._from_us(blind_route(self._random(), (to,)), via, avoid)
+        paths = (to,) if isinstance(to, BlindedPath) else tuple(to)
+        ways: list[tuple[BlindedPath, bytes | None]] = [(path, avoid) for path in paths]
+        if other_than is not None:
+            # Another path is another way wherever it begins, and comes first.
+            fresh = [path for path in paths if path.path[-1:] and path.path[-1].blinded_node_id != other_than.sent_to]
+            ways = [(path, None) for path in fresh] + [way for way in ways if way[0] not in fresh]
         tried: list[str] = []
         unreached: list[bytes] = []
-        for path in (to,) if isinstance(to, BlindedPath) else to:
+        for path, avoided in ways:
             try:
-                return self._from_us(path, via)
+                return self._from_us(path, via, avoided)
             except NoRoute as error:
                 tried.append(str(error))
                 unreached += error.unreached
         raise NoRoute("; ".join(tried) or "no path is given", tuple(unreached))
 
-    def _from_us(self, path: BlindedPath, via: Sequence[bytes]) -> tuple[BlindedPath, bytes]:
+    def _from_us(self, path: BlindedPath, via: Sequence[bytes], avoid: bytes | None) -> _Way:
         first = self._first_node(path.first_node_id)
         for _ in range(self.limits.own_layers):
             if first != self.node_id:
@@ -373,22 +399,28 @@ class OnionMessenger(OnionMessageHandler):
             path, first = self._beyond_us(path)
         else:
             raise NoRoute("the path leads through ourselves and on to ourselves")
-        if self.offers(first) and not via:
-            return path, first
-        before = [node_id for node_id in via or self._route(first) if node_id != first]
+        if self.offers(first) and not via and first != avoid:
+            return _Way(path, first, (first,))
+        before = [node_id for node_id in via or self._route(first, avoid) if node_id != first]
         peer = before[0] if before else first
+        if peer == avoid:
+            raise NoRoute(f"there is no way but over {peer.hex()}, which was taken")
         if not self.offers(peer):
             raise NoRoute(f"{peer.hex()} is not connected, or takes no onion messages", (peer,))
-        return (join(self._random(), before, path, first), peer) if before else (path, peer)
+        # What answers is a peer of the last node that we know of, and may know no way to any other.
+        back = tuple(reversed(before if len(path.path) == 1 else [*before, first]))
+        return _Way(join(self._random(), before, path, first) if before else path, peer, back or (first,))
 
-    def _route(self, node_id: bytes) -> Sequence[bytes]:
-        """Nodes from a peer to this one, which is none."""
-        words = f"{node_id.hex()} is no peer that takes onion messages"
+    def _route(self, node_id: bytes, avoid: bytes | None) -> Sequence[bytes]:
+        """Nodes from a peer to this one, which is none, or is avoided."""
+        known = node_id == avoid
+        words = f"{node_id.hex()} is " + ("asked already" if known else "no peer that takes onion messages")
+        unreached = () if known else (node_id,)
         if self._graph is None:
-            raise NoRoute(f"{words}, and there is no graph", (node_id,))
-        route = self._graph.route(node_id, [peer for peer, takes in self._peers.items() if takes])
+            raise NoRoute(f"{words}, and there is no graph", unreached)
+        route = self._graph.route(node_id, [peer for peer, takes in self._peers.items() if takes and peer != avoid])
         if not route:
-            raise NoRoute(f"{words}, and the graph has no route to it", (node_id,))
+            raise NoRoute(f"{words}, and the graph has no route to it", unreached)
         return route
 
     def _first_node(self, node: bytes) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeVar
 
 from triolight import wire
@@ -58,6 +59,8 @@ T = TypeVar("T", bound=TlvStream)
 
 _JOINED: Final = re.compile(r"(?<=[0-9A-Za-z])\+[ \t\r\n]*(?=[0-9A-Za-z])")
 _EVEN_BITS: Final = 0x55
+_LEAF: Final = hashlib.sha256(b"LnLeaf").digest() * 2
+_BRANCH: Final = hashlib.sha256(b"LnBranch").digest() * 2
 
 
 class OfferError(TriolightError):
@@ -133,16 +136,15 @@ def merkle_root(records: Iterable[Record]) -> bytes:
     signed = [record for record in records if record.type not in SIGNATURES]
     if not signed:
         raise OfferError("B8", "no record that could be signed")
-    leaf, branch = hashlib.sha256(b"LnLeaf").digest() * 2, hashlib.sha256(b"LnBranch").digest() * 2
     # Nobody can guess a record from its hash, who knows the others: the first one is random where there is a signature.
     nonce = hashlib.sha256(b"LnNonce" + signed[0].raw).digest() * 2
 
     def joined(one: bytes, other: bytes) -> bytes:
-        return hashlib.sha256(branch + (one + other if one < other else other + one)).digest()
+        return hashlib.sha256(_BRANCH + (one + other if one < other else other + one)).digest()
 
     level = [
         joined(
-            hashlib.sha256(leaf + record.raw).digest(),
+            hashlib.sha256(_LEAF + record.raw).digest(),
             hashlib.sha256(nonce + wire.write_bigsize(record.type)).digest(),
         )
         for record in signed
@@ -155,8 +157,12 @@ def merkle_root(records: Iterable[Record]) -> bytes:
 
 def signature_hash(message: str, root: bytes) -> bytes:
     """What the field ``signature`` of a message, ``invoice`` or ``invoice_request``, signs."""
-    tag = hashlib.sha256(f"lightning{message}signature".encode()).digest()
-    return hashlib.sha256(tag + tag + root).digest()
+    return hashlib.sha256(_tag(message) + root).digest()
+
+
+@lru_cache(maxsize=4)
+def _tag(message: str) -> bytes:
+    return hashlib.sha256(f"lightning{message}signature".encode()).digest() * 2
 
 
 def unknown_even(features: bytes | None, known: Sequence[int] = ()) -> int | None:

@@ -90,7 +90,7 @@ class OfferTlvs(TlvStream):
     offer_paths: Annotated[paths | None, Tlv(16, "paths")] = None
     offer_issuer: Annotated[utf8 | None, Tlv(18, "issuer")] = None
     offer_quantity_max: Annotated[wire.tu64 | None, Tlv(20, "max")] = None
-    offer_issuer_id: Annotated[wire.point | None, Tlv(22, "id")] = None
+    offer_issuer_id: Annotated[wire.fresh_point | None, Tlv(22, "id")] = None
 
 
 @tlv_stream
@@ -108,12 +108,12 @@ class InvoiceRequestTlvs(TlvStream):
     offer_paths: Annotated[paths | None, Tlv(16, "paths")] = None
     offer_issuer: Annotated[utf8 | None, Tlv(18, "issuer")] = None
     offer_quantity_max: Annotated[wire.tu64 | None, Tlv(20, "max")] = None
-    offer_issuer_id: Annotated[wire.point | None, Tlv(22, "id")] = None
+    offer_issuer_id: Annotated[wire.fresh_point | None, Tlv(22, "id")] = None
     invreq_chain: Annotated[wire.chain_hash | None, Tlv(80, "chain")] = None
     invreq_amount: Annotated[wire.tu64 | None, Tlv(82, "msat")] = None
     invreq_features: Annotated[wire.remainder | None, Tlv(84, "features")] = None
     invreq_quantity: Annotated[wire.tu64 | None, Tlv(86, "quantity")] = None
-    invreq_payer_id: Annotated[wire.point | None, Tlv(88, "key")] = None
+    invreq_payer_id: Annotated[wire.fresh_point | None, Tlv(88, "key")] = None
     invreq_payer_note: Annotated[utf8 | None, Tlv(89, "note")] = None
     invreq_paths: Annotated[paths | None, Tlv(90, "paths")] = None
     invreq_bip_353_name: Annotated[Bip353Name | None, Tlv(91)] = None
@@ -135,12 +135,12 @@ class InvoiceTlvs(TlvStream):
     offer_paths: Annotated[paths | None, Tlv(16, "paths")] = None
     offer_issuer: Annotated[utf8 | None, Tlv(18, "issuer")] = None
     offer_quantity_max: Annotated[wire.tu64 | None, Tlv(20, "max")] = None
-    offer_issuer_id: Annotated[wire.point | None, Tlv(22, "id")] = None
+    offer_issuer_id: Annotated[wire.fresh_point | None, Tlv(22, "id")] = None
     invreq_chain: Annotated[wire.chain_hash | None, Tlv(80, "chain")] = None
     invreq_amount: Annotated[wire.tu64 | None, Tlv(82, "msat")] = None
     invreq_features: Annotated[wire.remainder | None, Tlv(84, "features")] = None
     invreq_quantity: Annotated[wire.tu64 | None, Tlv(86, "quantity")] = None
-    invreq_payer_id: Annotated[wire.point | None, Tlv(88, "key")] = None
+    invreq_payer_id: Annotated[wire.fresh_point | None, Tlv(88, "key")] = None
     invreq_payer_note: Annotated[utf8 | None, Tlv(89, "note")] = None
     invreq_paths: Annotated[paths | None, Tlv(90, "paths")] = None
     invreq_bip_353_name: Annotated[Bip353Name | None, Tlv(91)] = None
@@ -152,7 +152,7 @@ class InvoiceTlvs(TlvStream):
     invoice_amount: Annotated[wire.tu64 | None, Tlv(170, "msat")] = None
     invoice_fallbacks: Annotated[wire.rest[FallbackAddress] | None, Tlv(172, "fallbacks")] = None
     invoice_features: Annotated[wire.remainder | None, Tlv(174, "features")] = None
-    invoice_node_id: Annotated[wire.point | None, Tlv(176, "node_id")] = None
+    invoice_node_id: Annotated[wire.fresh_point | None, Tlv(176, "node_id")] = None
     signature: Annotated[wire.signature | None, Tlv(240, "sig")] = None
 
 

@@ -7,13 +7,22 @@ that can be read from them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from triolight.chains import chain_name
 from triolight.gossip.formats.items import About, Capacity, Checked, Item, Signed, Spent
-from triolight.services.sqlite import DamagedError, Lock, Schema, SqliteFile, open_for_reading, open_for_writing
+from triolight.services.sqlite import (
+    DamagedError,
+    Lock,
+    Schema,
+    SqliteFile,
+    open_beside,
+    open_for_reading,
+    open_for_writing,
+)
 from triolight.services.sqlite import StoreError as StoreError
 from triolight.wire import ShortChannelId
 
@@ -130,6 +139,51 @@ class GraphDatabase:
             self._file.close()
         finally:
             self._lock.release()
+
+
+class GraphReader:
+    """An open file that another process may write. All calls from one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """StoreError if it is none."""
+        self._file: Final = open_beside(path, SCHEMA)
+        self._seen = -1
+        self._moment: ExitStack | None = None
+        try:
+            with self._file.words():
+                self.chain_hash: Final = _chain_of(self._file)
+        except BaseException:
+            self._file.let_go()
+            raise
+
+    def begin(self) -> bool:
+        """Whether anything was written since it was read last; if so, what is read until `end` is of one moment."""
+        with self._file.words():
+            version = self._file.pragma("data_version")
+            if version == self._seen:
+                return False
+            self._seen = version  # what is written from here on is news, also if this moment has it already
+            self._moment = ExitStack()
+            self._moment.enter_context(self._file.moment())
+            return True
+
+    def end(self) -> None:
+        if self._moment is not None:
+            self._moment.close()
+            self._moment = None
+
+    def channels(self, behind: int, most: int) -> list[ChannelRow]:
+        """As `GraphDatabase.channels`."""
+        with self._file.words():
+            return _channels(self._file, behind, most)
+
+    def nodes(self, behind: bytes, most: int) -> list[tuple[bytes, bytes]]:
+        """As `GraphDatabase.nodes`."""
+        with self._file.words():
+            return _nodes(self._file, behind, most)
+
+    def close(self) -> None:
+        self._file.let_go()
 
 
 def read_items(path: Path) -> Iterator[Item]:

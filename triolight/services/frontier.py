@@ -24,24 +24,28 @@ class CrawlPolicy:
     """How polite a crawl is. ValueError for a number that is not positive."""
 
     rate: float = 10.0
-    """Dials a second."""
+    """Dials a second: all of mainnet's reachable nodes in half an hour, and no burst that a network would notice."""
     at_once: int = 32
-    """Dials and visits at a time: they begin in rounds of so many, and the next round waits for the last of one."""
+    """Dials and visits at a time: as one ends another one begins, so whoever is slow holds up nobody but himself. It
+    also bounds the reports that nobody has taken: while so many wait, nobody is dialled."""
     host_seconds: float = 10.0
     """From one dial of a public host to the next one: many nodes may live behind one address."""
     visit_seconds: float = 30.0
-    """For a dial, Inits, a ping and all questions together: whoever is slower is left."""
+    """For a dial, Inits, a ping and all questions together: whoever is slower is left. A place at a node is somebody
+    else's place."""
     again_seconds: float = 24 * HOUR
-    """Until a node that was reached is dialled again, by a crawl that resumes."""
+    """Until a node that was reached is dialled again, by a crawl that resumes. Hardly anything is new before."""
     retry_seconds: float = HOUR
-    """The same of one that was not: twice as long after each further failure."""
+    """The same of one that was not: twice as long after each further failure. One that is full, or restarts, is soon
+    there again; one that is gone is asked less and less."""
     longest_retry: float = 7 * 24 * HOUR
+    """But each week once: nodes do come back."""
     max_nodes: int = 50_000
     """Nodes that are dialled; heard of are ten times as many at the most."""
     max_channels: int = 300_000
     """That are asked about."""
     channels_at_once: int = 500
-    """Asked of one node, so that no node tells the whole graph."""
+    """Asked of one node, so that no node tells the whole graph: what it sends is then at most half a megabyte."""
     ask_graph: bool = True
     """Whether nodes are asked for channels, and for what others have announced; else only those that are named are
     visited."""
@@ -49,11 +53,13 @@ class CrawlPolicy:
     """Whether announced addresses may be private, loopback's, or names."""
     onions: bool = False
     """Whether announced onions may be dialled: through a proxy alone."""
+    exclude: frozenset[bytes] = frozenset()
+    """Node ids that are not dialled, whoever names them: of operators who have asked for that."""
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if not value > 0 and not isinstance(value, bool):
+            if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
                 raise ValueError(f"{name} is above 0, not {value}")
 
 
@@ -66,6 +72,14 @@ class _Node:
     visiting: bool = False
     done: bool = False
     """Reached, or not to be dialled in this crawl."""
+
+
+def may_be_dialled(address: NodeAddress, *, private: bool, onions: bool) -> bool:
+    """Whether an address that a node has announced is one to dial: who announces a private one, or a name that leads
+    to one, would else make us knock in our own house; and an onion is nothing that DNS should hear of."""
+    if is_onion(address.host):
+        return onions
+    return private or (is_ip(address.host) and is_reachable(descriptor_of(address.host, address.port)))
 
 
 class Frontier:
@@ -105,7 +119,11 @@ class Frontier:
         """Addresses of nodes. What may not be dialled is left out; named ones may, whenever they were dialled last."""
         for address in addresses:
             self.hear(address.node_id)
-            if not named and not self._may(address):
+            if address.node_id in self._policy.exclude:
+                continue
+            if not named and not may_be_dialled(
+                address, private=self._policy.allow_private, onions=self._policy.onions
+            ):
                 continue
             node = self._nodes.get(address.node_id)
             if node is None:
@@ -120,14 +138,6 @@ class Frontier:
             node.addresses.append(address)
             if len(node.addresses) == 1 and not node.visiting:
                 self._waiting.append(address.node_id)
-
-    def _may(self, address: NodeAddress) -> bool:
-        policy, host = self._policy, address.host
-        if is_onion(host):
-            return policy.onions
-        if policy.allow_private:
-            return True
-        return is_ip(host) and is_reachable(descriptor_of(host, address.port))
 
     def next(self, now: float) -> NodeAddress | float | None:
         """Whom to dial now; or when somebody may be dialled; None: nobody is left."""

@@ -38,6 +38,7 @@ from triolight.messages import (
     ReplyShortChannelIdsEnd,
 )
 from triolight.services.changes import GossipChanges, Queue, Told
+from triolight.services.counts import GossipStatistics, PeerState, gossip_statistics
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.peer import Peer
 from triolight.shell.peers import PeerNursery
@@ -335,6 +336,35 @@ class Gossip:
             return None
         *_, (channels, updates) = self._count()
         return job.report(channels, updates, len(self.graph.nodes))
+
+    @property
+    def verdicts(self) -> Mapping[Verdict, int]:
+        """What became of messages, since the graph's routing handler was made: how often."""
+        return self._sync.rules.verdicts
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far the fetch is that runs now; None while there is none."""
+        return None if self._job is None else self._job.fetching.progress
+
+    def states(self) -> dict[bytes, PeerState]:
+        """Where each connected peer stands with our asking, by its node id."""
+        asked = {one.node_id for one in self._job.sources} if self._job is not None else frozenset[bytes]()
+        streams = self._following.streams
+        return {
+            one: PeerState.ASKED
+            if one in asked
+            else PeerState.STREAMS
+            if one in streams
+            else PeerState.WAITS
+            if one in self._connected
+            else PeerState.ELSEWHERE
+            for one in self._peers.peers
+        }
+
+    def statistics(self) -> GossipStatistics:
+        """The numbers, as of now."""
+        return gossip_statistics(self)
 
     def _look_whether_believed(self, job: _Job) -> None:
         """An answer does not always change the graph, so whoever keeps the time looks."""

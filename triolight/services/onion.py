@@ -1,13 +1,11 @@
 """open_onion_messenger: onion messages for tasks that wait. What is opened, sent and dropped the messenger decides.
 
-An answer is waited for as long as its caller waits, and the peer is there to which the request went. Messages that
+An answer is waited for as long as its caller waits, and a peer is there to which the request went. Messages that
 nobody asked for wait for their readers, no more than so many, and never hold up a peer.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
@@ -16,32 +14,24 @@ from typing import Final, Self, TypeAlias, TypeVar
 import trio
 
 from triolight.address import NodeAddress
-from triolight.chains import BITCOIN, AnyChain
-from triolight.errors import PeerClosed, TriolightError
-from triolight.keys import SecretKey
+from triolight.errors import DisconnectReason, PeerClosed, TriolightError
 from triolight.messages import BlindedPath, OnionmsgTlv
-from triolight.onion.invoices import Invoice, InvoiceError
-from triolight.onion.messenger import NoRoute, OnionMessenger, ReceivedOnion
-from triolight.onion.offers import Offer
-from triolight.onion.records import OfferError
-from triolight.onion.requests import InvoiceRequest
+from triolight.onion.messenger import NoRoute, OnionMessenger, OnionRequest, ReceivedOnion
 from triolight.shell.peer import Peer
 from triolight.shell.peers import PeerNursery
 from triolight.wire import TlvRecord
 
 __all__ = [
-    "FetchedInvoice",
-    "InvoiceInvalid",
-    "InvoiceRefused",
     "Messenger",
     "OnionInbox",
     "OnionReceived",
-    "fetch_invoice",
     "open_onion_messenger",
 ]
 
 WAITING: Final = 64
 """Messages for us that nobody asked for, which wait for one reader; more are dropped and counted."""
+SECOND_WAY_SECONDS: Final = 15.0
+"""At the most without an answer, until a message that may go two ways goes the second one."""
 INVOICE_REQUEST: Final = 64
 INVOICE: Final = 66
 INVOICE_ERROR: Final = 68
@@ -66,29 +56,35 @@ class _Desk:
         self.addresses: Final = addresses
         self.readers: Final[set[trio.MemorySendChannel[ReceivedOnion]]] = set()
 
-    async def reached(self, act: Callable[[], _T]) -> _T:
-        """Does it; if there is no way, dials a node that would be one and whose address is known, and tries again."""
+    async def reached(self, act: Callable[[], _T], connect: bool) -> _T:
+        """Does it; if there is no way, dials a node that would be one and whose address is known, and tries again.
+
+        NoRoute says what was tried, dials too.
+        """
         try:
             return act()
         except NoRoute as error:
             failed = error
+        tried = [str(failed)]
         for node_id in failed.unreached:
-            for address in () if self.addresses is None else self.addresses(node_id):
+            for address in () if self.addresses is None or not connect else self.addresses(node_id):
                 try:
                     await self.peers.connect(address)
-                except TriolightError:
-                    continue
-                return act()
-        raise failed
+                    return act()
+                except TriolightError as error:
+                    tried.append(f"dialled {address}: {error}")
+        raise NoRoute("; ".join(tried), failed.unreached)
 
     async def dialled(
-        self, to: Destination, via: NodeAddress | bytes | None
+        self, to: Destination, via: NodeAddress | bytes | None, connect: bool
     ) -> tuple[bytes | BlindedPath | Sequence[BlindedPath], tuple[bytes, ...]]:
-        """Nodes that are given as addresses are peers from here on."""
+        """Nodes that are given as addresses are peers from here on, if they may be dialled."""
         if isinstance(via, NodeAddress):
-            via = (await self.peers.connect(via)).node_id
+            if connect:
+                await self.peers.connect(via)
+            via = via.node_id
         if isinstance(to, NodeAddress):
-            if via is None:
+            if via is None and connect:
                 await self.peers.connect(to)
             to = to.node_id
         return to, () if via is None else (via,)
@@ -151,7 +147,7 @@ class OnionReceived:
         """Answers it by its reply path, once. NoRoute if it has none, or that leads nowhere, or it was answered."""
         await trio.lowlevel.checkpoint()
         content = _content(None, invoice, invoice_error, extra)
-        await self._desk.reached(lambda: self._desk.onions.reply(self.received, content))
+        await self._desk.reached(lambda: self._desk.onions.reply(self.received, content), connect=True)
 
     def __repr__(self) -> str:
         return f"<OnionReceived {self.received.payload!r}>"
@@ -193,6 +189,73 @@ class OnionInbox:
         self._receive.close()
 
 
+class _Question:
+    """A message of ours, on one way or on two, until an answer has come by one of them or the peers have ended."""
+
+    def __init__(
+        self,
+        desk: _Desk,
+        to: bytes | BlindedPath | Sequence[BlindedPath],
+        content: list[tuple[int, bytes]],
+        via: tuple[bytes, ...],
+        connect: bool,
+    ) -> None:
+        self._desk: Final = desk
+        self._to: Final = to
+        self._content: Final = content
+        self._via: Final = via
+        self._connect: Final = connect
+        self._asked: Final[list[OnionRequest]] = []
+        self._open = 0
+        self._news = trio.Event()
+        self.ended: DisconnectReason | None = None
+        """Of the peer that ended last."""
+        self.answer: OnionReceived | None = None
+
+    async def ask(self) -> Peer:
+        """Sends it, the second time another way, and gives the peer that it went to. NoRoute if there is none."""
+        onions = self._desk.onions
+        before = self._asked[-1] if self._asked else None
+        request = await self._desk.reached(
+            lambda: onions.request(self._to, self._content, self._take, via=self._via, other_than=before), self._connect
+        )
+        self._asked.append(request)
+        peer = self._desk.peers.peers.get(request.peer)
+        if peer is None:
+            raise NoRoute("the peer that it went to has gone")
+        return peer
+
+    def watch(self, nursery: trio.Nursery, peer: Peer | None) -> None:
+        """From here on this peer may bring an answer; None: whoever it can be sent to again."""
+        self._open += 1
+        nursery.start_soon(self._watch, peer)
+
+    async def settled(self) -> None:
+        """Returns once there is an answer, or nobody left who could bring one."""
+        while self.answer is None and self._open:
+            await self._news.wait()
+            self._news = trio.Event()
+
+    def forget(self) -> None:
+        """No answer is waited for any more."""
+        for request in self._asked:
+            self._desk.onions.forget(request)
+
+    async def _watch(self, peer: Peer | None) -> None:
+        # Another way that there is not, or into which it does not fit, is none.
+        with suppress(NoRoute, ValueError):
+            self.ended = await (peer or await self.ask()).wait_closed()
+        self._open -= 1
+        self._news.set()
+
+    def _take(self, received: ReceivedOnion) -> None:
+        # An answer may come by the other way in the same moment: the first one counts.
+        if self.answer is None:
+            (sent_to,) = [one.sent_to for one in self._asked if one.path_id == received.path_id]
+            self.answer = OnionReceived(self._desk, received, sent_to)
+            self._news.set()
+
+
 class Messenger:
     """What `open_onion_messenger` gives."""
 
@@ -218,17 +281,18 @@ class Messenger:
         extra: Mapping[int, bytes] | None = None,
         reply_path: BlindedPath | None = None,
         via: NodeAddress | bytes | None = None,
+        connect: bool = True,
     ) -> None:
         """Sends a message about one thing. Nobody says whether it arrives.
 
         `extra` has records of other types. `via`: a node that it goes over, by its id if it is a peer, dialled if it is
-        an address. NoRoute if there is no way, ConnectError if a node that was given as an address cannot be dialled,
-        ValueError for what does not fit.
+        an address. `connect`: whether nodes may be dialled that are no peers. NoRoute if there is no way, ConnectError
+        if a node that was given as an address cannot be dialled, ValueError for what does not fit.
         """
         await trio.lowlevel.checkpoint()
         content = _content(invoice_request, invoice, invoice_error, extra)
-        place, over = await self._desk.dialled(to, via)
-        await self._desk.reached(lambda: self.onions.send(place, content, via=over, reply_path=reply_path))
+        place, over = await self._desk.dialled(to, via, connect)
+        await self._desk.reached(lambda: self.onions.send(place, content, via=over, reply_path=reply_path), connect)
 
     @trio.lowlevel.enable_ki_protection
     async def request(
@@ -238,37 +302,40 @@ class Messenger:
         invoice_request: bytes | None = None,
         extra: Mapping[int, bytes] | None = None,
         via: NodeAddress | bytes | None = None,
+        connect: bool = True,
+        twice: bool = False,
     ) -> OnionReceived:
         """Sends a message and gives its answer: what comes by the way back that this message has, and by no other one.
 
         There is no answer as long as there is none: the deadline is the caller's cancel scope. Cancelled: the answer is
         not waited for any more. Raises as `send` does, and PeerClosed if the peer ends that the message went to, for
-        the way back begins there.
+        the answer would come from there.
+
+        `twice`: the message goes another way as well, if there is one, when nothing has come in half of the time that
+        the caller's scope leaves, or in 15 seconds if that is less, and at once when the peer ends. What comes first by
+        either way is the answer.
         """
         await trio.lowlevel.checkpoint()
         content = _content(invoice_request, None, None, extra)
-        place, over = await self._desk.dialled(to, via)
-        answers: list[ReceivedOnion] = []
-        woken = trio.Event()
-
-        def take(received: ReceivedOnion) -> None:
-            answers.append(received)
-            woken.set()
-
-        request = await self._desk.reached(lambda: self.onions.request(place, content, take, via=over))
+        place, over = await self._desk.dialled(to, via, connect)
+        question = _Question(self._desk, place, content, over, connect)
         try:
-            peer = self._desk.peers.peers.get(request.peer)
-            if peer is None:
-                raise NoRoute("the peer that it went to has gone")
+            peer = await question.ask()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_wake_at_its_end, peer, woken)
-                await woken.wait()
+                question.watch(nursery, peer)
+                if twice:
+                    left = trio.current_effective_deadline() - trio.current_time()
+                    with trio.move_on_after(max(0, min(left / 2, SECOND_WAY_SECONDS))):
+                        await question.settled()
+                    if question.answer is None:
+                        question.watch(nursery, None)
+                await question.settled()
                 nursery.cancel_scope.cancel()
         finally:
-            self.onions.forget(request)
-        if answers:
-            return OnionReceived(self._desk, answers[0], request.sent_to)
-        raise PeerClosed(await peer.wait_closed())
+            question.forget()
+        if question.answer is None:
+            raise PeerClosed(question.ended or await peer.wait_closed())
+        return question.answer
 
     def subscribe(self) -> OnionInbox:
         """Messages for us that are no answer, from entering the block on. With nobody who has, they are dropped."""
@@ -297,11 +364,6 @@ async def open_onion_messenger(
         desk.leave()
 
 
-async def _wake_at_its_end(peer: Peer, woken: trio.Event) -> None:
-    await peer.wait_closed()
-    woken.set()
-
-
 def _content(
     invoice_request: bytes | None,
     invoice: bytes | None,
@@ -310,83 +372,3 @@ def _content(
 ) -> list[tuple[int, bytes]]:
     known = ((INVOICE_REQUEST, invoice_request), (INVOICE, invoice), (INVOICE_ERROR, invoice_error))
     return [(type_, value) for type_, value in known if value is not None] + list((extra or {}).items())
-
-
-class InvoiceRefused(TriolightError):
-    """Whoever was asked for an invoice says no. `error` has the words."""
-
-    def __init__(self, error: InvoiceError) -> None:
-        super().__init__(f"no invoice is given: {error}")
-        self.error: Final = error
-
-
-class InvoiceInvalid(TriolightError):
-    """What came is no invoice, or none that answers the request. `rule` is the rule of BOLT 12 that it breaks."""
-
-    def __init__(self, words: str, rule: str) -> None:
-        super().__init__(words)
-        self.rule: Final = rule
-
-
-class FetchedInvoice(Invoice):
-    """An invoice that answers a request of ours: verified, and not paid."""
-
-    __slots__ = ("payer_secret", "request")
-
-    def __init__(self, data: bytes, request: InvoiceRequest, payer_secret: bytes) -> None:
-        super().__init__(data)
-        self.request: Final = request
-        self.payer_secret: Final = payer_secret
-        """With the request the proof that who paid is who asked: for the caller to keep."""
-
-
-async def fetch_invoice(
-    messenger: Messenger,
-    offer: Offer,
-    *,
-    amount_msat: int | None = None,
-    quantity: int | None = None,
-    payer_note: str | None = None,
-    chain: AnyChain = BITCOIN,
-    via: NodeAddress | bytes | None = None,
-    most_msat: int | None = None,
-    unix_time: Callable[[], float] = time.time,
-    random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-) -> FetchedInvoice:
-    """Asks whoever made an offer for an invoice, and gives it once it is verified. It is not paid: any wallet can.
-
-    The deadline is the caller's cancel scope. Raises OfferError if the offer cannot be used or what is wanted does not
-    fit it, NoRoute and PeerClosed as `Messenger.request` does, InvoiceRefused if the other side says no, and
-    InvoiceInvalid, with the rule, for an invoice that does not answer the request.
-
-    Args:
-      amount_msat: at least the offer's price; needed if it names none.
-      quantity: needed if the offer is for more than one.
-      via: a node that the message goes over.
-      most_msat: what the invoice may ask for at the most.
-    """
-    offer.check(now=unix_time(), chains=chain)
-    payer_secret = random_bytes(32)
-    request = InvoiceRequest.make(
-        offer,
-        SecretKey(payer_secret),
-        random_bytes(16),
-        random_bytes(32),
-        amount_msat=amount_msat,
-        quantity=quantity,
-        payer_note=payer_note,
-        chain=chain,
-    )
-    to: Destination = offer.paths or offer.tlvs.offer_issuer_id or b""
-    answer = await messenger.request(to, invoice_request=request.data, via=via)
-    payload = answer.payload
-    try:
-        if payload.invoice_error is not None:
-            raise InvoiceRefused(InvoiceError(payload.invoice_error))
-        if payload.invoice is None:
-            raise InvoiceInvalid("the answer is neither an invoice nor an error", "B16")
-        invoice = FetchedInvoice(payload.invoice, request, payer_secret)
-        invoice.verify(request, now=unix_time(), sent_to=answer.sent_to, most_msat=most_msat)
-    except OfferError as error:
-        raise InvoiceInvalid(f"the answer is no invoice for this request: {error}", error.rule) from None
-    return invoice

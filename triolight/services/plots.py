@@ -1,56 +1,87 @@
-"""Pictures of a record: PNG and SVG, and a page with all of them (extra `plot`). The only importer of matplotlib."""
+"""Charts as pictures: PNG and SVG, and a page with all of them (extra `plot`). The only importer of matplotlib."""
 
 from __future__ import annotations
 
 import html
 import io
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from triolight.services.series import MINUTE_NS, RecordSeries
+from triolight.services.charts import Cell, Chart, chart_csv
 
 try:
     _matplotlib: Final[Any] = import_module("matplotlib")
-    _pyplot: Final[Any] = import_module("matplotlib.figure")
+    _figure: Final[Any] = import_module("matplotlib.figure")
+    _dates: Final[Any] = import_module("matplotlib.dates")
+    _ticker: Final[Any] = import_module("matplotlib.ticker")
 except ModuleNotFoundError as error:
     if error.name != "matplotlib":
         raise
     words = "pictures need the extra 'plot': pip install 'triolight[plot]'"
     raise ModuleNotFoundError(words, name="matplotlib") from None
 
-__all__ = ["plot_record"]
+__all__ = ["plot_charts"]
 
 COLOURS: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 """Okabe and Ito's, which the colour-blind can tell apart."""
-SHOWN_PEERS: Final = 20
-SHOWN_OUTCOMES: Final = 15
-
-
-def plot_record(series: RecordSeries, folder: Path, title: str) -> list[str]:
-    """Makes the pictures for which there are numbers, and ``index.html``; the names of the files. OSError."""
-    folder.mkdir(exist_ok=True)
+DASHES: Final = ("-", "--", "-.", ":")
+"""Of curves, so that they differ without a colour too."""
+WIDTH: Final = 8.0
+HEIGHT: Final = 4.5
+"""Inches."""
+RARE: Final = 0.001
+"""A share so small is not what an axis begins with."""
+BAR_HEIGHT: Final = 0.22
+STYLE: Final = {
     # SVG with the same bytes for the same numbers; its text stays text.
-    style = {"svg.hashsalt": "triolight", "svg.fonttype": "none", "font.size": 9}
+    "svg.hashsalt": "triolight",
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "legend.framealpha": 0.8,
+    "legend.edgecolor": "none",
+}
+_PAGE: Final = (
+    "body{font:16px/1.4 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}svg{max-width:100%;height:auto}"
+    "h2{margin-top:2em}"
+)
+
+
+def plot_charts(charts: Sequence[Chart], folder: Path, title: str, *, with_csv: bool = False) -> list[str]:
+    """Draws them into the folder, and ``index.html`` with all of them inside; the names of the files. OSError.
+
+    `with_csv`: the table of each as ``NAME.csv`` too.
+    """
+    folder.mkdir(exist_ok=True)
     names: list[str] = []
     parts: list[str] = []
-    with _matplotlib.rc_context(style):
-        for name, words, draw in _pictures(series):
-            figure = _pyplot.Figure(figsize=(8, 4.5), layout="constrained")
-            draw(figure.subplots())
-            vector = io.StringIO()
-            figure.savefig(vector, format="svg", metadata={"Date": None})
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png", dpi=150)
-            (folder / f"{name}.svg").write_text(vector.getvalue(), encoding="utf-8")
-            (folder / f"{name}.png").write_bytes(picture.getvalue())
-            names += [f"{name}.svg", f"{name}.png"]
-            inline = vector.getvalue()
-            parts.append(f"<h2>{html.escape(words)}</h2>\n{inline[inline.index('<svg') :]}")
+    with _matplotlib.rc_context(STYLE):
+        for chart in charts:
+            vector, picture = _drawn(chart)
+            files: dict[str, bytes] = {"svg": vector.encode(), "png": picture}
+            if with_csv:
+                files["csv"] = chart_csv(chart).encode()
+            for suffix, data in files.items():
+                (folder / f"{chart.name}.{suffix}").write_bytes(data)
+                names.append(f"{chart.name}.{suffix}")
+            parts.append(_part(chart, vector))
     (folder / "index.html").write_text(_page(title, parts), encoding="utf-8")
     return [*names, "index.html"]
+
+
+def _part(chart: Chart, vector: str) -> str:
+    # Each SVG names its parts for itself; in one page their names must differ.
+    inline = vector[vector.index("<svg") :]
+    for mark in ('id="', 'href="#', "url(#"):
+        inline = inline.replace(mark, f"{mark}{chart.name}-")
+    return f"<h2>{html.escape(chart.title)}</h2>\n{inline}<p>{html.escape(chart.words)}</p>"
 
 
 def _page(title: str, parts: list[str]) -> str:
@@ -58,76 +89,128 @@ def _page(title: str, parts: list[str]) -> str:
     body = "\n".join(parts) or "<p>Nothing that could be drawn is in it.</p>"
     return (
         f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>{shown}</title>\n'
-        "<style>body{font:16px sans-serif;max-width:60em;margin:2em auto}svg{max-width:100%;height:auto}</style>\n"
-        f"<h1>{shown}</h1>\n{body}\n</html>\n"
+        f"<style>{_PAGE}</style>\n<h1>{shown}</h1>\n{body}\n</html>\n"
     )
 
 
-def _pictures(series: RecordSeries) -> Iterator[tuple[str, str, Callable[[Any], None]]]:
-    """Those for which there are numbers: name of the file, title, what draws it."""
-    if any(one.count for one in series.delays.values()):
-        yield "delay", "How long a message takes from the first peer to the others", lambda axes: _delay(axes, series)
-    if series.minutes:
-        yield "minutes", "Sightings a minute, by type", lambda axes: _minutes(axes, series)
-    if any(series.first.values()):
-        yield "first", "Who was the first to push how much", lambda axes: _first(axes, series)
-    if series.rtts.count:
-        yield "rtt", "Round trips of pings", lambda axes: _rtt(axes, series)
-    if series.outcomes:
-        yield "outcomes", "What came of dials, by node", lambda axes: _outcomes(axes, series)
+def _drawn(chart: Chart) -> tuple[str, bytes]:
+    """As SVG and as PNG."""
+    height = max(2.2, 1.2 + BAR_HEIGHT * len(chart.rows)) if chart.kind == "bars" else HEIGHT
+    figure = _figure.Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(chart.title, loc="left", fontsize=12, fontweight="bold", pad=20)
+    axes.annotate(chart.count, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color="#444444")
+    axes.set_xlabel(chart.across)
+    axes.set_ylabel(chart.up)
+    _KINDS[chart.kind](axes, chart)
+    vector = io.StringIO()
+    figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=150, metadata={"Software": None})
+    return vector.getvalue(), picture.getvalue()
 
 
-def _delay(axes: Any, series: RecordSeries) -> None:
-    for colour, (name, spread) in zip(COLOURS, sorted(series.delays.items()), strict=False):
-        axes.step(*spread.shares(), where="post", color=colour, label=f"{name} (n = {spread.count:,})")
-    _as_shares(axes, "seconds after the first peer", "share of later sightings")
+def _curves(chart: Chart) -> Iterator[tuple[str, list[Cell], list[Cell], Mapping[str, Any]]]:
+    """Of each its name on the picture, its points, and how it looks."""
+    for number, name in enumerate(dict.fromkeys(row[0] for row in chart.rows)):
+        points = [row for row in chart.rows if row[0] == name]
+        look = {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
+        yield chart.shown.get(str(name), str(name)), [row[1] for row in points], [row[2] for row in points], look
 
 
-def _rtt(axes: Any, series: RecordSeries) -> None:
-    axes.step(*series.rtts.shares(), where="post", color=COLOURS[0], label=f"n = {series.rtts.count:,}")
-    _as_shares(axes, "seconds", "share of pings")
-
-
-def _as_shares(axes: Any, across: str, up: str) -> None:
+def _shares(axes: Any, chart: Chart) -> None:
+    for name, across, up, look in _curves(chart):
+        axes.step(across, up, where="post", label=name, **look)
     axes.set_xscale("log")
-    axes.set_ylim(0, 1)
-    for share in (0.5, 0.75, 0.95):
-        axes.axhline(share, color="#999999", linewidth=0.5)
-    axes.set_xlabel(across)
-    axes.set_ylabel(up)
-    axes.legend(loc="lower right")
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 0.95, 1])
+    axes.yaxis.set_major_formatter(_ticker.PercentFormatter(1, decimals=0))
+    axes.grid(visible=True)
+    # A few of a thousand that lie far off would have most of the axis.
+    least = min(float(row[1]) for row in chart.rows if float(row[2]) >= RARE)
+    most = max(float(row[1]) for row in chart.rows)
+    axes.set_xlim(least / 1.5, most * 1.5)
+    ticks = {at: words for at, words in chart.ticks.items() if least / 1.5 <= at <= most * 1.5}
+    if len(ticks) > 1:
+        axes.set_xticks([*ticks], [*ticks.values()])
+        axes.xaxis.set_minor_formatter(_ticker.NullFormatter())
+    axes.legend(loc="best")
 
 
-def _minutes(axes: Any, series: RecordSeries) -> None:
-    begin = min(min(one) for one in series.minutes.values())
-    end = max(max(one) for one in series.minutes.values())
-    across = list(range(end - begin + 1))
-    named = sorted(series.minutes.items())
-    heights = [[counts[begin + at] for at in across] for _, counts in named]
-    labels = [f"{name} (n = {counts.total():,})" for name, counts in named]
-    axes.stackplot(across, heights, labels=labels, colors=COLOURS, step="post")
-    axes.set_xlabel(f"minutes since {begin * MINUTE_NS // 10**9} (seconds since 1970)")
-    axes.set_ylabel("sightings a minute")
+def _tail(axes: Any, chart: Chart) -> None:
+    for name, across, up, look in _curves(chart):
+        axes.plot(across, up, marker="o", markersize=2.5, label=name, **{**look, "linewidth": 1})
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis, at, words in ((axes.xaxis, 1, "{:,.0f}"), (axes.yaxis, 2, "{:.10g} %")):
+        values = [float(row[at]) * (100 if at == 2 else 1) for row in chart.rows]
+        ticks = [*_decades(min(values), max(values))]
+        axis.set_ticks([one / (100 if at == 2 else 1) for one in ticks], [words.format(one) for one in ticks])
+        axis.set_minor_formatter(_ticker.NullFormatter())
+    axes.grid(visible=True)
+
+
+def _decades(least: float, most: float) -> Iterator[float]:
+    """Powers of ten from one to the other; where there are hardly any, twice and five times these too."""
+    steps = (1,) if most / least >= 100 else (1, 2, 5)
+    first, last = math.floor(math.log10(least)), math.ceil(math.log10(most))
+    for power in range(first, last + 1):
+        yield from (one * 10.0**power for one in steps if least <= one * 10.0**power <= most)
+
+
+def _bars(axes: Any, chart: Chart) -> None:
+    """The first row on top."""
+    rows = chart.rows[::-1]
+    before = [0.0] * len(rows)
+    parts = chart.parts or chart.columns[1:]
+    for colour, part in zip(COLOURS, parts, strict=False):
+        sizes = _column(chart, part)[::-1]
+        axes.barh(range(len(rows)), sizes, left=before, color=colour, label=part)
+        before = [one + other for one, other in zip(before, sizes, strict=True)]
+    for at, size in enumerate(before):
+        words = f"{size:.1%}" if chart.in_percent else f"{size:,.0f}"
+        axes.annotate(words, (size, at), (3, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(range(len(rows)), [chart.shown.get(str(row[0]), str(row[0])) for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.margins(x=0.1)
+    axes.grid(visible=True, axis="x")
+    if chart.in_percent:
+        axes.xaxis.set_major_formatter(_ticker.PercentFormatter(1))
+    else:
+        axes.xaxis.set_major_locator(_ticker.MaxNLocator(integer=True))
+        axes.xaxis.set_major_formatter(_ticker.StrMethodFormatter("{x:,.0f}"))
+    if len(parts) > 1:
+        axes.figure.legend(loc="outside lower center", ncols=len(parts))
+
+
+def _column(chart: Chart, name: str) -> list[float]:
+    at = chart.columns.index(name)
+    return [float(row[at]) for row in chart.rows]
+
+
+def _areas(axes: Any, chart: Chart) -> None:
+    seconds = _column(chart, chart.columns[0])
+    # The last one is as long as those before it.
+    seconds.append(2 * seconds[-1] - seconds[-2] if len(seconds) > 1 else seconds[-1] + 60)
+    moments = [datetime.fromtimestamp(one, UTC) for one in seconds]
+    parts = chart.parts or chart.columns[1:]
+    heights = [(one := _column(chart, part)) + one[-1:] for part in parts]
+    axes.stackplot(moments, heights, labels=[chart.shown.get(one, one) for one in parts], colors=COLOURS, step="post")
+    for begin, end in chart.spans:
+        axes.axvspan(datetime.fromtimestamp(begin, UTC), datetime.fromtimestamp(end, UTC), color="#BBBBBB", linewidth=0)
+    locator = _dates.AutoDateLocator(tz=UTC)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(_dates.ConciseDateFormatter(locator, tz=UTC))
+    axes.set_xlim(moments[0], moments[-1])
+    axes.grid(visible=True, axis="y")
+    # Room above, for the legend.
+    axes.set_ylim(0, max(map(sum, zip(*heights, strict=True))) * (1.1 + 0.08 * len(parts)))
     axes.legend(loc="upper left")
 
 
-def _first(axes: Any, series: RecordSeries) -> None:
-    total = series.first.total()
-    counts = [(f"{one[:12]}… ({series.sightings[one]:,} sightings)", count) for one, count in series.first.items()]
-    _bars(axes, counts, SHOWN_PEERS)
-    axes.set_xlabel(f"messages that it was the first to push, of n = {total:,}")
-
-
-def _outcomes(axes: Any, series: RecordSeries) -> None:
-    _bars(axes, Counter(series.outcomes.values()).items(), SHOWN_OUTCOMES)
-    axes.set_xlabel(f"nodes, of n = {len(series.outcomes):,}")
-
-
-def _bars(axes: Any, counts: Iterable[tuple[str, int]], most: int) -> None:
-    """The largest on top; what does not fit, together."""
-    shown = sorted(counts, key=lambda one: (-one[1], one[0]))
-    rest = shown[most:]
-    shown = [*shown[:most], *([(f"{len(rest):,} more", sum(count for _, count in rest))] if rest else [])]
-    shown.reverse()
-    axes.barh(range(len(shown)), [count for _, count in shown], color=COLOURS[0])
-    axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+_KINDS: Final[Mapping[str, Callable[[Any, Chart], None]]] = {
+    "shares": _shares,
+    "tail": _tail,
+    "bars": _bars,
+    "areas": _areas,
+}

@@ -21,6 +21,7 @@ from triolight.errors import DecodeError
 from triolight.gossip.fields import display_alias
 from triolight.messages import BOLT, ChannelAnnouncement, ChannelUpdate, Message, NodeAnnouncement
 from triolight.services.record import ANSWER, HISTORY, PUSHED, SCHEMA, segments_of
+from triolight.services.shares import with_workers
 from triolight.services.sqlite import SqliteFile, StoreError, open_for_reading
 from triolight.wire import Integer
 
@@ -77,18 +78,18 @@ def _fields() -> Iterator[ExportColumn]:
 _FIELDS: Final = tuple(_fields())
 _MESSAGE_COLUMNS: Final = (
     ExportColumn("id", "int64", "of this export alone"),
-    ExportColumn("first_ns", "int64", "`seen_ns` of its first sighting in its segment"),
+    ExportColumn("first_ns", "int64", "`seen_ns` of its first sighting, as far as the recorder knew it"),
     ExportColumn("type", "int64", "its type, as it was sent"),
     ExportColumn("name", "text", "the type's name; empty if it cannot be decoded"),
     ExportColumn("size", "int64", "bytes, the type's two included"),
-    ExportColumn("hash", "bytes", "SHA256 of `raw`"),
-    ExportColumn("content_hash", "bytes", "SHA256 of `raw` without its signatures and its timestamp"),
+    ExportColumn("hash", "bytes", "SHA256 of all of it, as it came"),
+    ExportColumn("content_hash", "bytes", "the same without its signatures and its timestamp"),
     *_FIELDS,
     ExportColumn("direction", "int64", "of a channel_update: 0, from node 1; 1, from node 2"),
     ExportColumn("disabled", "bool", "of a channel_update: whether it closes the direction for now"),
     ExportColumn("alias_text", "text", "of a node_announcement: its alias, as it can be shown"),
     ExportColumn("addresses_text", "text", "of a node_announcement: host:port, with blanks between"),
-    ExportColumn("raw", "bytes", "all of it, as it came"),
+    ExportColumn("raw", "bytes", "all of it, as it came; empty if only hashes were wanted"),
 )
 
 
@@ -97,6 +98,21 @@ def _message(row: Row, shift: Shift) -> Row:
     values: Mapping[str, Any] = {}
     name = ""
     more: Row = (None, None, None, None)
+    if raw is None:  # only hashes were wanted
+        cls = BOLT.get(type_)
+        name = "" if cls is None else cls.name
+        return (
+            number + shift.message,
+            first_ns,
+            type_,
+            name,
+            None,
+            digest,
+            content,
+            *(None for _ in _FIELDS),
+            *more,
+            raw,
+        )
     try:
         message = BOLT.decode(raw)
     except DecodeError:
@@ -171,9 +187,10 @@ EXPORT_TABLES: Final = (
             ExportColumn("init", "bytes", "its Init"),
             ExportColumn("closed_ns", "int64", "when its end was decided"),
             ExportColumn("why", "text", "the reason"),
+            ExportColumn("worker", "text", "which worker of a fleet has heard it; empty: none"),
         ),
-        "SELECT s.id, lower(hex(p.node_id)), s.address, s.outbound, s.connected_ns, s.init, s.closed_ns, s.why "
-        "FROM session s JOIN peer p ON p.id = s.peer ORDER BY s.id",
+        "SELECT t.id, lower(hex(p.node_id)), t.address, t.outbound, t.connected_ns, t.init, t.closed_ns, t.why, "
+        "{worker} FROM session t JOIN peer p ON p.id = t.peer ORDER BY t.id",
         _session,
     ),
     ExportTable(
@@ -185,8 +202,9 @@ EXPORT_TABLES: Final = (
             ExportColumn("session", "int64", "`id` of sessions; empty: of all"),
             ExportColumn("lost", "int64", "messages; empty: unknown"),
             ExportColumn("why", "text", "as in the record"),
+            ExportColumn("worker", "text", "of all that this one has heard, if there is no session; empty: of all"),
         ),
-        "SELECT from_ns, to_ns, session, lost, why FROM gap ORDER BY from_ns, to_ns, rowid",
+        "SELECT from_ns, to_ns, session, lost, why, {worker} FROM gap t ORDER BY from_ns, to_ns, rowid",
         _session_of(2),
     ),
     ExportTable(
@@ -206,8 +224,9 @@ EXPORT_TABLES: Final = (
         (
             ExportColumn("seen_ns", "int64", "as of sightings"),
             ExportColumn("wall_ns", "int64", "nanoseconds since 1970 by the wall's clock then"),
+            ExportColumn("worker", "text", "whose clock; empty: the recorder's"),
         ),
-        "SELECT seen_ns, wall_ns FROM clock ORDER BY seen_ns",
+        "SELECT seen_ns, wall_ns, {worker} FROM clock t ORDER BY seen_ns",
         _as_it_is,
     ),
     ExportTable(
@@ -309,7 +328,7 @@ def _export(path: Path, files: Mapping[str, Sequence[TableFile]]) -> dict[str, i
 
 
 def _rows(file: SqliteFile, table: ExportTable, shift: Shift) -> Iterator[Row]:
-    return (table.made(row, shift) for row in file.run(table.statement))
+    return (table.made(row, shift) for row in file.run(with_workers(file, table.statement)))
 
 
 def _largest(file: SqliteFile, table: str) -> int:
@@ -409,8 +428,9 @@ def _add(found: RecordStats, file: SqliteFile) -> None:
         share = found.peers[node_id]
         share.sightings += count
         share.first += firsts
-    for from_ns, to_ns, session, lost, why in file.run("SELECT from_ns, to_ns, session, lost, why FROM gap"):
+    statement = with_workers(file, "SELECT from_ns, to_ns, session IS NULL AND {all}, lost, why FROM gap t")
+    for from_ns, to_ns, all_, lost, why in file.run(statement):
         found.gaps[why] = found.gaps.get(why, 0) + 1
         found.lost += lost or 0
-        if session is None and lost is None:
+        if all_ and lost is None:
             found.unrecorded_ns += to_ns - from_ns

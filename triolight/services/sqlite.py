@@ -36,6 +36,10 @@ class StoreError(TriolightError):
     """A file of ours that cannot be read or written: a graph's or a record's. Says which, and why."""
 
 
+class TakenError(StoreError):
+    """Another process writes it, and may be done one day."""
+
+
 class DamagedError(sqlite3.DatabaseError):
     """What is in a file cannot be."""
 
@@ -97,6 +101,16 @@ class SqliteFile:
                 self._connection.execute("ROLLBACK")
             raise
 
+    @contextmanager
+    def moment(self) -> Generator[None]:
+        """What is read inside is of one moment, whatever others write meanwhile."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+
     def give_back(self) -> None:
         """The disk gets pages back if more than half of the file is empty: some of them, in one call. Those that are
         left are written anew before the file grows."""
@@ -108,6 +122,10 @@ class SqliteFile:
         """What a writer has written is in the file itself then, and not beside it."""
         with suppress(sqlite3.Error):  # a reader is at it: it stays in the file beside, where it is as safe
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    def let_go(self) -> None:
+        """By who has only read it."""
         self._connection.close()
 
 
@@ -125,7 +143,7 @@ class Lock:
             fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(number)
-            raise StoreError(f"{path}: another process writes it; one at a time can ({lock} is locked)") from None
+            raise TakenError(f"{path}: another process writes it; one at a time can ({lock} is locked)") from None
         except OSError as error:
             os.close(number)
             raise StoreError(f"{path}: cannot be locked: {system_words(error)}") from None
@@ -184,16 +202,26 @@ def _prepare(file: SqliteFile, connection: sqlite3.Connection, first: Rows) -> N
 @contextmanager
 def open_for_reading(path: Path, schema: Schema) -> Generator[SqliteFile]:
     """One moment of it, whoever else writes it. StoreError if it is none of ours, or cannot be read."""
+    file = open_beside(path, schema)
+    try:
+        with file.words(), file.moment():
+            yield file
+    finally:
+        file.let_go()
+
+
+def open_beside(path: Path, schema: Schema) -> SqliteFile:
+    """For reading alone, again and again, whoever else writes it. StoreError as `open_for_reading`."""
     check_sqlite(schema.what)
     connection = _opened_for_reading(path, schema.what)
     file = SqliteFile(path, schema, connection)
     try:
         with file.words():
             _check(connection, path, schema)
-            connection.execute("BEGIN")
-            yield file
-    finally:
+    except BaseException:
         connection.close()
+        raise
+    return file
 
 
 def check_sqlite(what: str) -> None:

@@ -14,7 +14,7 @@ from itertools import islice
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -30,6 +30,7 @@ from triolight.gossip.changes import (
 from triolight.gossip.graph import Channel, NetworkGraph
 from triolight.services.database import MAX_BLOCK, OUTPUT, SIGNATURES, Batch, ChannelRow, GraphDatabase
 from triolight.services.database import StoreError as StoreError
+from triolight.services.worker import WorkerThread
 from triolight.wire import ShortChannelId
 
 __all__ = ["GraphStore", "StoreError", "open_graph_store"]
@@ -43,7 +44,6 @@ WAITING_ROWS: Final = 10_000
 LOADED_AT_ONCE: Final = 1000
 """Rows that are put into the graph before other tasks have their turn."""
 
-_T = TypeVar("_T")
 _K = TypeVar("_K")
 
 
@@ -66,7 +66,7 @@ class GraphStore:
         self._much = trio.Event()
         self._written = trio.Event()
         self._leaving = False
-        self._thread: Final = trio.CapacityLimiter(1)
+        self._thread: Final = WorkerThread()
 
     def __repr__(self) -> str:
         return f"<GraphStore {self.path}, {self.pending} rows to be written>"
@@ -113,7 +113,7 @@ class GraphStore:
 
     async def take_everything(self) -> None:
         """All that the graph holds is written, and what it does not hold is deleted: for who has lost changes."""
-        known, nodes = await self._in_thread(self._database.keys)
+        known, nodes = await self._thread.call(self._database.keys)
         channels = sorted({*known, *self.graph.channels})
         self._channels.update(dict.fromkeys(channels))
         self._updates.update({(one, direction): None for one in channels for direction in (0, 1)})
@@ -140,10 +140,6 @@ class GraphStore:
         if self.pending >= BATCH_ROWS:
             self._much.set()
 
-    async def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> _T:
-        # Never abandoned: one that is on its way to the disk arrives.
-        return await trio.to_thread.run_sync(call, *arguments, limiter=self._thread)
-
 
 class _KeptGraphStore(GraphStore):
     """The same as its block has it: what loads, writes and lets go."""
@@ -151,7 +147,7 @@ class _KeptGraphStore(GraphStore):
     async def open(self, unix_time: Callable[[], float]) -> None:
         """Opens or makes the file, and puts what it holds into the graph."""
         created = int(unix_time())
-        self._database = await self._in_thread(GraphDatabase, self.path, self.graph.chain_hash, "triolight", created)
+        self._database = await self._thread.call(GraphDatabase, self.path, self.graph.chain_hash, "triolight", created)
         try:
             before = set(self.graph.channels)
             nodes = {one for one, node in self.graph.nodes.items() if node.announcement_bytes is not None}
@@ -167,7 +163,7 @@ class _KeptGraphStore(GraphStore):
 
     async def _load_channels(self, before: set[int]) -> None:
         behind = -1
-        while rows := await self._in_thread(self._database.channels, behind, LOADED_AT_ONCE):
+        while rows := await self._thread.call(self._database.channels, behind, LOADED_AT_ONCE):
             for row in rows:
                 if row.scid not in before:
                     self._load_channel(row)
@@ -194,7 +190,7 @@ class _KeptGraphStore(GraphStore):
 
     async def _load_nodes(self, before: set[bytes]) -> None:
         last = b""
-        while rows := await self._in_thread(self._database.nodes, last, LOADED_AT_ONCE):
+        while rows := await self._thread.call(self._database.nodes, last, LOADED_AT_ONCE):
             for node_id, announcement in rows:
                 if node_id in before:
                     continue
@@ -230,7 +226,7 @@ class _KeptGraphStore(GraphStore):
                 with trio.move_on_after(0 if self._leaving else BATCH_SECONDS):
                     await self._much.wait()
                 if batch := self._gather():
-                    await self._in_thread(self._database.write, batch)
+                    await self._thread.call(self._database.write, batch)
                 self.rows_written += self._writing
                 self._writing = 0
                 self._written.set()
@@ -243,7 +239,7 @@ class _KeptGraphStore(GraphStore):
 
     async def _close(self) -> None:
         with trio.CancelScope(shield=True):
-            await self._in_thread(self._database.close)
+            await self._thread.call(self._database.close)
 
     def _gather(self) -> Batch:
         """The next rows, as the graph has them now."""

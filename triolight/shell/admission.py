@@ -271,13 +271,17 @@ class Admission:
 
     # Who is let in. A reason refuses.
 
-    def stranger(self, address: Address | None, now: float = 0.0) -> DisconnectReason | None:
+    def stranger(
+        self, address: Address | None, now: float = 0.0, place: Place | None = None
+    ) -> DisconnectReason | None:
         """The policy's word on an inbound connection, before its first byte. None: its handshake begins now, in the
-        seconds of whatever clock it is asked by."""
-        source = self._policy.source_of(address)
-        population = replace(
-            self._population(),
+        seconds of whatever clock it is asked by. `place`: its own, if it has one already."""
+        source = (place or self.place(address)).source
+        population = Population(
+            strangers=self._strangers,
             strangers_of_source=0 if source is None else self._by_source.get(source, 0),
+            peers=self._peers(),
+            inbound_peers=self._inbound_peers,
             handshakes_of_source=self._rates.of(source, now),
         )
         reason = self._policy.count("stranger", self._policy.admit_stranger(address, population))
@@ -288,11 +292,19 @@ class Admission:
             self._log(Level.DEBUG, "a connection was refused", code=reason.code, address=str(address))
         return reason
 
-    def peer(self, node_id: bytes, address: Address | None, inbound: bool, protected: bool) -> DisconnectReason | None:
-        """The policy's word on a node whose Init fits ours."""
+    def peer(
+        self, node_id: bytes, address: Address | None, inbound: bool, protected: bool, place: Place | None = None
+    ) -> DisconnectReason | None:
+        """The policy's word on a node whose Init fits ours. `place`: of one that has dialled us, if it has one."""
         policy, crowds = self._policy, self._crowds
-        here = crowds.size(policy.source_of(address)) if inbound else 0
-        population = replace(self._population(), peers_of_source=here, most_peers_of_a_source=crowds.largest)
+        population = Population(
+            strangers=self._strangers,
+            strangers_of_source=0,
+            peers=self._peers(),
+            inbound_peers=self._inbound_peers,
+            peers_of_source=crowds.size((place or self.place(address)).source) if inbound else 0,
+            most_peers_of_a_source=crowds.largest,
+        )
         found = None
         if not protected and policy.make_room(inbound, population):
             # Only now it is worth asking who of the crowd is spared.
@@ -307,11 +319,3 @@ class Admission:
     def dial(self, node_id: bytes, address: Address, learned: bool) -> DisconnectReason | None:
         """The policy's word on an address that is about to be dialled."""
         return self._policy.count("dial", self._policy.admit_dial(node_id, address, learned))
-
-    def _population(self) -> Population:
-        return Population(
-            strangers=self._strangers,
-            strangers_of_source=0,
-            peers=self._peers(),
-            inbound_peers=self._inbound_peers,
-        )

@@ -5,6 +5,7 @@ It decides who is dialled and what came of it. The tasks in which dials run are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -35,10 +36,12 @@ class Asked(NamedTuple):
 class Dialling:
     """A dial that callers wait for together."""
 
-    __slots__ = ("asked", "done", "init", "link", "peer", "reason", "scope", "taken", "waiting")
+    __slots__ = ("asked", "done", "init", "link", "peer", "reason", "scope", "taken", "target", "waiting")
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Asked, target: Address) -> None:
         self.asked: Final = asked
+        self.target: Final = target
+        """The address that is asked for, as a descriptor."""
         self.waiting = 0
         self.taken = False
         """Somebody has got the peer that it came to."""
@@ -100,8 +103,8 @@ class Dials:
                     dialling.taken = True
                 return known
             if dialling is None or dialling.done.is_set():
-                self._check(asked)
-                dialling = self._dialling[node_id] = Dialling(asked)
+                target = self._check(asked)
+                dialling = self._dialling[node_id] = Dialling(asked, target)
                 self._hooks.start(dialling)
             await self._wait_for(dialling)
             if dialling.peer is not None:
@@ -110,15 +113,17 @@ class Dials:
                 raise ConnectError(dialling.reason or reasons.shutdown(), dialling.init, where)
             # Somebody else's, with another address or by another way: that it failed says nothing about ours.
 
-    def _check(self, asked: Asked) -> None:
-        """ConnectError for what the policy refuses, or the way."""
+    def _check(self, asked: Asked) -> Address:
+        """Where it goes to. ConnectError for what the policy refuses, or the way."""
         address = asked.address
-        reason = self._admission.dial(address.node_id, descriptor_of(address.host, address.port), asked.learned)
+        target = descriptor_of(address.host, address.port)
+        reason = self._admission.dial(address.node_id, target, asked.learned)
         if reason is None:
             reason = asked.way.refusal(address.host)
         if reason is not None:
             self._admission.failed(reason)
             raise ConnectError(reason, where=str(address))
+        return target
 
     async def _wait_for(self, dialling: Dialling) -> None:
         """Until it is done. If the last one who waits leaves, it ends."""
@@ -158,8 +163,19 @@ class Dials:
     async def run(self, dialling: Dialling) -> None:
         """Dials, in a task of its own, until it is known what came of it; `finish` has to follow, whatever comes of
         that. Raises what is a bug of the application's."""
-        with dialling.scope:
-            await self._run(dialling)
+        address, way = dialling.asked.address, dialling.asked.way
+        deadlines = self._deadlines.times(way.patience)
+        until = trio.current_time() + deadlines.handshake
+        with dialling.scope as scope:
+            scope.deadline = until
+            stream = await self._open(dialling)
+            scope.deadline = math.inf
+            if stream is not None:
+                await self._follow(dialling, stream, deadlines, until)
+        if scope.cancelled_caught and dialling.waiting:
+            # Not by whoever waited for it, and has left: it has taken too long.
+            reason = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied, way.through)
+            self._fail(dialling, reason)
 
     def finish(self, dialling: Dialling) -> None:
         """Its task is over: whoever waits sees what came of it, and until then it is seen who else gets its peer."""
@@ -167,30 +183,29 @@ class Dials:
             self._forget(dialling)
         dialling.done.set()
 
-    async def _run(self, dialling: Dialling) -> None:
+    def _fail(self, dialling: Dialling, reason: DisconnectReason) -> None:
+        dialling.reason = reason
+        self._admission.failed(reason)
+
+    async def _open(self, dialling: Dialling) -> trio.abc.Stream | None:
+        """None: it has failed."""
         address, way = dialling.asked.address, dialling.asked.way
-        deadlines = self._deadlines.times(way.patience)
-        until = trio.current_time() + deadlines.handshake
-        stream: trio.abc.Stream | None = None
-        late = reasons.dial_timeout(address.host, deadlines.handshake, way.proxied, way.through)
-        reason = late
         if dialling.asked.learned:
             way = way.learned(self._admit_learned, self._hooks.racing)
-        with trio.CancelScope(deadline=until) as scope:
-            try:
-                stream = await way.open(address.node_id, address.host, address.port)
-            except Refused as error:
-                reason = error.reason
-            except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as error:
-                # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
-                reason = reasons.dial_failed(error, isinstance(error, ProxyError))
-                forget_frames(error)
-        if stream is None:
-            dialling.reason = late if scope.cancelled_caught else reason
-            self._admission.failed(dialling.reason)
-            return
-        target = descriptor_of(address.host, address.port)
-        link = dialling.link = self._hooks.attach(stream, address.node_id, target, deadlines, until)
+        try:
+            return await way.open(address.node_id, address.host, address.port)
+        except Refused as error:
+            self._fail(dialling, error.reason)
+        except (OSError, UnicodeError, trio.BrokenResourceError, trio.TooSlowError) as error:
+            # UnicodeError: a name that no resolver is asked for, with a label that is empty or too long.
+            self._fail(dialling, reasons.dial_failed(error, isinstance(error, ProxyError)))
+            forget_frames(error)
+        return None
+
+    async def _follow(self, dialling: Dialling, stream: trio.abc.Stream, deadlines: Deadlines, until: float) -> None:
+        """From its stream to what came of it."""
+        node_id = dialling.asked.address.node_id
+        link = dialling.link = self._hooks.attach(stream, node_id, dialling.target, deadlines, until)
         try:
             await link.outcome.wait()
         except BaseException:

@@ -67,6 +67,21 @@ class Disconnect(NamedTuple):
     reason: DisconnectReason
 
 
+class Decided(NamedTuple):
+    """Somebody has decided about a newcomer."""
+
+    link: Link
+    node_id: bytes
+    refusal: DisconnectReason | None
+
+
+class Held(NamedTuple):
+    """The application has no room for what a peer says, or has it again."""
+
+    session: Session
+    held: bool
+
+
 class InboxDrained(NamedTuple):
     """What subscribers had no room for is delivered."""
 
@@ -101,6 +116,8 @@ PumpEvent: TypeAlias = (
     | Send
     | SendPing
     | Disconnect
+    | Decided
+    | Held
     | InboxDrained
     | TimerDue
     | Work

@@ -1,13 +1,15 @@
 """Subscribers: who wants what, and what is read ahead for those who are busy. Knows mailboxes, never a connection.
 
 * A message goes straight to each subscriber that has room. One that has none for any of it stops the reading of that
-  peer, and of no other: the message waits in the peer's `Mailbox`, whose deliverer hands it over when there is room.
+  peer, and of no other: the message waits in the peer's `Mailbox`, whose deliverer hands it over when there is room. It
+  runs while something waits.
 * So nothing of a peer is read behind a message that waits, and nothing is overtaken or lost.
 * Each subscriber has room for each peer, and for all of them together: `SUBSCRIPTION_TOTAL_BYTES`. A message counts as
   what it takes in memory (``messages.weight``); one of many pieces waits as its bytes.
 * Peers take turns: whoever says little is heard beside those who say much.
 * Who wants to hear of the lives of peers hears of each one's beginning before its first message, and of its end after
   its last one, whatever waits. Who had no room for the beginning hears of neither.
+* What came with a receipt is held by whoever has it, and released once it was handled: when the next one is asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import trio
 
@@ -28,6 +30,7 @@ from triolight.shell.watch import Arrival
 
 __all__ = [
     "Inbox",
+    "Position",
 ]
 
 MIN_SHARE: Final = 4 * 1024
@@ -37,9 +40,58 @@ BUFFER_BYTES: Final = 256 * 1024
 SUBSCRIPTION_TOTAL_BYTES: Final = 64 * 1024 * 1024
 """Read ahead for one subscriber from all peers together: with many peers, each has a smaller share."""
 INBOX_MESSAGES: Final = 16
-"""Messages between the pump and a peer's deliverer. The first one stops the reading, so there is never a second."""
+"""Messages between the pump and a peer's deliverer. The first one stops the reading: more than this is a bug."""
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
+
+
+class Position(NamedTuple):
+    """Where a message stands in what a front has appended: whoever sees it again sees the same one."""
+
+    stream: str
+    """One life of a front."""
+    seq: int
+    """Counted within the stream, without holes; not every number is a message."""
+
+
+class Receipt(Protocol):
+    """Counts who still has a message that comes again if nobody has handled it."""
+
+    position: Position
+
+    def hold(self) -> None:
+        """One more has it."""
+        ...
+
+    def release(self) -> None:
+        """One of them has handled it."""
+        ...
+
+    def abandon(self) -> None:
+        """One of them will not handle it, because of an error."""
+        ...
+
+
+class Receipted(Arrival):
+    """When something was read, and its receipt."""
+
+    receipt: Receipt
+
+
+def receipted(monotonic: float, unix_ns: int, receipt: Receipt) -> Receipted:
+    found = Receipted(monotonic, unix_ns)
+    found.receipt = receipt
+    return found
+
+
+def _hold(at: Arrival | None) -> None:
+    if isinstance(at, Receipted):
+        at.receipt.hold()
+
+
+def _release(at: Arrival | None) -> None:
+    if isinstance(at, Receipted):
+        at.receipt.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,24 +108,22 @@ class Mailbox:
     """What waits for subscribers of one peer. It outlives the peer until they have taken what it said last."""
 
     __slots__ = (
-        "_arrived",
         "_board",
         "_farewell",
         "_holds",
         "_known",
         "_known_version",
+        "_scope",
         "_unannounced",
-        "_undelivered",
         "_waiting",
         "bytes",
         "closed",
-        "delivering",
         "ended",
         "giver",
         "held_since",
         "pauses",
         "place",
-        "scope",
+        "session",
         "wanted",
     )
 
@@ -82,20 +132,22 @@ class Mailbox:
         self.place: Final = place
         """Among the strangers, entered when the peer ends and left when it is `closed` and `empty`: what it said and
         nobody has taken counts as long as it waits."""
-        self._waiting, self._arrived = trio.open_memory_channel[Delivery](INBOX_MESSAGES)
-        self._undelivered = 0
+        self._waiting: list[Delivery] = []
         """Messages between the pump and the deliverer."""
         self._holds = False
         """Whether the peer is not read from because of that."""
-        self._unannounced: set[Shelf] = set()
+        self._unannounced: tuple[Shelf, ...] = ()
         """Who was to hear that it is there, and has had no room for that."""
         self._farewell: tuple[Any, Arrival] | None = None
         """What those who hear of lives hear last."""
-        self._known: dict[type, tuple[Shelf, ...]] = {}
-        """Who wants messages of which type, remembered until somebody joins or leaves."""
+        self._known: dict[type, tuple[Shelf, ...]] = board.known
+        """Who wants messages of which type, remembered until somebody joins or leaves; the board's, of all peers, while
+        nobody wants this one's alone."""
         self._known_version = -1
         self.giver: Any = None
         """Whom subscribers of all peers get beside each message: the Peer."""
+        self.session: Any = None
+        """Whose it is: for who starts its deliverer."""
         self.wanted: Final[list[Shelf]] = []
         """Subscribers of this peer alone."""
         self.bytes = 0
@@ -104,10 +156,8 @@ class Mailbox:
         """Since when a message waits for room, in the clock's seconds: the peer is not read from."""
         self.pauses = 0
         """How often that has happened."""
-        self.scope: Final = trio.CancelScope()
-        """The deliverer's."""
-        self.delivering = False
-        """Whether the deliverer runs."""
+        self._scope: trio.CancelScope | None = None
+        """The deliverer's, while it runs."""
         self.ended = False
         """Nothing more comes."""
         self.closed = False
@@ -122,7 +172,7 @@ class Mailbox:
         size = len(data)
         cost = size + MESSAGE_OVERHEAD
         if message.__lists__:
-            if not self._undelivered:
+            if not self._waiting:
                 # Whoever waits for it takes it at once, as it is.
                 made = held_bytes(message, size)
                 shelves = tuple([one for one in shelves if not (one.awaited and one.offer(self, message, made, at))])
@@ -130,7 +180,7 @@ class Mailbox:
                     return False
             held = hold(message, data)
             cost = held_bytes(held, size)
-        if not self._undelivered:
+        if not self._waiting:
             # Nothing waits, so nothing can be overtaken: straight to whoever has room.
             shelves = tuple([one for one in shelves if not one.offer(self, held, cost, at)])
             if not shelves:
@@ -143,17 +193,22 @@ class Mailbox:
         return True
 
     def _wait_for_room(self, what: Any, cost: int, at: Arrival | None, shelves: tuple[Shelf, ...], now: float) -> None:
-        self._undelivered += 1
-        self._waiting.send_nowait(Delivery(what, cost, at, shelves))
+        if len(self._waiting) >= INBOX_MESSAGES:
+            raise RuntimeError("a peer that is not to be read from was read")
+        _hold(at)
+        self._waiting.append(Delivery(what, cost, at, shelves))
         if self.held_since is None:
             self.held_since = now
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            self._board.start(self)
 
     def begin(self, event: Any, at: Arrival | None, now: float) -> bool:
         """Its life begins: `event` goes to those who hear of lives. True if somebody has no room for that; the first
         message stops the reading then."""
         shelves = tuple([one for one in self._matching(event.__class__) if not one.offer_life(self, event, at)])
         if shelves:
-            self._unannounced.update(shelves)
+            self._unannounced = shelves
             self._wait_for_room(event, MESSAGE_OVERHEAD, at, shelves, now)
         return bool(shelves)
 
@@ -166,7 +221,7 @@ class Mailbox:
     def _matching(self, kind: type) -> tuple[Shelf, ...]:
         board = self._board
         if self._known_version != board.version:
-            self._known.clear()
+            self._known = {} if self.wanted else board.known
             self._known_version = board.version
         found = self._known.get(kind)
         if found is None:
@@ -176,41 +231,59 @@ class Mailbox:
 
     def forget_who_wants_what(self) -> None:
         """Somebody has joined, or left."""
-        self._known.clear()
+        self._known = self._board.known  # who has left has this mailbox, which shall not have him
+        self._known_version = -1
+
+    @property
+    def delivering(self) -> bool:
+        """Whether the deliverer runs."""
+        return self._scope is not None
 
     @trio.lowlevel.enable_ki_protection
     async def deliver(self, drained: Callable[[], Awaitable[None]]) -> None:
         """The deliverer's task: what found no room, in order, to each subscriber as it makes room.
 
-        `drained` is called when all of it is delivered. Returns when nothing more comes. Its subscribers hear that
-        there is no more, also if it is cancelled.
+        `drained` is called when all of it is delivered. Returns when nothing waits any more. If no more comes, its
+        subscribers hear that, also if it is cancelled.
         """
+        scope = self._scope
+        if scope is None:
+            raise RuntimeError("a deliverer is started by its mailbox")
         try:
-            with self.scope:
-                async for delivery in self._arrived:
-                    await self._deliver(delivery)
-                    del delivery  # what was delivered is not kept until the next one comes
-                    self._undelivered -= 1
-                    if not self._undelivered:
+            with scope:
+                while self._waiting:
+                    await self._deliver(self._waiting[0])
+                    _release(self._waiting.pop(0).at)
+                    if not self._waiting:
                         await drained()
         finally:
-            if self._farewell is not None:
-                event, at = self._farewell
-                for shelf in self._matching(event.__class__):
-                    if shelf not in self._unannounced:
-                        shelf.put(self, event, MESSAGE_OVERHEAD, at)
-                del event
-                self._farewell = None  # it has the peer, which has this
-            for shelf in self.wanted:
-                shelf.end()
-            self.delivering = False
-            self._board.settle(self)
+            # In one step with the last look at what waits: whatever comes now starts the next one.
+            self._scope = None
+            for one in self._waiting:
+                _release(one.at)  # nobody gets it
+            self._waiting.clear()
+            if self.ended:
+                self._part()
+
+    def _part(self) -> None:
+        """Nothing waits here, and nothing more comes: whoever reads hears that."""
+        if self._farewell is not None:
+            event, at = self._farewell
+            for shelf in self._matching(event.__class__):
+                if shelf not in self._unannounced:
+                    shelf.put(self, event, MESSAGE_OVERHEAD, at)
+            _release(at)
+            del event
+            self._farewell = None  # it has the peer, which has this
+        for shelf in self.wanted:
+            shelf.end()
+        self._board.settle(self)
 
     async def _deliver(self, delivery: Delivery) -> None:
         for shelf in delivery.to:
             if shelf in self._unannounced:  # so this is the beginning, which goes before all else
                 await shelf.deliver_life(self, delivery.what, delivery.at)
-                self._unannounced.discard(shelf)
+                self._unannounced = tuple([one for one in self._unannounced if one is not shelf])
             else:
                 await shelf.deliver(self, delivery.what, delivery.cost, delivery.at)
 
@@ -228,12 +301,15 @@ class Mailbox:
     def end(self, event: Any, at: Arrival) -> None:
         """Nothing more comes; what waits is still delivered, and then `event` to those who hear of lives."""
         self.ended = True
+        _hold(at)
         self._farewell = event, at
-        self._waiting.close()
+        if self._scope is None:
+            self._part()
 
     def give_up(self) -> None:
         """Who has no room does not get what waits."""
-        self.scope.cancel(reason="the subscriber has stalled")
+        if self._scope is not None:
+            self._scope.cancel(reason="the subscriber has stalled")
 
     def close(self) -> None:
         """Its stream is closed, or another one's."""
@@ -248,13 +324,21 @@ class Mailbox:
 
 class Inboxes:
     """All subscribers of one block. `observe` is told whether there are any; `leave` gets the place of a mailbox of
-    which nothing is left."""
+    which nothing is left; `start` has the task of a mailbox's deliverer started."""
 
-    __slots__ = ("_count", "_ended", "_leave", "_observe", "buffered", "shelves", "version")
+    __slots__ = ("_count", "_ended", "_leave", "_observe", "buffered", "known", "shelves", "start", "version")
 
-    def __init__(self, observe: Callable[[bool], None], leave: Callable[[Place | None], None]) -> None:
+    def __init__(
+        self,
+        observe: Callable[[bool], None],
+        leave: Callable[[Place | None], None],
+        start: Callable[[Mailbox], None],
+    ) -> None:
         self._observe: Final = observe
         self._leave: Final = leave
+        self.start: Final = start
+        self.known: dict[type, tuple[Shelf, ...]] = {}
+        """Which of `shelves` want messages of which type."""
         self.buffered = 0
         """Bytes that wait, of peers that have ended too."""
         self.shelves: Final[list[Shelf]] = []
@@ -281,6 +365,7 @@ class Inboxes:
         self._count += step
         if only is None:
             self.version += 1
+            self.known = {}
         else:
             only.forget_who_wants_what()
         if not self._ended:  # after that the manager is somebody else's
@@ -294,7 +379,8 @@ class Inboxes:
         """Something of it was taken, or its stream or its deliverer has ended: perhaps nothing is left of it."""
         if mailbox.closed and mailbox.empty:
             self._leave(mailbox.place)
-            mailbox.giver = None  # who has the mailbox: nobody is given beside a message any more
+            # Who have the mailbox: nobody is given beside a message any more.
+            mailbox.giver = mailbox.session = None
 
     def end(self) -> None:
         """No more of anything. What is left of single peers' ends with the peers, all of which have ended by now."""
@@ -386,10 +472,14 @@ class Shelf:
         message = give(item) if isinstance(item, Encoded) else item
         return (message if self.only is not None else (giver, message)), at
 
-    def leave(self) -> None:
-        """The subscriber wants no more, not what waits either."""
+    def leave(self, failed: bool = False) -> None:
+        """The subscriber wants no more, not what waits either. `failed`: because of an error."""
         self._board.leave(self)
         self.arrived.close()
+        for queue in self._queues.values():
+            for _, _, at in queue:
+                if isinstance(at, Receipted):
+                    at.receipt.abandon() if failed else at.receipt.release()
         for mailbox, used in self._used.items():
             mailbox.took(used)
         self._used.clear()
@@ -436,6 +526,8 @@ class Shelf:
             self._in.send_nowait(None)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # it has left
+        if isinstance(at, Receipted):
+            at.receipt.hold()
         queue = self._queues.get(mailbox)
         if queue is None:
             self._queues[mailbox] = deque(((held, cost, at),))
@@ -484,12 +576,34 @@ class Inbox(Generic[T]):
     def __init__(self, shelf: Shelf) -> None:
         self._shelf: Final = shelf
         self._received_at: Arrival | None = None
+        self._in_hand: Receipt | None = None
+        """Of what it has given last, until the next one is asked for."""
 
     @property
     def received_at(self) -> Arrival | None:
         """When what it has given last was read from the socket: of a long message its last piece. Of PeerConnected,
         when the peer's Init was; of PeerDisconnected, when the end was decided. None before it has given anything."""
         return self._received_at
+
+    @property
+    def position(self) -> Position | None:
+        """Where what it has given last stands in its front's stream: what comes again after another back has taken up
+        a session comes with the same position. None of a peer that is connected here."""
+        at = self._received_at
+        return at.receipt.position if isinstance(at, Receipted) else None
+
+    def _handled(self) -> None:
+        """The next one is asked for: what was given last is done with."""
+        receipt, self._in_hand = self._in_hand, None
+        if receipt is not None:
+            receipt.release()
+
+    def _take(self) -> T:
+        message, at = self._shelf.take()
+        self._received_at = at
+        if isinstance(at, Receipted):
+            self._in_hand = at.receipt  # the shelf's hold is ours from now on
+        return cast("T", message)
 
     def __aiter__(self) -> AsyncIterator[T]:
         return self
@@ -498,25 +612,25 @@ class Inbox(Generic[T]):
     async def __anext__(self) -> T:
         """The next message. A checkpoint; cancellation loses nothing. StopAsyncIteration once the peer (or the nursery)
         has ended and all that came before is delivered."""
-        shelf = self._shelf
+        if self._in_hand is not None:
+            self._handled()
         try:
-            await shelf.arrived.receive()
+            await self._shelf.arrived.receive()
         except (trio.EndOfChannel, trio.ClosedResourceError):
             raise StopAsyncIteration from None
-        message, self._received_at = shelf.take()
-        return cast("T", message)
+        return self._take()
 
     @trio.lowlevel.enable_ki_protection
     def receive_nowait(self) -> T:
         """The next message if there is one, without a checkpoint. trio.WouldBlock if none waits, trio.EndOfChannel once
         there can be no more."""
-        shelf = self._shelf
+        if self._in_hand is not None:
+            self._handled()
         try:
-            shelf.arrived.receive_nowait()
+            self._shelf.arrived.receive_nowait()
         except trio.ClosedResourceError:
             raise trio.EndOfChannel from None
-        message, self._received_at = shelf.take()
-        return cast("T", message)
+        return self._take()
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
@@ -528,4 +642,9 @@ class Inbox(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._shelf.leave()
+        if error is None:
+            self._handled()
+        elif self._in_hand is not None:
+            self._in_hand.abandon()
+            self._in_hand = None
+        self._shelf.leave(error is not None)

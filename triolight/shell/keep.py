@@ -9,23 +9,27 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Final, TypeAlias
+from typing import Final, Generic, TypeAlias, TypeVar
 
 import trio
 
-from triolight.address import DnsAddress, IPv4Address, IPv6Address, NodeAddress, TorV3Address, descriptor_of
+from triolight.address import Address, DnsAddress, IPv4Address, IPv6Address, NodeAddress, TorV3Address, descriptor_of
 from triolight.errors import DisconnectReason
 from triolight.gossip import addresses_of
 from triolight.messages import NodeAnnouncement
 from triolight.proxy import Proxy
+from triolight.shell.anywhere import AnyPeer
 from triolight.shell.dials import Asked
 from triolight.shell.peer import ConnectError, Peer
 from triolight.ways import ProxyWay, Way
 
 __all__ = [
     "KeepState",
+    "Kept",
     "KeptPeer",
 ]
+
+P = TypeVar("P", bound=AnyPeer)
 
 FIRST_WAIT: Final = 1.0
 """Seconds that the first wait takes at the most."""
@@ -47,15 +51,15 @@ class KeepState(StrEnum):
     STOPPED = "STOPPED"
 
 
-OnConnect: TypeAlias = Callable[[Peer], Awaitable[object]]
+OnConnect: TypeAlias = Callable[[P], Awaitable[object]]
 """An application's async function, called with each peer that comes."""
 
 
-class Keep:
+class Keep(Generic[P]):
     """One node that shall stay connected: its addresses, its state, and the task that keeps it so."""
 
     def __init__(
-        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect | None = None
+        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect[P] | None = None
     ) -> None:
         """`addresses`, and whether somebody announced each. ValueError if there is none, or as `take`."""
         if not addresses:
@@ -65,10 +69,10 @@ class Keep:
         """And whether somebody announced it, and not the application chose it."""
         self.way: Way | None = None
         """What its dials go by; None: what the peer nursery's do."""
-        self.on_connect: OnConnect | None = None
+        self.on_connect: OnConnect[P] | None = None
         """Run with each peer, as long as it is one."""
         self.state = KeepState.QUEUED
-        self.peer: Peer | None = None
+        self.peer: P | None = None
         self.failures = 0
         self.dials = 0
         self.next_dial_at: float | None = None
@@ -82,7 +86,9 @@ class Keep:
         """Of the wait for a place among the dials."""
         self.take(addresses, way, on_connect)
 
-    def take(self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect | None = None) -> None:
+    def take(
+        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect[P] | None = None
+    ) -> None:
         """More addresses, and whether somebody announced them: who is chosen once stays chosen. ValueError for another
         node's, and for what cannot be dialled: then none is taken."""
         for address in addresses:
@@ -108,9 +114,9 @@ class Keep:
 
     async def keep_up(
         self,
-        known: Callable[[], Peer | None],
-        connect: Callable[[Asked], Awaitable[Peer]],
-        live: Callable[[Peer, OnConnect | None], Awaitable[DisconnectReason]],
+        known: Callable[[], P | None],
+        connect: Callable[[Asked], Awaitable[P]],
+        live: Callable[[P, OnConnect[P] | None], Awaitable[DisconnectReason]],
         default: Way,
         dials: trio.CapacityLimiter,
         jitter: random.Random,
@@ -149,11 +155,11 @@ class Keep:
 
     async def _reach(
         self,
-        known: Callable[[], Peer | None],
-        connect: Callable[[Asked], Awaitable[Peer]],
+        known: Callable[[], P | None],
+        connect: Callable[[Asked], Awaitable[P]],
         default: Way,
         dials: trio.CapacityLimiter,
-    ) -> Peer | None:
+    ) -> P | None:
         """The connected peer, or that of the first address that answers. Whoever has dialled us needs no dial."""
         for address, learned in [*self.addresses.items()]:
             self._become(KeepState.QUEUED)
@@ -181,14 +187,14 @@ class Keep:
             changed.set()
 
 
-class KeptPeer:
-    """What `PeerNursery.keep` gives: reconnects until `stop`, or until the nursery is left."""
+class Kept(Generic[P]):
+    """What `keep` gives, wherever its peers are: reconnects until `stop`, or until the block is left."""
 
-    def __init__(self, keep: Keep) -> None:
+    def __init__(self, keep: Keep[P]) -> None:
         self._keep: Final = keep
 
     def __repr__(self) -> str:
-        return f"<KeptPeer {self.node_id.hex()[:16]}, {self.state}>"
+        return f"<{type(self).__name__} {self.node_id.hex()[:16]}, {self.state}>"
 
     @property
     def node_id(self) -> bytes:
@@ -222,7 +228,7 @@ class KeptPeer:
         return self._keep.state
 
     @property
-    def peer(self) -> Peer | None:
+    def peer(self) -> P | None:
         """The connected peer, whoever dialled; None while there is none."""
         return self._keep.peer
 
@@ -269,7 +275,7 @@ class KeptPeer:
         return self.state
 
     @trio.lowlevel.enable_ki_protection
-    async def wait_connected(self) -> Peer | None:
+    async def wait_connected(self) -> P | None:
         """Waits for a connection and returns its peer; None once it is stopped. A checkpoint."""
         await trio.lowlevel.checkpoint()
         while self.peer is None and self.state is not KeepState.STOPPED:
@@ -277,13 +283,22 @@ class KeptPeer:
         return self.peer
 
 
-class Keeps:
-    """The nodes that are kept, by node id, each with the KeptPeer that users hold of it."""
+class KeptPeer(Kept[Peer]):
+    """What `PeerNursery.keep` gives: reconnects until `stop`, or until the nursery is left."""
 
-    __slots__ = ("_keeps",)
 
-    def __init__(self) -> None:
-        self._keeps: dict[bytes, tuple[Keep, KeptPeer]] = {}
+K = TypeVar("K")
+
+
+class Keeps(Generic[P, K]):
+    """The nodes that are kept, by node id, each with what users hold of it."""
+
+    __slots__ = ("_keeps", "_made")
+
+    def __init__(self, made: Callable[[Keep[P]], K]) -> None:
+        """`made`: what users hold."""
+        self._made: Final = made
+        self._keeps: dict[bytes, tuple[Keep[P], K]] = {}
 
     def __len__(self) -> int:
         return len(self._keeps)
@@ -294,8 +309,8 @@ class Keeps:
         return found is not None and found[0].state is not KeepState.STOPPED
 
     def take(
-        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect | None = None
-    ) -> tuple[KeptPeer, Keep | None]:
+        self, addresses: Mapping[NodeAddress, bool], way: Way | None, on_connect: OnConnect[P] | None = None
+    ) -> tuple[K, Keep[P] | None]:
         """The node of these addresses is kept from now on. A Keep beside it is new: its task has to be started.
         ValueError as `Keep`."""
         found = self._keeps.get(next(iter(addresses)).node_id) if addresses else None
@@ -303,7 +318,7 @@ class Keeps:
             found[0].take(addresses, way, on_connect)
             return found[1], None
         keep = Keep(addresses, way, on_connect)
-        kept = KeptPeer(keep)
+        kept = self._made(keep)
         self._keeps[keep.node_id] = keep, kept
         return kept, keep
 
@@ -313,7 +328,7 @@ class Keeps:
         if found is not None:
             found[0].appeared()
 
-    def forget(self, keep: Keep) -> None:
+    def forget(self, keep: Keep[P]) -> None:
         """Its task is over."""
         found = self._keeps.get(keep.node_id)
         if found is not None and found[0] is keep:
@@ -348,14 +363,19 @@ def announced_addresses(announcement: NodeAnnouncement) -> list[NodeAddress]:
 
     Whether they may be dialled is the policy's word: private ones, and names such as ``localhost``, are among them.
     """
+    return dialable_addresses(announcement.node_id, addresses_of(announcement))
+
+
+def dialable_addresses(node_id: bytes, addresses: Iterable[Address]) -> list[NodeAddress]:
+    """Those of a node's addresses that can be dialled, as `announced_addresses`."""
     found: list[NodeAddress] = []
-    for address in addresses_of(announcement):
+    for address in addresses:
         if isinstance(address, TorV3Address) and not address.valid:
             continue
         if isinstance(address, IPv4Address | IPv6Address | TorV3Address | DnsAddress):
             try:
                 descriptor_of(address.host, address.port)
-                found.append(NodeAddress(announcement.node_id, address.host, address.port))
+                found.append(NodeAddress(node_id, address.host, address.port))
             except ValueError:
                 pass  # one bad one is no reason to lose the others
     return found

@@ -15,6 +15,7 @@ import trio
 from triolight.address import Address
 from triolight.descriptor import StreamDescriptor
 from triolight.errors import DisconnectReason
+from triolight.latch import Latch
 from triolight.messages import Init
 from triolight.peer_manager import SEND_LIMIT_BYTES, PeerDetails, SocketDescriptor
 from triolight.shell.admission import Place
@@ -22,6 +23,9 @@ from triolight.shell.inboxes import Mailbox
 from triolight.shell.pings import Pings
 from triolight.shell.watch import Approach, Arrival, Deadlines, Phase, Timed, Watch
 from triolight.tally import Tally
+
+NO_TRAFFIC: Final[tuple[Tally, Tally]] = ({}, {})
+"""Of what has not ended. Nobody writes into it: tallies are the connection's."""
 
 
 class Room:
@@ -121,7 +125,7 @@ class Link(Timed):
         """Whoever dialled it does not wait for it any more: it is about to end."""
         self.arrived: Arrival | None = None
         """When what the manager was given last was read."""
-        self.outcome: Final = trio.Event()
+        self.outcome: Final = Latch()
         """Connected, or parked, or neither ever."""
         self.init: Init | None = None
         self.reason: DisconnectReason | None = None
@@ -130,7 +134,7 @@ class Link(Timed):
         """When its last words have to be written."""
         self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
         """At the end: messages received and sent, bytes received and sent."""
-        self.traffic: tuple[Tally, Tally] = ({}, {})
+        self.traffic: tuple[Tally, Tally] = NO_TRAFFIC
         """The same for messages, by type."""
 
     @property
@@ -167,7 +171,7 @@ class Session(Timed):
         self.mailbox: Final = mailbox
         self.watch: Final = Watch(link.deadlines, now)
         self.counts: tuple[int, int, int, int] = (0, 0, 0, 0)
-        self.traffic: tuple[Tally, Tally] = ({}, {})
+        self.traffic: tuple[Tally, Tally] = NO_TRAFFIC
         """As of its link, at its end."""
         self.throttles = 0
         """How often the policy's allowance has paused the reading."""
@@ -175,9 +179,9 @@ class Session(Timed):
         """It has hung up, behind what our own subscribers do not take."""
         self.reason: DisconnectReason | None = None
         """Why it has ended; None while it has not."""
-        self.ended: Final = trio.Event()
+        self.ended: Final = Latch()
         """`reason` is known."""
-        self.gone: Final = trio.Event()
+        self.gone: Final = Latch()
         """Its stream is closed, or is another session's."""
 
 

@@ -1,4 +1,4 @@
-"""What the tasks of one stream run: the reader's loop and the writer's. They tell the pump, and touch no manager.
+"""What the tasks of one stream run: the reader's loop, and the writer's work. They tell the pump, and touch no manager.
 
 Nothing is read before the pump has given the manager what was read last, so no chunk overtakes another one.
 """
@@ -46,9 +46,8 @@ async def read_stream(link: Link, events_in: EventsIn, crowd: Sized, unix_ns: Ca
 
 
 @trio.lowlevel.enable_ki_protection
-async def write_stream(link: Link, events_in: EventsIn, task_scope: trio.CancelScope) -> None:
-    """The writer's task: writes what the manager gives, until it gives no more and all is written, or the writer's
-    deadline is over. Then whatever else the stream's task does is cancelled, by its scope."""
+async def write_stream(link: Link, events_in: EventsIn) -> None:
+    """The writer's task: writes what the manager has given, until all is written, or its deadline is over."""
 
     async def report(count: int) -> None:
         event = SpaceToWrite(link, count)
@@ -57,7 +56,4 @@ async def write_stream(link: Link, events_in: EventsIn, task_scope: trio.CancelS
         except trio.WouldBlock:
             await events_in.send(event)
 
-    with link.descriptor.writer_scope:
-        await link.descriptor.write_out(report)
-    # Nothing more will be written: the others need not go on.
-    task_scope.cancel(reason="written out")
+    await link.descriptor.write_out(report)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, Generic, Self, TypeAlias, TypeVar
 
 import trio
 
 from triolight.errors import DisconnectReason, EventsLost
-from triolight.shell.peer import Peer
+from triolight.shell.anywhere import AnyPeer
 
 __all__ = [
     "PeerConnected",
@@ -29,31 +29,35 @@ PEER_EVENTS: Final = 1000
 class PeerConnected:
     """A peer's Init was accepted."""
 
-    peer: Peer
+    peer: AnyPeer
+    """As who is connected here, a `Peer`; at a back, a RemotePeer."""
+    resumed: bool = False
+    """Whether it was connected before, and another back has had it: it goes on from where that one was."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerDisconnected:
     """A connected peer's connection ends."""
 
-    peer: Peer
+    peer: AnyPeer
     reason: DisconnectReason
 
 
 PeerEvent: TypeAlias = PeerConnected | PeerDisconnected
+E = TypeVar("E")
 
 
-class Reader:
+class Reader(Generic[E]):
     """What waits for one reader."""
 
     __slots__ = ("_in", "lost", "out")
 
     def __init__(self) -> None:
-        self._in, self.out = trio.open_memory_channel[PeerEvent](PEER_EVENTS)
+        self._in, self.out = trio.open_memory_channel[E](PEER_EVENTS)
         self.lost = False
         """More came than there was room for."""
 
-    def publish(self, event: PeerEvent) -> bool:
+    def publish(self, event: E) -> bool:
         """False: there was no room for it."""
         try:
             self._in.send_nowait(event)
@@ -75,13 +79,13 @@ class Reader:
         self._in.close()
 
 
-class News:
+class News(Generic[E]):
     """Who reads news of one block's peers, and how much of it was lost."""
 
     __slots__ = ("_ended", "_lost", "_readers")
 
     def __init__(self) -> None:
-        self._readers: list[Reader] = []
+        self._readers: list[Reader[E]] = []
         self._lost = 0
         self._ended = False
 
@@ -90,16 +94,16 @@ class News:
         """Events that a reader had no room for."""
         return self._lost
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: Reader[E]) -> None:
         self._readers.append(reader)
         if self._ended:
             reader.end()
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: Reader[E]) -> None:
         self._readers.remove(reader)
         reader.out.close()
 
-    def publish(self, event: PeerEvent) -> None:
+    def publish(self, event: E) -> None:
         if self._ended:
             return
         for reader in self._readers:
@@ -112,18 +116,18 @@ class News:
             reader.end()
 
 
-class PeerEvents:
-    """An iterator of PeerConnected and PeerDisconnected that delays nobody."""
+class Events(Generic[E]):
+    """An iterator of news that delays nobody."""
 
-    def __init__(self, news: News) -> None:
+    def __init__(self, news: News[E]) -> None:
         self._news: Final = news
-        self._reader: Final = Reader()
+        self._reader: Final[Reader[E]] = Reader()
 
-    def __aiter__(self) -> AsyncIterator[PeerEvent]:
+    def __aiter__(self) -> AsyncIterator[E]:
         return self
 
     @trio.lowlevel.enable_ki_protection
-    async def __anext__(self) -> PeerEvent:
+    async def __anext__(self) -> E:
         """The next event. Raises EventsLost if more came than are kept: all that waited is dropped then, and what
         comes later is new."""
         if self._reader.lost:
@@ -145,3 +149,7 @@ class PeerEvents:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._news.leave(self._reader)
+
+
+class PeerEvents(Events[PeerEvent]):
+    """An iterator of PeerConnected and PeerDisconnected that delays nobody."""

@@ -11,7 +11,8 @@ from triolight.shell.admission import Admission
 from triolight.shell.events import EventsIn
 from triolight.shell.inboxes import Inboxes
 from triolight.shell.link import Link, Session
-from triolight.shell.news import News
+from triolight.shell.newcomers import Waiting
+from triolight.shell.news import News, PeerEvent
 from triolight.shell.peer import Present
 from triolight.shell.statistics import Totals
 from triolight.shell.watch import Moment, Timers
@@ -27,7 +28,8 @@ class Parts(NamedTuple):
     present: Present
     admission: Admission
     inboxes: Inboxes
-    news: News
+    news: News[PeerEvent]
+    newcomers: Waiting
     totals: Totals
     log: Area
     unix_ns: Callable[[], int]

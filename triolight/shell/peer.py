@@ -17,13 +17,13 @@ from triolight.connection import LARGEST_PONG
 from triolight.errors import DisconnectCode, DisconnectReason, PeerClosed, TriolightError
 from triolight.features import Features
 from triolight.logger import Area, Level
-from triolight.messages import AnyMessage, Init, Message, Ping, UnknownMessage
-from triolight.peer_manager import PeerManager, SocketDescriptor
-from triolight.shell.events import Disconnect, EventsIn, Send, SendPing
+from triolight.messages import AnyMessage, Init, Message, Ping, Registry, UnknownMessage
+from triolight.peer_manager import SEND_LIMIT_BYTES, PeerManager, SocketDescriptor
+from triolight.shell.events import Disconnect, EventsIn, Held, Send, SendPing
 from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Inboxes, Shelf
 from triolight.shell.link import Link, Session, link_of
 from triolight.shell.pings import PingAnswer
-from triolight.shell.statistics import PeerStatistics, peer_statistics
+from triolight.shell.statistics import PeerStatistics, counts_of, peer_statistics
 
 __all__ = [
     "ConnectError",
@@ -38,17 +38,27 @@ M3 = TypeVar("M3", bound=Message | UnknownMessage)
 class Peer:
     """A connected peer. Made by `connect`, `attach` and listeners; it stays what it is after the connection's end."""
 
+    __slots__ = ("__weakref__", "_events_in", "_inboxes", "_manager", "_services", "_session", "_warned_of_chain")
+
     def __init__(self, manager: PeerManager, events_in: EventsIn, inboxes: Inboxes, session: Session) -> None:
         self._manager: Final = manager
         self._events_in: Final = events_in
         self._inboxes: Final = inboxes
         self._session: Final = session
         self._warned_of_chain = False
+        self._services: set[str] | None = None
 
     def __repr__(self) -> str:
         reason = self._session.reason
         state = "connected" if reason is None else reason.code
         return f"<Peer {self.node_id.hex()[:16]}, {state}>"
+
+    @property
+    def services(self) -> set[str]:
+        """Which services have a block for it that is open, by name: of each one at a time."""
+        if self._services is None:
+            self._services = set()
+        return self._services
 
     @property
     def node_id(self) -> bytes:
@@ -76,13 +86,35 @@ class Peer:
         return self._session.details.init
 
     @property
+    def messages(self) -> Registry:
+        """Which messages its manager knows: those of others come as UnknownMessages."""
+        return self._manager.messages
+
+    @property
     def reason(self) -> DisconnectReason | None:
         """Why the connection has ended; None while it has not."""
         return self._session.reason
 
+    @property
+    def front(self) -> str | None:
+        """The front that it is connected at; None, since it is connected here."""
+        return None
+
+    def room(self) -> int:
+        """Bytes that `send` takes at once; 0 while it would wait, and after the end."""
+        session = self._session
+        if session.reason is not None:
+            return 0
+        queued = self._manager.queued_bytes(session.descriptor) + session.room.reserved
+        return max(0, SEND_LIMIT_BYTES - queued)
+
     def statistics(self) -> PeerStatistics:
         """A snapshot; after the end, of the end."""
         return peer_statistics(self._manager, self._session)
+
+    def counts_of(self, message_type: int) -> tuple[int, int]:
+        """Messages of a type that came from it, and that were sent to it: of `statistics`, for who asks often."""
+        return counts_of(self._manager, self._session, message_type)
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, *messages: AnyMessage) -> None:
@@ -99,10 +131,13 @@ class Peer:
 
     def _look_at_chains(self, messages: tuple[Any, ...]) -> None:
         """A message of a chain that the peer does not know is answered by silence: that is said once, and it goes."""
+        if self._warned_of_chain:
+            return
         known = self.init.tlvs.networks
+        fits: bytes | None = None
         for message in messages:
-            asked: bytes | None = getattr(message, "chain_hash", None)
-            if asked is None or self._warned_of_chain:
+            asked: Any = getattr(message, "chain_hash", None)
+            if asked is None or asked == fits or not isinstance(asked, bytes):
                 continue
             turned = in_display_order(asked)
             if turned is not None or (known and asked not in known):
@@ -112,6 +147,8 @@ class Peer:
                     words = f"this is {turned.name}'s chain hash in display order; on the wire its bytes are reversed"
                 log = Area(self._manager.logger, "peer")
                 log(Level.WARN, words, self.node_id, type=message.name, chain=chain_name(asked))
+                return
+            fits = asked
 
     @trio.lowlevel.enable_ki_protection
     async def _wait_for_room(self) -> None:
@@ -174,7 +211,8 @@ class Peer:
         """
         if not 0 <= num_pong_bytes <= LARGEST_PONG:
             raise ValueError(f"a pong has 0 to {LARGEST_PONG} bytes, not {num_pong_bytes}")
-        Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()
+        if ignored or type(ignored) is not bytes or type(num_pong_bytes) is not int:
+            Ping(num_pong_bytes=num_pong_bytes, ignored=ignored).encode()  # what is wrong with it, is said here
         session = self._session
         pings = session.pings
         while True:
@@ -224,14 +262,22 @@ class Peer:
         return Inbox[Any](Shelf(self._inboxes, self._session.mailbox, types, buffer_bytes))
 
     @trio.lowlevel.enable_ki_protection
-    async def disconnect(self, reason: str = "disconnected on request") -> None:
+    async def hold(self, held: bool) -> None:
+        """Has the peer not read from (True), or read again (False): for who passes on what it says and has no room.
+
+        What was read already still comes. Does nothing after the end.
+        """
+        await self._events_in.send(Held(self._session, held))
+
+    @trio.lowlevel.enable_ki_protection
+    async def disconnect(self, reason: str | DisconnectReason = "disconnected on request") -> None:
         """Ends the connection: the peer hears a warning with these words first, then all is closed.
 
         Waits for that, at most `goodbye_deadline` seconds and a short drain; cancelled, it goes on by itself.
         Does nothing if the connection has ended already.
         """
         session = self._session
-        if not session.gone.is_set():
+        if not session.gone.is_open():
             await self._events_in.send(Disconnect(session, reasons.requested(reason)))
         await session.gone.wait()
 
@@ -245,9 +291,12 @@ class Peer:
         return self._session.reason or reasons.shutdown()
 
 
+_SENDABLE: Final = (Message, UnknownMessage)
+
+
 def _encoded(messages: tuple[Any, ...]) -> tuple[bytes, ...]:
     for one in messages:
-        if not isinstance(one, Message | UnknownMessage):  # text has an `encode` too
+        if not isinstance(one, _SENDABLE):  # text has an `encode` too
             raise TypeError(f"messages are sent, not {type(one).__name__}")
     return tuple([message.encode() for message in messages])
 

@@ -6,6 +6,7 @@ Starts no task and owns nothing but the ports that it listens on.
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
@@ -19,6 +20,7 @@ from triolight.proxy import Proxy
 from triolight.shell.dials import Asked
 from triolight.shell.inboxes import BUFFER_BYTES, Inbox, Shelf
 from triolight.shell.keep import KeptPeer, OnConnect, addresses_to_keep
+from triolight.shell.newcomers import Newcomers
 from triolight.shell.news import PeerConnected, PeerDisconnected, PeerEvent, PeerEvents
 from triolight.shell.peer import Peer, peer_of
 from triolight.shell.reported import agreed_hosts
@@ -76,7 +78,10 @@ class PeerNursery:
         if isinstance(address, str):
             address = NodeAddress.parse(address)
         chosen = way_by(proxy, way) or self._block.way
-        await trio.lowlevel.checkpoint()
+        if self._parts.present.known(address.node_id) is None:
+            await trio.lowlevel.checkpoint_if_cancelled()  # a dial is waited for
+        else:
+            await trio.lowlevel.checkpoint()
         return await self._block.dials.connect(Asked(address, False, chosen))
 
     @trio.lowlevel.enable_ki_protection
@@ -85,7 +90,7 @@ class PeerNursery:
         *addresses: NodeAddress | NodeAnnouncement | str,
         proxy: Proxy | None = None,
         way: Way | None = None,
-        on_connect: OnConnect | None = None,
+        on_connect: OnConnect[Peer] | None = None,
     ) -> KeptPeer:
         """Connects to a node and reconnects whenever the connection ends, until the block is left or `KeptPeer.stop`.
 
@@ -108,6 +113,14 @@ class PeerNursery:
         if new is not None:
             self._block.start_keep(new)
         return kept
+
+    def start_beside(self, run: Callable[[], Awaitable[object]], *, name: str = "beside") -> None:
+        """Runs an async function in a task of this block, for who has no nursery of his own: an async generator that is
+        left in the middle, for one. It is cancelled when the block is left, before peers hear goodbye. An exception of
+        it ends the block, as a handler's does. Returns at once. PeerClosed once the block is left.
+        """
+        self._block.check_open()
+        self._block.start_beside(run, name)
 
     @property
     def reported_addresses(self) -> tuple[Address, ...]:
@@ -219,3 +232,10 @@ class PeerNursery:
         Never delays a peer. 1,000 events wait for a busy reader; past that its iteration raises EventsLost.
         """
         return PeerEvents(self._parts.news)
+
+    def newcomers(self) -> Newcomers:
+        """``async with peers.newcomers() as newcomers: async for newcomer in newcomers``: whoever decides of each peer
+        whose Init fits, and that the policy lets in, whether it may connect. It waits for ``newcomer.decide``, unread,
+        for `init_deadline` at the most. Inside the block nobody connects without that. RuntimeError for a second one.
+        """
+        return Newcomers(self._parts.newcomers)

@@ -19,7 +19,9 @@ from triolight.shell.events import (
     Attached,
     Closed,
     Crashed,
+    Decided,
     Disconnect,
+    Held,
     InboxDrained,
     Leave,
     PumpEvent,
@@ -38,6 +40,9 @@ from triolight.shell.watch import Arrival, Facts
 
 TAKEN_AT_ONCE: Final = 1024
 """Events applied before a turn."""
+NEWCOMER_WORK: Final = 16
+"""Work units that what a newcomer says takes besides the manager's own count, which has acts for what they are, but an
+Init for one: that makes a peer of it, with all that belongs to one."""
 
 
 class Pump:
@@ -166,6 +171,8 @@ class Pump:
                 break
             link, chunk = found
             if chunk is not None:
+                if link.session is None:
+                    limit -= NEWCOMER_WORK
                 self._read(link, *chunk)
             else:
                 manager.continue_reading(link.descriptor)
@@ -196,13 +203,15 @@ class Pump:
     def _apply(self, event: PumpEvent) -> None:
         manager = self._manager
         moment = self._parts.moment
+        if isinstance(event, Received):
+            link, at = event.link, event.at
+            moment.now = at.monotonic
+            if link.session is not None:
+                link.session.watch.received(at.monotonic)
+            self._turns.put(link, event.data, at, link.session is not None)
+            return
         moment.now = trio.current_time()
         match event:
-            case Received(link=link, data=data, at=at):
-                moment.now = at.monotonic
-                if link.session is not None:
-                    link.session.watch.received(at.monotonic)
-                self._turns.put(link, data, at)
             case SpaceToWrite(link=link, written=written):
                 self._space_to_write(link, written)
             case Send(session=session, encoded=encoded, size=size):
@@ -229,6 +238,13 @@ class Pump:
             case Disconnect(of=of, reason=reason):
                 if of.reason is None:
                     manager.disconnect(of.descriptor, reason)
+            case Decided(link=link, node_id=node_id, refusal=refusal):
+                if link.reason is None and link.session is None:
+                    manager.decide(link.descriptor, refusal or self._reports.refusal(link, node_id))
+            case Held(session=session, held=held):
+                if session.reason is None:
+                    manager.hold_peer(session.descriptor, held)
+                    self._look_at_peer(session)
             case InboxDrained(session=session):
                 if session.reason is None and session.mailbox.released():
                     manager.hold_reading(session.descriptor, False)
@@ -237,7 +253,7 @@ class Pump:
                 if isinstance(of, Link):
                     self._look_at_stream(of)
                 else:
-                    self._look_at_peer(of)
+                    self._look_at_peer(of, timed=True)
             case Work():
                 pass  # the turn that follows does it
             case Crashed(error=error):
@@ -278,12 +294,12 @@ class Pump:
         else:
             self._parts.timers.set(link, link.approach.until)
 
-    def _look_at_peer(self, session: Session) -> None:
+    def _look_at_peer(self, session: Session, timed: bool = False) -> None:
         now, facts = self._parts.moment.now, self._facts(session)
         if session.reason is not None:
             self._look_after_end(session, now, facts)
             return
-        look = session.watch.look(now, facts)
+        look = session.watch.look(now, facts, timed)
         if look.ping:
             self._send_keepalive(session)
         if look.resume:
@@ -296,7 +312,7 @@ class Pump:
         if look.reason is not None:
             self._manager.disconnect(session.descriptor, look.reason)
         else:
-            self._parts.timers.set(session, look.next_at)
+            self._parts.timers.set(session, look.next_at, session.watch.slack(look.next_at))
 
     def _look_after_end(self, session: Session, now: float, facts: Facts) -> None:
         if session.mailbox.delivering:

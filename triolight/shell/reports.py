@@ -11,11 +11,13 @@ from typing import Final
 from triolight.connection import OutstandingPing
 from triolight.errors import DisconnectCode, DisconnectReason
 from triolight.logger import Level
+from triolight.manager.seams import WAIT, MayConnect
 from triolight.messages import AnyMessage, Init
 from triolight.peer_manager import PARKED_SECONDS, PeerDetails, PeerObserver, SocketDescriptor
 from triolight.shell.admission import Place
 from triolight.shell.inboxes import Mailbox
 from triolight.shell.link import Link, Session, link_of
+from triolight.shell.newcomers import Newcomer
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.parts import Parts
 from triolight.shell.peer import Peer, peer_of
@@ -30,15 +32,12 @@ class Reports(PeerObserver):
         parts: Parts,
         goodbye_seconds: float,
         appeared: Callable[[bytes], None],
-        start_deliverer: Callable[[Session], None],
         end: Callable[[Session, DisconnectReason], None],
     ) -> None:
-        """`appeared` is told the node id of each peer; `start_deliverer` starts the task of a new one's mailbox; `end`
-        has a peer ended, soon."""
+        """`appeared` is told the node id of each peer; `end` has a peer ended, soon."""
         self._parts: Final = parts
         self._goodbye_seconds: Final = goodbye_seconds
         self._appeared: Final = appeared
-        self._start_deliverer: Final = start_deliverer
         self._end: Final = end
 
     # How a connection comes to be a peer.
@@ -48,31 +47,41 @@ class Reports(PeerObserver):
         link.node_id = node_id
         self._enter(link, Phase.INIT, link.deadlines.init)
 
-    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> MayConnect:
+        parts, link = self._parts, link_of(descriptor)
+        refusal = self.refusal(link, node_id)
+        if refusal is not None or not parts.newcomers.open:
+            return refusal
+        parts.newcomers.add(link, Newcomer(link, node_id, parts.events_in))
+        self._enter(link, Phase.DECISION, link.deadlines.init)
+        return WAIT
+
+    def refusal(self, link: Link, node_id: bytes) -> DisconnectReason | None:
+        """The policy's word on a newcomer. Of one that waits it is asked again when it is let in: there may be others
+        by then."""
         parts = self._parts
         # Of two connections with one node one goes: the newcomer takes no place of its own.
         protected = node_id in parts.present.sessions or parts.manager.protects(node_id)
-        return parts.admission.peer(node_id, link_of(descriptor).address, inbound, protected)
+        return parts.admission.peer(node_id, link.address, link.inbound, protected, link.place)
 
     def peer_connected(self, descriptor: SocketDescriptor, details: PeerDetails) -> None:
         parts, link = self._parts, link_of(descriptor)
         link.init = details.init
         mailbox = Mailbox(parts.inboxes, None if link.place is None else Place(link.place.source))
-        session = link.session = Session(link, details, mailbox, parts.moment.now)
+        session = link.session = mailbox.session = Session(link, details, mailbox, parts.moment.now)
         peer = link.peer = mailbox.giver = Peer(parts.manager, parts.events_in, parts.inboxes, session)
         parts.present.sessions[details.node_id] = session
         leaver = parts.admission.peer_joined(details.inbound, details.node_id, _source_of(link))
         parts.admission.leave(link.place)
         self._appeared(details.node_id)
-        mailbox.delivering = True
-        self._start_deliverer(session)
         parts.timers.stop(link)
-        parts.timers.set(session, session.watch.connected(parts.moment.now))
+        first = session.watch.connected(parts.moment.now)
+        parts.timers.set(session, first, session.watch.slack(first))
         connected = PeerConnected(peer)
         parts.news.publish(connected)
         if mailbox.begin(connected, link.arrived, parts.moment.now):
             parts.timers.set(session, session.watch.held(parts.moment.now))
-        link.outcome.set()
+        link.outcome.open()
         if leaver is not None and leaver.node_id in parts.present.sessions:
             self._end(parts.present.sessions[leaver.node_id], leaver.reason)
 
@@ -81,7 +90,7 @@ class Reports(PeerObserver):
         survivor = self._parts.present.sessions.get(link.node_id or b"")
         link.survivor = None if survivor is None else peer_of(survivor)
         self._enter(link, Phase.PARKED, PARKED_SECONDS)
-        link.outcome.set()
+        link.outcome.open()
 
     def _enter(self, link: Link, phase: Phase, seconds: float) -> None:
         until = self._parts.moment.now + seconds
@@ -97,7 +106,7 @@ class Reports(PeerObserver):
         if session is not None:
             self._parts.admission.enter(link.place)
             self._session_ended(session, reason)
-            session.gone.set()
+            session.gone.open()
             session.mailbox.close()
 
     def peer_ended(self, descriptor: SocketDescriptor, reason: DisconnectReason, init: Init | None) -> None:
@@ -106,10 +115,11 @@ class Reports(PeerObserver):
     def link_ended(self, link: Link, reason: DisconnectReason, init: Init | None) -> None:
         """Everyone who waits for anything of this link hears of its end, and its last words get their deadline."""
         parts = self._parts
+        parts.newcomers.forget(link)
         link.init = init
         link.reason = reason
         link.goodbye_at = parts.moment.now + self._goodbye_seconds
-        link.descriptor.writer_scope.deadline = link.goodbye_at
+        link.descriptor.end_by(link.goodbye_at)
         link.counts = parts.manager.connection_counts(link.descriptor) or link.counts
         link.traffic = parts.manager.traffic(link.descriptor) or link.traffic
         parts.timers.stop(link)
@@ -117,7 +127,7 @@ class Reports(PeerObserver):
             self._session_ended(link.session, reason)
         else:
             parts.admission.failed(reason)
-        link.outcome.set()
+        link.outcome.open()
 
     def departed(self, session: Session) -> None:
         """It has hung up, and its last words wait for our own subscribers: from now on it counts as a stranger."""
@@ -154,7 +164,7 @@ class Reports(PeerObserver):
             mailbox.give_up()
         session.pings.end()
         session.room.wake()
-        session.ended.set()
+        session.ended.open()
 
     # What happens meanwhile.
 

@@ -203,9 +203,9 @@ def columns() -> dict[Column, tuple[str, ...]]:
     return found
 
 
-def counted_fields() -> dict[str, Counted]:
-    """The fields of `PeersStatistics`, in their order."""
-    return {one.name: one.metadata["counted"] for one in fields(PeersStatistics)}
+def counted_fields(of: Any = PeersStatistics) -> dict[str, Counted]:
+    """The fields of a snapshot, or of a class of them, in their order."""
+    return {one.name: one.metadata["counted"] for one in fields(of)}
 
 
 def peers_statistics(block: Any) -> PeersStatistics:
@@ -332,6 +332,13 @@ def queued_bytes(manager: PeerManager, link: Link) -> int:
     """What waits to be written, what is on its way to the manager included."""
     reserved = 0 if link.session is None else link.session.room.reserved
     return manager.queued_bytes(link.descriptor) + reserved
+
+
+def counts_of(manager: PeerManager, session: Session, message_type: int) -> tuple[int, int]:
+    """Messages of a type, received and sent; of one that has ended, as of its end."""
+    received, sent = manager.traffic(session.descriptor) or session.traffic
+    nothing = (0, 0)
+    return received.get(message_type, nothing)[0], sent.get(message_type, nothing)[0]
 
 
 def peer_statistics(manager: PeerManager, session: Session) -> PeerStatistics:

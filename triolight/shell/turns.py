@@ -3,6 +3,8 @@
 * A turn is short: `TURN_WORK` units, counted in messages and bytes, never by reading a clock.
 * Input that fits one turn goes before what is large, and before what earlier turns left over; a turn that has taken
   any takes nothing else, so that its answer goes out at once.
+* Who shakes hands comes with the large ones: an act is half a turn's work, and hundreds may come at once, as when
+  a node starts or returns; whoever is a peer already does not wait for all of them.
 * But for no more than `LEFTOVER_EVERY` turns: a flood of small chunks starves nobody either.
 """
 
@@ -36,7 +38,8 @@ class Turns(Generic[T]):
     def __init__(self) -> None:
         self._fresh: deque[tuple[T, Chunk | None]] = deque()
         self._large: deque[tuple[T, Chunk | None]] = deque()
-        """And what earlier turns left over, which the manager has already: None in place of the bytes."""
+        """And what those say who are no peers; and what earlier turns left over, which the manager has already: None in
+        place of the bytes."""
         self._left: set[T] = set()
         """Whose that is: each once, however often it is said, or whoever has much would have many turns in a row."""
         self._turns_without_large = 0
@@ -44,9 +47,9 @@ class Turns(Generic[T]):
         self._small = False
         """Whether this turn has taken small input."""
 
-    def put(self, whose: T, data: bytes, at: Arrival) -> None:
-        """A chunk has come."""
-        (self._fresh if len(data) <= SMALL_INPUT else self._large).append((whose, (data, at)))
+    def put(self, whose: T, data: bytes, at: Arrival, is_peer: bool = True) -> None:
+        """A chunk has come; `is_peer`: of one whose Init was accepted."""
+        (self._fresh if is_peer and len(data) <= SMALL_INPUT else self._large).append((whose, (data, at)))
 
     def left_over(self, whose: T) -> None:
         """The manager has stopped in the middle of this one's input."""

@@ -148,6 +148,11 @@ def _play_socket_disconnected(player: Player, told: Fields) -> None:
     player.closed(told)
 
 
+def _play_decide(player: Player, told: Fields) -> None:
+    reason = reason_from_json(told["reason"])
+    player.manager.decide(player.descriptor(told), reason if isinstance(reason, DisconnectReason) else None)
+
+
 def _tell_hold(scribe: Scribe, descriptor: SocketDescriptor, held: bool) -> Fields:
     return {"of": scribe.number(descriptor), "held": bool(held)}
 
@@ -234,6 +239,8 @@ CALLS: Final[Mapping[str, Call]] = {
     "hold_reading": Call(
         _tell_hold, lambda player, told: player.manager.hold_reading(player.descriptor(told), told["held"])
     ),
+    "hold_peer": Call(_tell_hold, lambda player, told: player.manager.hold_peer(player.descriptor(told), told["held"])),
+    "decide": Call(_tell_end, _play_decide),
     "end_throttle": Call(_of, lambda player, told: player.manager.end_throttle(player.descriptor(told))),
     "observe_messages": Call(_tell_observe, lambda player, told: player.manager.observe_messages(told["wanted"])),
     "write_buffer_space_avail": Call(

@@ -24,6 +24,7 @@ from triolight.keys import SecretKey
 from triolight.logger import NullLogger
 from triolight.manager.mistakes import check_methods
 from triolight.manager.routing import Routes
+from triolight.manager.seams import MayConnect
 from triolight.messages import BOLT, Init, Message, Registry
 from triolight.noise import EphemeralKeys, Handshake
 from triolight.peer_manager import PeerDetails, PeerManager, PeerObserver, Seams, SocketDescriptor
@@ -37,7 +38,7 @@ from triolight.tape.values import (
     address_from_json,
     error_from_json,
     form_of,
-    reason_from_json,
+    may_connect_from_json,
     reason_to_json,
 )
 from triolight.tape.watched import TapedHandshake, WatchedHandshake, stand_ins
@@ -512,8 +513,8 @@ class _Player(Seams, PeerObserver):
 
         return send
 
-    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
-        return cast("DisconnectReason | None", reason_from_json(self._ask(f"{self._number(descriptor)}.may_connect")))
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> MayConnect:
+        return may_connect_from_json(self._ask(f"{self._number(descriptor)}.may_connect"))
 
     def message_received(self, descriptor: SocketDescriptor, message: object, data: bytes) -> None:
         self._ask(f"{self._number(descriptor)}.message_received")

@@ -24,11 +24,11 @@ from triolight.errors import DisconnectReason
 from triolight.handlers import BaseMessageHandler, MessageHandler
 from triolight.logger import Level, Record
 from triolight.manager.mistakes import ask as ask_handler
-from triolight.manager.seams import Driven, PeerDetails, PeerObserver, Seams, Setup, SocketDescriptor
+from triolight.manager.seams import Driven, MayConnect, PeerDetails, PeerObserver, Seams, Setup, SocketDescriptor
 from triolight.messages import Init, Message, UnknownMessage
 from triolight.noise import Handshake
 from triolight.tape.calls import CALLS, Call, Fields
-from triolight.tape.values import error_to_json, form_of, reason_to_json
+from triolight.tape.values import error_to_json, form_of, may_connect_to_json, reason_to_json
 from triolight.tape.watched import WatchedHandshake, describe_handlers, stand_ins
 from triolight.text import printable
 
@@ -399,9 +399,9 @@ class _TapedObserver(PeerObserver):
         key = f"{self._recorder.number(descriptor)}.message_received"
         self._recorder.ask(key, lambda: self._to.message_received(descriptor, message, data), _nothing)
 
-    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> DisconnectReason | None:
+    def may_connect(self, descriptor: SocketDescriptor, node_id: bytes, inbound: bool) -> MayConnect:
         key = f"{self._recorder.number(descriptor)}.may_connect"
-        return self._recorder.ask(key, lambda: self._to.may_connect(descriptor, node_id, inbound), reason_to_json)
+        return self._recorder.ask(key, lambda: self._to.may_connect(descriptor, node_id, inbound), may_connect_to_json)
 
 
 def _nothing(answer: object) -> Json:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from triolight.actions import (
     DisconnectPeer,
@@ -31,6 +31,7 @@ from triolight.address import Address, descriptor_of, read_addresses, write_addr
 from triolight.as_json import Json
 from triolight.errors import DisconnectCode, DisconnectReason, Side
 from triolight.features import Features
+from triolight.manager.seams import WAIT, MayConnect, Wait
 from triolight.messages import Error, Message, UnknownMessage, Warning
 from triolight.noise import Fault, HandshakeFailed, PacketFailed
 from triolight.text import printable
@@ -217,6 +218,15 @@ def reason_from_json(told: Json) -> DisconnectReason | str | None:
             return cast("str", odd_from_json(parts))
         return DisconnectReason(DisconnectCode(parts["code"]), Side(parts["by"]), parts["message"])
     return cast("str | None", told)
+
+
+def may_connect_to_json(answer: MayConnect) -> Json:
+    """Also that there is none yet."""
+    return answer.value if isinstance(answer, Wait) else reason_to_json(answer)
+
+
+def may_connect_from_json(told: Json) -> MayConnect:
+    return WAIT if told == WAIT.value else cast("DisconnectReason | None", reason_from_json(told))
 
 
 def error_to_json(error: BaseException) -> Json:
@@ -410,6 +420,9 @@ def _event_from_json(told: dict[str, Json]) -> MessageSendEvent:
 @dataclass(frozen=True, slots=True)
 class _Pushed:
     """In place of the SendMessages or UpdateHtlcs that a handler pushed."""
+
+    on_dropped: ClassVar[None] = None
+    """The handler that counted them is not here."""
 
     node_id: bytes
     messages: tuple[Any, ...]

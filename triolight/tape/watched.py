@@ -98,6 +98,15 @@ class _WatchedOpener(Opener):
     def next_message(self) -> bytes | None:
         return self._ask_message(self._inner.next_message)
 
+    def next_messages(self, most: int) -> list[bytes]:
+        return _one_at_a_time(self)
+
+
+def _one_at_a_time(opener: Opener) -> list[bytes]:
+    """On a tape a message stands right before what became of it."""
+    message = opener.next_message()
+    return [] if message is None else [message]
+
 
 class _WatchedSealer(Sealer):
     __slots__ = ("_goes", "_inner")
@@ -110,6 +119,9 @@ class _WatchedSealer(Sealer):
         sealed = self._inner.seal(message)
         self._goes(message)
         return sealed
+
+    def seal_all(self, messages: list[bytes]) -> bytes:
+        return b"".join([self.seal(message) for message in messages])
 
 
 class TapedHandshake(Handshake):
@@ -163,6 +175,9 @@ class _TapedOpener(Opener):
         self._size -= len(message) + OVERHEAD
         return message
 
+    def next_messages(self, most: int) -> list[bytes]:
+        return _one_at_a_time(self)
+
 
 class _TapedSealer(Sealer):
     __slots__ = ()
@@ -174,6 +189,9 @@ class _TapedSealer(Sealer):
         if len(message) > MAX_LENGTH:
             raise ValueError(f"a message has at most {MAX_LENGTH} bytes, not {len(message)}")
         return bytes(len(message) + OVERHEAD)
+
+    def seal_all(self, messages: list[bytes]) -> bytes:
+        return b"".join([self.seal(message) for message in messages])
 
 
 def plain_class(bases: Iterable[str]) -> type[BaseMessageHandler]:

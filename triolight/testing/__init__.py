@@ -20,6 +20,7 @@ from triolight.testing.scripted import ScriptFailed as ScriptFailed
 from triolight.testing.scripted import scripted_peer as scripted_peer
 from triolight.testing.streams import SimulatedListener as SimulatedListener
 from triolight.testing.streams import SimulatedStream as SimulatedStream
+from triolight.testing.town import GossipTown as GossipTown
 from triolight.testing.wires import MemoryDescriptor as MemoryDescriptor
 from triolight.testing.wires import MemoryNode as MemoryNode
 from triolight.testing.wires import Wire as Wire
@@ -28,6 +29,7 @@ __all__ = [
     "Conditions",
     "Deed",
     "Finding",
+    "GossipTown",
     "MemoryDescriptor",
     "MemoryNode",
     "ScriptFailed",

@@ -4,7 +4,7 @@
 //! decides nothing about the protocol. It talks to loopback only, on one thread, and ends when its standard input ends.
 //!
 //!   ldk-node [--seed HEX] [--port N] [--custom-type N]... [--count-type N]... [--ack-type N]
-//!            [--quiet yes] [--graph CHAIN_HASH]
+//!            [--quiet yes] [--graph CHAIN_HASH] [--onion TYPES] [--lsps yes]
 //!
 //! Commands (one JSON object a line, each answered by {"event":"reply","id":...}):
 //!   {"id":1,"cmd":"connect","node_id":"02..","port":9735}     {"id":2,"cmd":"tick"}            {"id":3,"cmd":"peers"}
@@ -17,9 +17,12 @@
 //! Messages of a --custom-type are events; those of a --count-type are counted, as channel_updates are. With --ack-type
 //! the one that sends a flood waits while WINDOW messages are unacknowledged, and the one that counts acknowledges every
 //! ACK_EVERY-th with an empty message of that type: LDK has no backpressure of its own for what is sent to it.
-//! With --graph gossip goes to a P2PGossipSync of LDK's, and nothing of it is counted.
+//! With --graph gossip goes to a P2PGossipSync of LDK's, and nothing of it is counted. With --onion there are commands and
+//! events more, which stand in onion.rs; with --lsps those of lsps.rs.
 
 mod gossip;
+mod lsps;
+mod onion;
 
 use std::collections::HashSet;
 use std::io::{BufRead, Write as _};
@@ -30,7 +33,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use lightning::bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs::{self, BaseMessageHandler, DecodeError, Init, LightningError, MessageSendEvent};
-use lightning::ln::msgs::RoutingMessageHandler;
+use lightning::ln::msgs::{OnionMessageHandler, RoutingMessageHandler};
 use lightning::ln::peer_handler::{
 	CustomMessageHandler, ErroringMessageHandler, IgnoringMessageHandler, MessageHandler, PeerManager,
 };
@@ -108,6 +111,7 @@ struct Handler {
 	counted_bytes: AtomicU64,
 	acknowledged: AtomicU64,
 	progress: Notify,
+	lsps: Option<lsps::Lsps>,
 }
 
 impl Handler {
@@ -127,6 +131,9 @@ impl Handler {
 impl CustomMessageReader for Handler {
 	type CustomMessage = Raw;
 	fn read<R: LengthLimitedRead>(&self, type_id: u16, buffer: &mut R) -> Result<Option<Raw>, DecodeError> {
+		if let (Some(lsps), lsps::MESSAGE_TYPE) = (&self.lsps, type_id) {
+			return Ok(lsps.read(buffer)?.map(|payload| Raw { type_id, payload: Arc::new(payload) }));
+		}
 		let known = self.custom_types.contains(&type_id) || self.count_types.contains(&type_id);
 		if !known && self.ack_type != Some(type_id) {
 			return Ok(None);
@@ -139,6 +146,9 @@ impl CustomMessageReader for Handler {
 
 impl CustomMessageHandler for Handler {
 	fn handle_custom_message(&self, message: Raw, from: PublicKey) -> Result<(), LightningError> {
+		if let (Some(lsps), lsps::MESSAGE_TYPE) = (&self.lsps, message.type_id) {
+			return lsps.handle(&message.payload, from);
+		}
 		if self.ack_type == Some(message.type_id) {
 			self.acknowledged.fetch_add(ACK_EVERY, Relaxed);
 			self.progress.notify_one();
@@ -151,21 +161,27 @@ impl CustomMessageHandler for Handler {
 		Ok(())
 	}
 	fn get_and_clear_pending_msg(&self) -> Vec<(PublicKey, Raw)> {
-		std::mem::take(&mut *self.pending.lock().unwrap())
+		let mut found = std::mem::take(&mut *self.pending.lock().unwrap());
+		if let Some(lsps) = &self.lsps {
+			let raw = |payload| Raw { type_id: lsps::MESSAGE_TYPE, payload: Arc::new(payload) };
+			found.extend(lsps.pending().into_iter().map(|(to, payload)| (to, raw(payload))));
+		}
+		found
 	}
 	fn peer_disconnected(&self, them: PublicKey) {
+		self.lsps.iter().for_each(|lsps| lsps.disconnected(them));
 		tell(json!({"event": "peer_disconnected", "node_id": to_hex(&them.serialize())}));
 		self.progress.notify_one();
 	}
-	fn peer_connected(&self, them: PublicKey, _init: &Init, inbound: bool) -> Result<(), ()> {
+	fn peer_connected(&self, them: PublicKey, init: &Init, inbound: bool) -> Result<(), ()> {
 		tell(json!({"event": "peer_connected", "node_id": to_hex(&them.serialize()), "inbound": inbound}));
-		Ok(())
+		self.lsps.as_ref().map_or(Ok(()), |lsps| lsps.connected(them, init, inbound))
 	}
 	fn provided_node_features(&self) -> NodeFeatures {
-		NodeFeatures::empty()
+		self.lsps.as_ref().map_or(NodeFeatures::empty(), |lsps| lsps.node_features())
 	}
-	fn provided_init_features(&self, _them: PublicKey) -> InitFeatures {
-		InitFeatures::empty()
+	fn provided_init_features(&self, them: PublicKey) -> InitFeatures {
+		self.lsps.as_ref().map_or(InitFeatures::empty(), |lsps| lsps.init_features(them))
 	}
 }
 
@@ -236,7 +252,7 @@ type Manager = PeerManager<
 	SocketDescriptor,
 	Arc<ErroringMessageHandler>,
 	Arc<dyn RoutingMessageHandler + Send + Sync>,
-	Arc<IgnoringMessageHandler>,
+	Arc<dyn OnionMessageHandler + Send + Sync>,
 	Arc<Quiet>,
 	Arc<Handler>,
 	Arc<KeysManager>,
@@ -277,8 +293,8 @@ async fn flood(manager: Arc<Manager>, handler: Arc<Handler>, to: PublicKey, mess
 }
 
 async fn run() {
-	let (mut seed, mut port, mut ack_type, mut graph) = ([0; 32], 0, None, None);
-	let (mut custom_types, mut count_types) = (HashSet::new(), HashSet::new());
+	let (mut seed, mut port, mut ack_type, mut graph, mut onion_types) = ([0; 32], 0, None, None, None);
+	let (mut custom_types, mut count_types, mut with_lsps) = (HashSet::new(), HashSet::new(), false);
 	let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
 	let mut random = std::fs::File::open("/dev/urandom").expect("randomness");
 	std::io::Read::read_exact(&mut random, &mut seed).expect("randomness");
@@ -295,10 +311,15 @@ async fn run() {
 			"--count-type" => drop(count_types.insert(number())),
 			"--ack-type" => ack_type = Some(number()),
 			"--graph" => graph = Some(gossip::graph_of(&from_hex(&value))),
+			"--onion" => onion_types = Some(value),
+			"--lsps" => with_lsps = value == "yes",
 			"--quiet" => QUIET.store(value == "yes", Relaxed),
 			_ => panic!("unknown option {}", name),
 		}
 	}
+	let keys = Arc::new(KeysManager::new(&seed, now.as_secs(), now.subsec_nanos(), true));
+	let onions = onion_types.map(|types| onion::Onions::new(&keys, &types, now));
+	let lsps = with_lsps.then(|| lsps::Lsps::new(&keys, &onions.as_ref().expect("--onion").channels));
 	let handler = Arc::new(Handler {
 		custom_types,
 		count_types,
@@ -308,9 +329,16 @@ async fn run() {
 		counted_bytes: AtomicU64::new(0),
 		acknowledged: AtomicU64::new(0),
 		progress: Notify::new(),
+		lsps,
 	});
-	let keys = Arc::new(KeysManager::new(&seed, now.as_secs(), now.subsec_nanos(), true));
 	let ignoring = Arc::new(IgnoringMessageHandler {});
+	let onion_message_handler: Arc<dyn OnionMessageHandler + Send + Sync> = match &onions {
+		Some(onions) => onions.handler(),
+		None => Arc::clone(&ignoring) as Arc<dyn OnionMessageHandler + Send + Sync>,
+	};
+	if let (Some(onions), Some(graph)) = (&onions, &graph) {
+		onions.knows(graph);
+	}
 	let route_handler: Arc<dyn RoutingMessageHandler + Send + Sync> = match &graph {
 		Some(graph) => gossip::sync_of(Arc::clone(graph)),
 		None => Arc::new(Counting(Arc::clone(&handler))),
@@ -318,7 +346,7 @@ async fn run() {
 	let handlers = MessageHandler {
 		chan_handler: Arc::new(ErroringMessageHandler::new()),
 		route_handler,
-		onion_message_handler: Arc::clone(&ignoring),
+		onion_message_handler,
 		custom_message_handler: Arc::clone(&handler),
 		send_only_message_handler: ignoring,
 	};
@@ -420,7 +448,12 @@ async fn run() {
 				reply["nodes"] = json!(nodes);
 			},
 			"quit" => break,
-			other => panic!("unknown command {}", other),
+			other => {
+				let known = onions.as_ref().is_some_and(|onions| onions.carry_out(&command, &mut reply))
+					|| handler.lsps.as_ref().is_some_and(|lsps| lsps.carry_out(&command, &mut reply));
+				assert!(known, "unknown command {}", other);
+				manager.process_events();
+			},
 		}
 		emit(reply);
 	}

@@ -6,6 +6,7 @@ Whatever ends it, the last line says how many were found and reached.
 from __future__ import annotations
 
 import secrets
+import time
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from triolight.cli.exits import Exit
 from triolight.cli.node import new_secret, read_secret
 from triolight.cli.output import data, logger_for, milliseconds, start_log
 from triolight.cli.running import run
-from triolight.services import CrawlPolicy, NodeReport, RecordingHandler, StoreError, crawl
+from triolight.services import CrawlPolicy, NodeReport, RecordingHandler, StoreError, crawl, planned_dials
 from triolight.text import place, printable
 
 
@@ -28,6 +29,8 @@ class Plan:
 
     record: Path
     addresses: tuple[NodeAddress, ...]
+    known: tuple[NodeAddress, ...]
+    """Of a graph: they count as announced."""
     chain: bytes
     policy: CrawlPolicy
     proxy: Proxy | None
@@ -42,6 +45,18 @@ def walk(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> i
         return run(_walk, plan, secret, verbose, told)
     finally:
         told.end()
+
+
+def show_plan(plan: Plan, as_json: bool) -> None:
+    """Whom it would dial first. StoreError if the record cannot be read."""
+    count = 0
+    for address in planned_dials(
+        *plan.addresses, policy=plan.policy, record=plan.record, known=plan.known, now_ns=time.time_ns()
+    ):
+        count += 1
+        shown = place(address.host, address.port)
+        data(as_json, f"{address.node_id.hex()} {shown}", "would dial", node_id=address.node_id.hex(), address=shown)
+    data(as_json, f"{count:,} nodes would be dialled, and whoever they lead to", "planned", nodes=count)
 
 
 class Told:
@@ -77,6 +92,7 @@ class Told:
             took_ms=round(one.took * 1000, 3),
             channels=one.channels,
             told=one.told,
+            filtered=one.filtered,
             alias=one.alias,
         )
 
@@ -107,7 +123,16 @@ async def _walk(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
     )
     async with (
         open_peer_nursery(manager, proxy=plan.proxy) as peers,
-        aclosing(crawl(peers, *plan.addresses, policy=plan.policy, chain=plan.chain, record=plan.record)) as reports,
+        aclosing(
+            crawl(
+                peers,
+                *plan.addresses,
+                policy=plan.policy,
+                chain=plan.chain,
+                record=plan.record,
+                known=plan.known,
+            )
+        ) as reports,
     ):
         told.begin()
         try:

@@ -29,6 +29,7 @@ from triolight.cli.output import is_unwritten, logger_for, milliseconds, offered
 from triolight.cli.running import run
 from triolight.connection import LARGEST_PONG
 from triolight.messages import BOLT, Message, Ping, UnknownMessage, Warning, message
+from triolight.shell.anywhere import AnyPeer
 
 DEMO_SECONDS: Final = 10.0
 """The demo takes well under one second; whatever takes this long does not work."""
@@ -133,7 +134,7 @@ async def _next(events: Any, kind: type[T]) -> T:
 
 async def _demo_meeting(
     story: _Story, alice: PeerNursery, news: Any, bob: PeerNursery, address: NodeAddress
-) -> tuple[Peer, Peer]:
+) -> tuple[Peer, AnyPeer]:
     story.step("Bob dials Alice")
     story.tell(
         "First TCP. Then the handshake of BOLT 8, three short messages: it proves to Bob that this is Alice, to Alice "
@@ -153,7 +154,7 @@ async def _demo_meeting(
     return to_alice, to_bob
 
 
-async def _demo_pings(story: _Story, to_alice: Peer, to_bob: Peer) -> None:
+async def _demo_pings(story: _Story, to_alice: Peer, to_bob: AnyPeer) -> None:
     story.step("Bob pings Alice")
     story.tell("A ping asks for a pong of so many bytes. The round trip is the whole way through both nodes.")
     for size in (0, 0, 0, 1000, LARGEST_PONG):
@@ -166,7 +167,7 @@ async def _demo_pings(story: _Story, to_alice: Peer, to_bob: Peer) -> None:
     )
 
 
-async def _demo_greeting(story: _Story, to_alice: Peer, to_bob: Peer) -> None:
+async def _demo_greeting(story: _Story, to_alice: Peer, to_bob: AnyPeer) -> None:
     story.step("A message of our own")
     story.tell(
         f"Bob and Alice know a message that no BOLT defines, type {Greeting.type}. Whoever wants messages subscribes "

@@ -22,10 +22,11 @@ from triolight import (
 )
 from triolight.cli.bolt12 import in_words, invoice_fields
 from triolight.cli.exits import Exit, FailedError, NoNetworkError, exit_of
+from triolight.cli.jobs.routes import routes_of
 from triolight.cli.node import new_secret, read_secret
 from triolight.cli.output import data, logger_for, progress, start_log
 from triolight.cli.running import run
-from triolight.onion import NoRoute, Offer, OfferError, OnionMessenger
+from triolight.onion import GraphRoutes, NoRoute, Offer, OfferError, OnionMessenger
 from triolight.services import FetchedInvoice, InvoiceInvalid, InvoiceRefused, fetch_invoice, open_onion_messenger
 
 
@@ -35,6 +36,7 @@ class Plan:
 
     offer: Offer
     via: NodeAddress | None
+    graph: Path | None
     amount_msat: int | None
     quantity: int | None
     note: str | None
@@ -47,7 +49,8 @@ def fetch(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> 
     """The exit code."""
     start_log(verbose)
     secret = new_secret() if secret_file is None else read_secret(secret_file)
-    onions = OnionMessenger(secret, secrets.token_bytes(32), forward=False)
+    routes = routes_of(plan.graph, plan.chain)
+    onions = OnionMessenger(secret, secrets.token_bytes(32), forward=False, graph=routes)
     manager = PeerManager(
         MessageHandler(ChannelMessageHandler(), RoutingMessageHandler(), onions),
         secret,
@@ -55,16 +58,22 @@ def fetch(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> 
         logger_for(verbose),
         networks=(plan.chain,),
     )
-    return run(_fetch, plan, manager, onions, as_json)
+    return run(_fetch, plan, routes, manager, onions, as_json)
 
 
-async def _fetch(plan: Plan, manager: PeerManager, onions: OnionMessenger, as_json: bool) -> Exit:
+async def _fetch(
+    plan: Plan, routes: GraphRoutes | None, manager: PeerManager, onions: OnionMessenger, as_json: bool
+) -> Exit:
     try:
         with trio.fail_after(plan.seconds):
             async with (
                 open_peer_nursery(manager, proxy=plan.proxy) as peers,
-                open_onion_messenger(peers, onions) as messenger,
+                open_onion_messenger(peers, onions, None if routes is None else routes.addresses) as messenger,
             ):
+                via = plan.via
+                if via is not None and routes is not None:
+                    await peers.connect(via)
+                    via = None  # the graph knows how it goes on from there
                 invoice = await fetch_invoice(
                     messenger,
                     plan.offer,
@@ -72,7 +81,7 @@ async def _fetch(plan: Plan, manager: PeerManager, onions: OnionMessenger, as_js
                     quantity=plan.quantity,
                     payer_note=plan.note,
                     chain=plan.chain,
-                    via=plan.via,
+                    via=via,
                 )
     except trio.TooSlowError:
         progress(f"no answer within {plan.seconds:g} s")

@@ -1,4 +1,4 @@
-"""A graph in numbers, and one channel or node of it as a page.
+"""A graph in numbers, in pictures, and one channel or node of it as a page.
 
 The graph may be a file of any format that is known, which is read in place. Nothing is left out for its age.
 """
@@ -20,6 +20,7 @@ import click
 from triolight.address import readable
 from triolight.chains import BITCOIN, chain_name
 from triolight.cli.exits import FailedError, cannot_use
+from triolight.cli.jobs.plots import draw
 from triolight.cli.output import data, progress, redraw, say
 from triolight.features import Features
 from triolight.gossip import display_alias
@@ -195,6 +196,14 @@ def _bars(title: str, counts: Mapping[str, int]) -> Iterator[str]:
     most, width = max(shown.values()), max(map(len, shown))
     for name, count in shown.items():
         yield f"  {name:<{width}}  {'#' * max(1, round(BAR * count / most)):<{BAR}}  {count:,}"
+
+
+def plot(graph: Path, folder: Path, chain: bytes | None, with_csv: bool, as_json: bool) -> None:
+    """A graph in pictures."""
+    from triolight.services.charts import graph_charts
+
+    _, snapshot = load(graph, chain)
+    draw(graph_charts(snapshot, time.time()), graph, folder, with_csv, as_json)
 
 
 def show_one(graph: Path, what: str, chain: bytes | None, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import trio
 
 from triolight import ChannelMessageHandler, MessageHandler, NodeAddress, PeerManager, Proxy, open_peer_nursery
 from triolight.cli.exits import or_cannot_listen
+from triolight.cli.jobs.metrics import open_page
 from triolight.cli.jobs.utxo import open_chain
 from triolight.cli.node import new_secret, port_of, read_secret
 from triolight.cli.options import Utxo
@@ -35,6 +36,7 @@ class Plan:
     relay_unchecked: bool
     utxo: Utxo | None
     proxy: Proxy | None
+    metrics: int | None = None
 
 
 def graph_serve(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> None:
@@ -60,7 +62,10 @@ async def _serve(plan: Plan, secret: bytes, verbose: int, as_json: bool) -> None
             logger_for(verbose),
             networks=(plan.chain,),
         )
-        async with open_peer_nursery(manager, proxy=plan.proxy) as peers, open_gossip(peers, handler, store):
+        async with (
+            open_peer_nursery(manager, proxy=plan.proxy) as peers,
+            open_gossip(peers, handler, store) as gossip,
+        ):
             with or_cannot_listen(plan.host, plan.port):
                 listeners = await peers.listen(plan.port, host=plan.host)
             for listener in listeners:
@@ -68,6 +73,7 @@ async def _serve(plan: Plan, secret: bytes, verbose: int, as_json: bool) -> None
                 address = NodeAddress(manager.our_node_id, ours, port_of(listener))
                 words = f"listening on {address}"
                 data(as_json, words, "listening", node_id=manager.our_node_id.hex(), host=ours, port=address.port)
-            for node in plan.nodes:
-                peers.keep(node)
-            await trio.sleep_forever()
+            async with open_page(peers, gossip, plan.metrics, as_json):
+                for node in plan.nodes:
+                    peers.keep(node)
+                await trio.sleep_forever()

@@ -27,6 +27,7 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.cli.exits import Exit
+from triolight.cli.jobs.metrics import open_page
 from triolight.cli.jobs.utxo import open_chain
 from triolight.cli.node import new_secret, read_secret
 from triolight.cli.options import Utxo
@@ -52,6 +53,7 @@ class Plan:
     """For all of it; infinite: as long as it takes, or until Ctrl-C."""
     utxo: Utxo | None = None
     proxy: Proxy | None = None
+    metrics: int | None = None
 
 
 def graph_sync(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
@@ -69,7 +71,7 @@ class Told:
     """What is said: on a terminal how far it is, and the last line."""
 
     def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+        self.as_json: Final = as_json
         self._shows = sys.stderr is not None and sys.stderr.isatty()
         self._next = 0.0
         self.gossip: Gossip | None = None
@@ -100,7 +102,7 @@ class Told:
             progress(f"{self.source.name}: {self.source.failures:,} lookups failed{_why(self.source)}")
         checked = _checked(self.gossip.graph)
         words = _words(report, checked, looked_up=self.source is not None)
-        data(self._as_json, words, "synced", **_fields(report), checked=checked)
+        data(self.as_json, words, "synced", **_fields(report), checked=checked)
 
 
 def _checked(graph: NetworkGraph) -> dict[str, int]:
@@ -175,6 +177,7 @@ async def sync(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
             open_graph_store(plan.graph, graph) as store,
             open_peer_nursery(manager, proxy=plan.proxy) as peers,
             open_gossip(peers, handler, store) as gossip,
+            open_page(peers, gossip, plan.metrics, told.as_json),
         ):
             told.source = source
             return await _fetch(plan, told, peers, gossip, handler)

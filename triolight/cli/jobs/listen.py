@@ -5,82 +5,89 @@ How it tells what a peer was, in words and in JSON, is how every command does.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import click
 import trio
 
 from triolight import (
+    ChannelMessageHandler,
     DisconnectReason,
     EventsLost,
+    Logger,
     NodeAddress,
     Peer,
     PeerConnected,
     PeerDisconnected,
     PeerManager,
-    PeerNursery,
     Tape,
     open_peer_nursery,
 )
 from triolight.cli.exits import or_cannot_listen
-from triolight.cli.node import our_manager, port_of
-from triolight.cli.output import data, features_fields, offered, place, reason_fields
+from triolight.cli.jobs.metrics import serve_page
+from triolight.cli.node import manager_of, new_secret, port_of, read_secret
+from triolight.cli.output import data, features_fields, logger_for, offered, place, reason_fields, start_log
 from triolight.cli.running import run
-from triolight.listeners import PatientListener
+from triolight.shell.anywhere import AnyPeer
 
 
-def listen(
-    secret_file: Path | None,
-    verbose: int,
-    host: str,
-    port: int,
-    metrics: int | None,
-    tape: Tape | None,
-    as_json: bool,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `listen` was asked for."""
+
+    host: str
+    port: int
+    metrics: int | None
+    tape: Tape | None
+    storage: Path | None
+    store_for: tuple[bytes, ...]
+
+
+def listen(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> None:
     """Until Ctrl-C."""
-    run(_listen, our_manager(secret_file, verbose), host, port, metrics, tape, as_json)
+    start_log(verbose)
+    secret = new_secret() if secret_file is None else read_secret(secret_file)
+    run(_listen, plan, secret, logger_for(verbose), as_json)
 
 
-async def _serve_metrics(peers: PeerNursery, port: int, task_status: trio.TaskStatus[int]) -> None:
-    from triolight.metrics import serve_metrics  # of an extra
+@asynccontextmanager
+async def _open_handler(plan: Plan, secret: bytes) -> AsyncGenerator[ChannelMessageHandler]:
+    """The channel handler, which stores for others if it is asked to."""
+    if plan.storage is None:
+        yield ChannelMessageHandler()
+        return
+    from triolight.services import StoreError, open_storage_store  # with SQLite, which others do without
+    from triolight.storage import PeerStorageHandler
 
-    with or_cannot_listen("127.0.0.1", port):
-        listeners = await trio.open_tcp_listeners(port, host="127.0.0.1")
-    task_status.started(port_of(listeners[0]))
-    patient = [PatientListener(one, peers.manager.logger) for one in listeners]
-    await trio.serve_listeners(serve_metrics(peers), patient)
+    try:
+        async with open_storage_store(plan.storage) as store:
+            yield PeerStorageHandler(secret, kept=store.kept, serves=plan.store_for)
+    except StoreError as error:
+        raise click.BadParameter(str(error), param_hint="--storage") from None
 
 
-async def _listen(
-    manager: PeerManager, host: str, port: int, metrics: int | None, tape: Tape | None, as_json: bool
-) -> None:
-    async with trio.open_nursery() as nursery:
-        await _listen_and_tell(nursery, manager, host, port, metrics, tape, as_json)
+async def _listen(plan: Plan, secret: bytes, logger: Logger, as_json: bool) -> None:
+    async with _open_handler(plan, secret) as handler, trio.open_nursery() as nursery:
+        await _listen_and_tell(nursery, manager_of(secret, logger, chan_handler=handler), plan, as_json)
 
 
-async def _listen_and_tell(
-    nursery: trio.Nursery,
-    manager: PeerManager,
-    host: str,
-    port: int,
-    metrics: int | None,
-    tape: Tape | None,
-    as_json: bool,
-) -> None:
+async def _listen_and_tell(nursery: trio.Nursery, manager: PeerManager, plan: Plan, as_json: bool) -> None:
     guests = _Guests(as_json)
     try:
-        async with open_peer_nursery(manager, tape=tape) as peers, peers.events() as events:
-            with or_cannot_listen(host, port):
-                listeners = await peers.listen(port, host=host)
+        async with open_peer_nursery(manager, tape=plan.tape) as peers, peers.events() as events:
+            with or_cannot_listen(plan.host, plan.port):
+                listeners = await peers.listen(plan.port, host=plan.host)
             for listener in listeners:
                 ours = str(listener.socket.getsockname()[0])
                 address = NodeAddress(manager.our_node_id, ours, port_of(listener))
                 words = f"listening on {address}"
                 data(as_json, words, "listening", node_id=manager.our_node_id.hex(), host=ours, port=address.port)
-            if metrics is not None:
-                at = await nursery.start(_serve_metrics, peers, metrics)
-                data(as_json, f"metrics at http://127.0.0.1:{at}/metrics", "metrics", host="127.0.0.1", port=at)
+            if plan.metrics is not None:
+                await nursery.start(serve_page, peers, None, plan.metrics, as_json)
             while True:
                 try:
                     match await anext(events):
@@ -101,15 +108,15 @@ class _Guests:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json: Final = as_json
-        self._since: dict[Peer, float] = {}
+        self._since: dict[AnyPeer, float] = {}
 
-    def came(self, peer: Peer) -> None:
+    def came(self, peer: AnyPeer) -> None:
         self._since[peer] = trio.current_time()
         node_id, address = peer.node_id.hex(), place(peer)
         words = f"connected: {node_id} from {address}, offers features {offered(peer.features)}"
         data(self._as_json, words, "connected", node_id=node_id, address=address, **features_fields(peer.features))
 
-    def left(self, peer: Peer, reason: DisconnectReason) -> None:
+    def left(self, peer: AnyPeer, reason: DisconnectReason) -> None:
         seconds = trio.current_time() - self._since.pop(peer)
         words = f"disconnected: {peer.node_id.hex()} after {seconds:.3f} s: {reason}"
         fields = reason_fields(reason)
@@ -119,5 +126,5 @@ class _Guests:
         """Tells what has happened since the last event that was seen, from who is here now."""
         for peer in here - self._since.keys():
             self.came(peer)
-        for peer in self._since.keys() - here:
-            self.left(peer, await peer.wait_closed())
+        for gone in self._since.keys() - here:
+            self.left(gone, await gone.wait_closed())

@@ -21,10 +21,11 @@ from triolight import (
     open_peer_nursery,
 )
 from triolight.cli.exits import Exit, NoNetworkError, exit_of, or_cannot_listen
+from triolight.cli.jobs.routes import routes_of
 from triolight.cli.node import new_secret, port_of, read_secret
 from triolight.cli.output import data, logger_for, progress, start_log
 from triolight.cli.running import run
-from triolight.onion import NoRoute, OnionMessenger
+from triolight.onion import GraphRoutes, NoRoute, OnionMessenger
 from triolight.services import OnionReceived, open_onion_messenger
 
 
@@ -36,6 +37,7 @@ class Plan:
     type: int
     payload: bytes
     via: NodeAddress | None
+    graph: Path | None
     reply: bool
     seconds: float
     proxy: Proxy | None = None
@@ -43,34 +45,43 @@ class Plan:
 
 def send(plan: Plan, secret_file: Path | None, verbose: int, as_json: bool) -> int:
     """The exit code."""
-    return run(_send, plan, *_node(secret_file, verbose, forward=False), as_json)
+    routes = routes_of(plan.graph)
+    return run(_send, plan, routes, *_node(routes, secret_file, verbose, forward=False), as_json)
 
 
-def listen(secret_file: Path | None, verbose: int, host: str, port: int, as_json: bool) -> None:
+def listen(graph: Path | None, secret_file: Path | None, verbose: int, host: str, port: int, as_json: bool) -> None:
     """Until Ctrl-C."""
-    run(_listen, *_node(secret_file, verbose, forward=True), host, port, as_json)
+    run(_listen, *_node(routes_of(graph), secret_file, verbose, forward=True), host, port, as_json)
 
 
-def _node(secret_file: Path | None, verbose: int, *, forward: bool) -> tuple[PeerManager, OnionMessenger]:
+def _node(
+    routes: GraphRoutes | None, secret_file: Path | None, verbose: int, *, forward: bool
+) -> tuple[PeerManager, OnionMessenger]:
     start_log(verbose)
     secret = new_secret() if secret_file is None else read_secret(secret_file)
-    onions = OnionMessenger(secret, secrets.token_bytes(32), forward=forward)
+    onions = OnionMessenger(secret, secrets.token_bytes(32), forward=forward, graph=routes)
     handlers = MessageHandler(ChannelMessageHandler(), RoutingMessageHandler(), onions)
     return PeerManager(handlers, secret, secrets.token_bytes(32), logger_for(verbose)), onions
 
 
-async def _send(plan: Plan, manager: PeerManager, onions: OnionMessenger, as_json: bool) -> Exit:
+async def _send(
+    plan: Plan, routes: GraphRoutes | None, manager: PeerManager, onions: OnionMessenger, as_json: bool
+) -> Exit:
     record = {plan.type: plan.payload}
     try:
         with trio.fail_after(plan.seconds):
             async with (
                 open_peer_nursery(manager, proxy=plan.proxy) as peers,
-                open_onion_messenger(peers, onions) as messenger,
+                open_onion_messenger(peers, onions, None if routes is None else routes.addresses) as messenger,
             ):
+                via = plan.via
+                if via is not None and routes is not None:
+                    await peers.connect(via)
+                    via = None  # the graph knows how it goes on from there
                 if plan.reply:
-                    _show("answer", await messenger.request(plan.to, extra=record, via=plan.via), as_json)
+                    _show("answer", await messenger.request(plan.to, extra=record, via=via), as_json)
                 else:
-                    await messenger.send(plan.to, extra=record, via=plan.via)
+                    await messenger.send(plan.to, extra=record, via=via)
                     for peer in peers.peers.values():
                         await peer.ping()  # it has read what came before it
                     words = f"sent: type {plan.type}, {len(plan.payload)} bytes"

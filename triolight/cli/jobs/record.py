@@ -12,6 +12,7 @@ from typing import Final
 import click
 
 from triolight.cli.exits import cannot_use
+from triolight.cli.jobs.plots import draw
 from triolight.cli.output import data, progress, say
 from triolight.services.reading import MakeTable, RecordStats, csv_table, export_record, record_stats
 from triolight.services.sqlite import StoreError
@@ -94,15 +95,13 @@ def export(record: Path, folder: Path, format_: str | None, as_json: bool) -> No
     data(as_json, f"{folder}: {words}, {size:,} bytes", "exported", formats=[*formats], bytes=size, **counts)
 
 
-def plot(record: Path, folder: Path, as_json: bool) -> None:
+def plot(record: Path, folder: Path, with_csv: bool, as_json: bool) -> None:
     """Pictures."""
-    from triolight.services.plots import plot_record
+    from triolight.services.charts import record_charts
     from triolight.services.series import record_series
 
     try:
-        names = plot_record(record_series(record), folder, record.name)
+        charts = record_charts(record_series(record))
     except StoreError as error:
         raise no_record(record, error) from None
-    except OSError as error:
-        raise cannot_use(folder, error, "--output") from None
-    data(as_json, f"{folder / 'index.html'}: {len(names) // 2} pictures", "plotted", files=names)
+    draw(charts, record, folder, with_csv, as_json)

@@ -18,7 +18,6 @@ from triolight import (
     ConnectError,
     MessageHandler,
     NodeAddress,
-    Peer,
     PeerManager,
     PeerNursery,
     Proxy,
@@ -30,8 +29,20 @@ from triolight.cli.output import data, logger_for, progress, redraw, start_log
 from triolight.cli.running import run
 from triolight.services import Recorder, RecordingHandler, open_recorder, unread_gossip
 
+DIALS_AT_ONCE: Final = 32
+"""A node that is dialled answers, or not, in seconds; whoever names hundreds waits for a few rounds of that."""
 SHOWN_EVERY: Final = 1.0
 """Seconds from one line of progress to the next one, which takes its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Nodes of a graph, of which some are heard."""
+
+    graph: Path
+    nodes: list[tuple[NodeAddress, ...]]
+    """The addresses of each."""
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +51,15 @@ class Plan:
 
     record: Path
     addresses: tuple[NodeAddress, ...]
+    choice: Choice | None
     chain: bytes
     seconds: float
     """For all of it; infinite: until Ctrl-C."""
     backlog: float
     """How far back, in seconds; infinite: all that they have."""
+    types: tuple[int, ...]
+    raw: bool
+    drop: bool
     segment_bytes: int | None
     segment_seconds: float | None
     max_bytes: int | None
@@ -82,8 +97,13 @@ class Told:
         rate, self._before = recorder.sightings - self._before, recorder.sightings
         redraw(
             f"\r\x1b[K{rate:,}/s, {here} peers, {recorder.sightings:,} sightings of {recorder.messages:,} messages, "
-            f"{recorder.pending:,} to be written, {recorder.size / 1e6:,.1f} MB "
+            f"{recorder.pending:,} to be written, {self._dropped}{recorder.size / 1e6:,.1f} MB "
         )
+
+    @property
+    def _dropped(self) -> str:
+        dropped = 0 if self.recorder is None else self.recorder.dropped
+        return f"{dropped:,} dropped, " if dropped else ""
 
     def end(self) -> None:
         """The last line, if there was a record."""
@@ -96,7 +116,7 @@ class Told:
         data(
             self._as_json,
             f"{recorder.sightings:,} sightings of {recorder.messages:,} messages from {recorder.peers:,} peers in "
-            f"{seconds:.1f} s; {recorder.path}: {recorder.size:,} bytes",
+            f"{seconds:.1f} s; {self._dropped}{recorder.path}: {recorder.size:,} bytes",
             "recorded",
             peers=recorder.peers,
             messages=recorder.messages,
@@ -104,12 +124,13 @@ class Told:
             bytes=recorder.size,
             seconds=round(seconds, 3),
             held_seconds=round(recorder.held_seconds, 3),
+            dropped=recorder.dropped,
         )
 
 
-async def record(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
-    """The work, inside Trio."""
-    manager = PeerManager(
+def manager_of(plan: Plan, secret: bytes, verbose: int) -> PeerManager:
+    """A node that reads no gossip, and records it."""
+    return PeerManager(
         MessageHandler(ChannelMessageHandler(), RecordingHandler()),
         secret,
         secrets.token_bytes(32),
@@ -117,13 +138,20 @@ async def record(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
         messages=unread_gossip(),
         networks=(plan.chain,),
     )
+
+
+async def record(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
+    """The work, inside Trio."""
     async with (
-        open_peer_nursery(manager, proxy=plan.proxy) as peers,
+        open_peer_nursery(manager_of(plan, secret, verbose), proxy=plan.proxy) as peers,
         open_recorder(
             peers,
             plan.record,
             backlog=plan.backlog,
             chain=plan.chain,
+            types=plan.types,
+            raw=plan.raw,
+            drop=plan.drop,
             segment_bytes=plan.segment_bytes,
             segment_seconds=plan.segment_seconds,
             max_bytes=plan.max_bytes,
@@ -137,48 +165,92 @@ async def record(plan: Plan, secret: bytes, verbose: int, told: Told) -> Exit:
             told.ended = trio.current_time()
     if told.recorder is None:
         return Exit.CONNECT
-    return Exit.OK if recorder.sightings else Exit.TIMEOUT
+    return Exit.OK if recorder.sightings or recorder.full else Exit.TIMEOUT
 
 
 async def _record(recorder: Recorder, peers: PeerNursery, plan: Plan, told: Told) -> None:
     """Until the record is full; or until it is clear that nobody can be reached."""
-    settled = trio.Event()
-    reached: list[Peer] = []
-
-    async def dial(address: NodeAddress) -> None:
-        try:
-            reached.append(await peers.connect(address))
-        except ConnectError as error:
-            progress(f"{address}: {error.reason.message}")
-        else:
-            settled.set()
-
-    async def dial_all() -> None:
-        async with trio.open_nursery() as dials:
-            for address in plan.addresses:
-                dials.start_soon(dial, address)
-        settled.set()
-
+    if recorder.full:
+        told.recorder = recorder
+        _say_full(recorder)
+        return
+    dials = _Dials(peers)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(dial_all)
-        await settled.wait()
-        if not reached:
+        nursery.start_soon(dials.all, plan)
+        await dials.settled.wait()
+        if not dials.reached:
             return
         told.recorder = recorder
         told.begin(plan.record)
         for address in plan.addresses:
             peers.keep(address)
-        await _until_full(recorder, peers, plan, told)
+        await _until_full(recorder, peers, told)
         nursery.cancel_scope.cancel(reason="the record is full")
 
 
-async def _until_full(recorder: Recorder, peers: PeerNursery, plan: Plan, told: Told) -> None:
+class _Dials:
+    """The first ones; whoever was reached, and whoever was named, is kept connected from then on."""
+
+    def __init__(self, peers: PeerNursery) -> None:
+        self.reached = 0
+        self.settled: Final = trio.Event()
+        """Somebody was reached, or nobody was."""
+        self._peers: Final = peers
+        self._limiter: Final = trio.CapacityLimiter(DIALS_AT_ONCE)
+        self._missing = 0
+
+    async def all(self, plan: Plan) -> None:
+        """Each node that is named; and nodes of the graph until so many of them were reached."""
+        async with trio.open_nursery() as nursery:
+            for address in plan.addresses:
+                nursery.start_soon(self._dial, (address,), True)
+            if plan.choice is not None:
+                nursery.start_soon(self._choose, plan.choice)
+        self.settled.set()
+
+    async def _dial(self, addresses: tuple[NodeAddress, ...], tell: bool) -> bool:
+        async with self._limiter:
+            for address in addresses:
+                try:
+                    await self._peers.connect(address)
+                except ConnectError as error:
+                    if tell:
+                        progress(f"{address}: {error.reason.message}")
+                else:
+                    self.reached += 1
+                    self.settled.set()
+                    return True
+        return False
+
+    async def _choose(self, choice: Choice) -> None:
+        self._missing = choice.count
+        left = iter(choice.nodes)
+
+        async def fill_a_place() -> None:
+            for addresses in left:
+                if await self._dial(addresses, False):
+                    self._peers.keep(*addresses)
+                    self._missing -= 1
+                    return
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(choice.count):
+                nursery.start_soon(fill_a_place)
+        if self._missing:
+            progress(f"{choice.graph}: {choice.count - self._missing:,} nodes of it were reached, not {choice.count:,}")
+
+
+async def _until_full(recorder: Recorder, peers: PeerNursery, told: Told) -> None:
     async with trio.open_nursery() as nursery:
         if told.shows:
             nursery.start_soon(_tell, recorder, peers, told)
         await recorder.wait_full()
         nursery.cancel_scope.cancel(reason="the record is full")
-    progress(f"{plan.record}: {recorder.size:,} bytes, which is all that it may have")
+    _say_full(recorder)
+
+
+def _say_full(recorder: Recorder) -> None:
+    progress(f"{recorder.path}: {recorder.size:,} bytes, which is all that it may have")
 
 
 async def _tell(recorder: Recorder, peers: PeerNursery, told: Told) -> None:

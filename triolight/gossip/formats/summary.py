@@ -105,7 +105,7 @@ def summarize(snapshot: Snapshot, now: float) -> Summary:
             continue
         announced += 1
         without_address += not node.addresses
-        addresses.update(_KINDS.get(type(one), "unknown") for one in node.addresses)
+        addresses.update(map(address_kind, node.addresses))
         features.update(bit for bit in Features.from_bytes(node.features[-FEATURES_COUNTED // 8 :]))
     sizes = _components(degree, (one.node_ids for one in snapshot.channels.values()))
     ordered = sorted(degree.values())
@@ -131,6 +131,11 @@ def summarize(snapshot: Snapshot, now: float) -> Summary:
         oldest_timestamp=oldest,
         newest_timestamp=newest,
     )
+
+
+def address_kind(address: Address) -> str:
+    """One of `ADDRESS_KINDS`."""
+    return _KINDS.get(type(address), "unknown")
 
 
 def count_checked(snapshot: Snapshot) -> dict[str, int]:

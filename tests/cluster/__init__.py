@@ -1,0 +1,1 @@
+"""Tests of `triolight.cluster`, a file for each of its files."""

@@ -1,0 +1,1 @@
+"""LSPS: what stands in its messages."""
