@@ -223,6 +223,9 @@ async def test_claims(bus: Bus) -> None:
     assert await bus.claim("one", FRONT, US, THEM, 2, False) is Answer.TAKE
     # Crossing: we are the smaller one, and have dialled what is there.
     assert await bus.claim("two", OTHER, US, THEM, 1, True) is Answer.WAIT
+    # Who has waited takes it from nobody, whatever the table says.
+    assert await bus.claim("two", OTHER, US, THEM, 1, False, waited=True) is Answer.WAIT
+    assert await bus.claim("one", FRONT, US, THEM, 2, False, waited=True) is Answer.TAKE
     assert list(await bus.read_down("one", START, 0)) == []
     assert await bus.claim("two", OTHER, US, THEM, 1, False) is Answer.TAKE_FROM
     ((_, data),) = await bus.read_down("one", START, 0)
@@ -234,6 +237,7 @@ async def test_claims(bus: Bus) -> None:
     assert await bus.claims() == 1
     await bus.release("two", OTHER, THEM, 1)
     assert await bus.claims() == 0
+    assert await bus.claim("one", FRONT, US, THEM, 3, False, waited=True) is Answer.TAKE
 
 
 async def test_a_release_that_crosses_a_claim_takes_no_later_one(bus: Bus) -> None:

@@ -176,30 +176,45 @@ class Slow(MemoryBus):
         self.comes = trio.Event()
 
     async def claim(
-        self, front: str, token: bytes, our_node_id: bytes, node_id: bytes, number: int, inbound: bool
+        self,
+        front: str,
+        token: bytes,
+        our_node_id: bytes,
+        node_id: bytes,
+        number: int,
+        inbound: bool,
+        waited: bool = False,
     ) -> Answer:
-        answer = await super().claim(front, token, our_node_id, node_id, number, inbound)
+        answer = await super().claim(front, token, our_node_id, node_id, number, inbound, waited)
         await self.comes.wait()
         return answer
 
 
+@pytest.mark.parametrize("goes", [True, False])
 async def test_the_word_that_another_one_has_it_may_come_before_the_answer(
-    autojump_clock: trio.testing.MockClock,
+    goes: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
-    bus, answers = Slow(MemoryEngine()), list[bool]()
+    """It waits, as whoever is displaced, in case that one goes."""
+    engine, answers = MemoryEngine(), list[bool]()
+    bus = Slow(engine)
     await begin(bus)
     async with open_peer_nursery(make_manager(1)) as peers, trio.open_nursery() as nursery:
         claims = Claims(peers, bus, "one", FRONT, lambda: False)
         nursery.start_soon(ask, claims, Guest(), answers)
         await trio.sleep(1)
+        other = MemoryBus(engine)
+        assert await other.claim("two", OTHER, identity(1), identity(2), 1, Guest.inbound) is Answer.TAKE_FROM
         assert claims.displaced(Displaced(node_id=identity(3), number=9)) is None
         assert claims.displaced(Displaced(node_id=identity(2), number=1)) is None
         bus.comes.set()
         await trio.sleep(1)
-        assert (answers, claims.has(identity(2))) == ([False], False)
-        await ask(claims, Guest(), answers)
+        assert (answers, claims.has(identity(2))) == ([], False)
+        if goes:
+            await other.release("two", OTHER, identity(2), 1)
+        await trio.sleep(PARKED_SECONDS)
+        assert (answers, claims.has(identity(2))) == ([goes], goes)
         assert claims.displaced(Displaced(node_id=identity(2), number=1)) is None
-        assert (answers, claims.has(identity(2))) == ([False, True], True)
+        assert claims.has(identity(2)) is goes
 
 
 async def test_whose_end_is_heard_of_late_takes_nothing_from_who_comes_next(

@@ -12,12 +12,12 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, Order, identity, join, make_manager
-from tests.support.fleets import BACK, CONFIG, Fleet, SlowBus, becomes, open_fleet, stranger
+from tests.support.fleets import BACK, CONFIG, OTHER, Fleet, SlowBus, becomes, open_fleet, stranger
 from triolight import ConnectError, DisconnectCode, DisconnectReason, Peer, PeerNursery, open_peer_nursery
 from triolight.cluster import front as front_module
 from triolight.cluster import rules
 from triolight.cluster.bus import Appended, BackState, EngineAway, FleetError
-from triolight.cluster.front import FleetConfig, serve_front
+from triolight.cluster.front import serve_front
 from triolight.cluster.memory import MemoryBus, MemoryEngine
 from triolight.cluster.records import (
     ENGINE,
@@ -37,28 +37,15 @@ from triolight.cluster.records import (
     encode_entry,
     encode_record,
 )
-from triolight.cluster.rules import DIALS
+from triolight.cluster.rules import DIALS, PARKED_SECONDS, Answer
 from triolight.cluster.streams import Used
+from triolight.cluster.wanted import FleetConfig
 from triolight.cluster.watch import FrontWatch
 from triolight.logger import Level
-from triolight.messages import Init, Ping
 from triolight.messages.structures import Structure
 
 CODE = DisconnectCode
 S = TypeVar("S", bound=Structure)
-
-
-def test_what_a_configuration_makes_of_a_manager() -> None:
-    config: Config = CONFIG.replace(features=b"\x08\xa0", types=(32, 40001), networks=(bytes(32),))
-    wanted = FleetConfig(config)
-    assert wanted.messages.get(18) is Ping
-    assert wanted.messages.get(16) is Init
-    note = wanted.messages.decode(b"\x9c\x41\x01\x02")
-    assert (type(note).__name__, note.encode()) == ("Message40001", b"\x9c\x41\x01\x02")
-    handlers = wanted.handlers()
-    assert handlers.chan_handler.provided_init_features(identity(2)).to_bytes() == b"\x08\xa0"
-    assert handlers.route_handler.provided_init_features(identity(2)).to_bytes() == b""
-    assert wanted.networks == (bytes(32),)
 
 
 async def test_the_newest_of_one_direction_wins_at_whichever_front(autojump_clock: trio.testing.MockClock) -> None:
@@ -451,6 +438,13 @@ class ByHand:
             stream.append(encode_entry(token, first, [encode_record(conn, what)]), 1)
             stream.next_seq += token != ENGINE
 
+    async def displace(self, node_id: bytes, again: bool = False) -> Answer:
+        """Another front wins the claim of a node that has dialled this one, and tells no back of it."""
+        if not again:
+            assert await self.bus.enter_front("two", OTHER, BACK, "")
+        ours = self.peers.manager.our_node_id
+        return await self.bus.claim("two", OTHER, ours, node_id, 1 + again, inbound=True)
+
     async def heard(self, kind: type[S]) -> list[tuple[int, S]]:
         """What it has appended of that class, and of which connection."""
         records: list[tuple[int, S]] = []
@@ -514,9 +508,86 @@ async def test_an_engine_says_nothing_but_who_was_displaced(autojump_clock: trio
         it.say((conn, words), (NO_CONNECTION, older), token=ENGINE)
         await trio.sleep(1)
         assert (ours.reason, it.told) == (None, ["serving"])
-        it.say((NO_CONNECTION, Displaced(node_id=identity(2), number=claim.number)), token=ENGINE)
-        await trio.sleep(1)
+        assert await it.displace(identity(2)) is Answer.TAKE_FROM
+        await trio.sleep(PARKED_SECONDS + 1)
         assert "another connection with you was kept" in str(ours.reason)
+
+
+@pytest.mark.parametrize("goes", [True, False])
+async def test_who_is_displaced_waits_for_the_other_one_to_go(
+    goes: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """The other side may have ended that one, and kept this: then it is a session again, with all that it has said."""
+    async with by_hand() as it, stranger(2) as far:
+        ours, _ = await join(far, it.peers)
+        await ours.send(Note(payload=b"before"))
+        await becomes(lambda: it.connections == 1)
+        await trio.sleep(0.1)
+        ((first, _),) = await it.heard(Connected)
+        assert await it.displace(identity(2)) is Answer.TAKE_FROM
+        await trio.sleep(PARKED_SECONDS / 4)
+        await ours.send(Note(payload=b"meanwhile"))
+        # What the back says to the session before is too late, its end among it.
+        it.say((first, Send(messages=(Note(payload=b"late").encode(),))), (first, Disconnect(code=b"", words=b"go")))
+        if goes:
+            await it.bus.release("two", OTHER, identity(2), 1)
+        await trio.sleep(PARKED_SECONDS / 2)
+        assert [(conn, what.code) for conn, what in await it.heard(Ended)] == [(first, b"DUPLICATE")]
+        assert (len(await it.heard(Connected)), len(await it.heard(Said)), ours.reason) == (1, 1, None)
+        await trio.sleep(PARKED_SECONDS)
+        begun = [conn for conn, _ in await it.heard(Connected)]
+        said = [(conn, what.data[2:]) for conn, what in await it.heard(Said)]
+        if goes:
+            assert begun == [first, begun[-1]] != [first, first]
+            assert said == [(first, b"before"), (begun[-1], b"meanwhile")]
+            assert (ours.reason, it.engine.claims[identity(2)].front) == (None, "one")
+            await ours.disconnect()
+            await becomes(lambda: not it.engine.claims)
+            await trio.sleep(0.1)
+            assert [conn for conn, _ in await it.heard(Ended)] == begun
+        else:
+            assert (begun, said) == ([first], [(first, b"before")])
+            assert "another connection with you was kept" in str(ours.reason)
+            assert it.engine.claims[identity(2)].front == "two"
+            assert len(await it.heard(Ended)) == 1
+        assert it.connections == 0
+
+
+async def test_who_waits_and_goes_by_itself_was_no_session(autojump_clock: trio.testing.MockClock) -> None:
+    async with by_hand() as it, stranger(2) as far:
+        _, theirs = await join(far, it.peers)
+        await becomes(lambda: it.connections == 1)
+        assert await it.displace(identity(2)) is Answer.TAKE_FROM
+        assert await it.displace(identity(2), again=True) is Answer.TAKE
+        await trio.sleep(PARKED_SECONDS / 4)
+        await theirs.disconnect()
+        await it.bus.release("two", OTHER, identity(2), 2)
+        await trio.sleep(PARKED_SECONDS)
+        assert (len(await it.heard(Connected)), len(await it.heard(Ended)), it.connections) == (1, 1, 0)
+        assert not it.engine.claims
+
+
+async def test_what_waits_with_who_is_displaced_is_bounded(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read of it already, and the back had no room for."""
+    monkeypatch.setattr(rules, "WINDOW_RECORDS", 4)
+    monkeypatch.setattr(front_module, "DOWN_BYTES", 1000)
+    async with by_hand() as it, stranger(2) as far:
+        ours, _ = await join(far, it.peers)
+        await ours.send(*[Note(payload=bytes(100))] * 30)
+        await trio.sleep(1)
+        assert len(await it.heard(Said)) == 3
+        assert await it.displace(identity(2)) is Answer.TAKE_FROM
+        await trio.sleep(0.1)
+        await it.bus.release("two", OTHER, identity(2), 1)
+        for _ in range(5):
+            for position, data in await it.bus.read_up("one", "0", 0):
+                await it.bus.consume_up("one", BACK, position, Used(len(data), len(decode_entry(data, UP).records)))
+            await trio.sleep(1)
+            await it.bus.renew_back(BACK)
+        assert "another connection with you was kept" in str(ours.reason)
+        assert it.connections == 0
 
 
 async def test_a_window_counts_what_waits_and_who_is_displaced_meanwhile_is_never_told_of(
@@ -530,8 +601,7 @@ async def test_a_window_counts_what_waits_and_who_is_displaced_meanwhile_is_neve
         assert (it.engine.fronts()[0].up.records, len(await it.heard(Said))) == (4, 3)
         gone, _ = await join(other, it.peers)
         await trio.sleep(1)
-        number = it.engine.claims[identity(3)].number
-        it.say((NO_CONNECTION, Displaced(node_id=identity(3), number=number)), token=ENGINE)
+        assert await it.displace(identity(3)) is Answer.TAKE_FROM
         assert (await gone.wait_closed()).code is CODE.PEER_CLOSED
         said = connected = 0
         for _ in range(12):  # who has no room hears of it with the next renewal

@@ -10,8 +10,8 @@ from tests.support.fleets import CONFIG, becomes, open_fleet
 from tests.support.gossip import NOW, channel, node, scid, update
 from triolight import ChannelMessageHandler, MessageHandler, RoutingMessageHandler, open_peer_nursery
 from triolight.chains import REGTEST
-from triolight.cluster.front import FleetConfig
 from triolight.cluster.gossip import FrontGossip, Heard, Travels
+from triolight.cluster.wanted import FleetConfig
 from triolight.gossip import ChannelAdded, ChannelChanged, GossipPolicy, NetworkGraph
 from triolight.messages import (
     BOLT,

@@ -15,11 +15,12 @@ from tests.support.fleets import BACK, CONFIG, FRONT, OTHER, entry
 from triolight import ConnectError, Peer, PeerConnected, PeerNursery, open_peer_nursery
 from triolight.cluster.back import back_on
 from triolight.cluster.bus import START, Change, EngineAway, EngineFull, Fenced
-from triolight.cluster.front import FleetConfig, serve_front
+from triolight.cluster.front import serve_front
 from triolight.cluster.records import ENGINE, NO_CONNECTION, Displaced, encode_entry, encode_record
 from triolight.cluster.redis import open_bus
 from triolight.cluster.rules import CROSSING_SECONDS, Answer, Claim, Terms, judge_claim
 from triolight.cluster.streams import Used
+from triolight.cluster.wanted import FleetConfig
 
 SMALLER, LARGER = sorted((identity(1), identity(2)))
 
@@ -113,6 +114,7 @@ async def test_its_script_judges_claims_as_the_table_says(server: Server) -> Non
                         held = Claim("one", FRONT, 7, held_inbound, 0.0)
                         newcomer = Claim("two", OTHER, 1, inbound, 0.0)
                         wanted = judge_claim(ours, theirs, newcomer, held, True, age)
+                        assert await bus.claim("two", OTHER, ours, theirs, 1, inbound, waited=True) is Answer.WAIT
                         assert await bus.claim("two", OTHER, ours, theirs, 1, inbound) is wanted
                         await bus.release("one", FRONT, theirs, 7)
         assert await bus.claims() <= 2

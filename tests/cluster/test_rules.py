@@ -46,6 +46,8 @@ def test_a_claim_is_judged_as_the_roster_judges(ours: bytes, held_inbound: bool,
     held, newcomer = Claim("one", ONE, 1, held_inbound, 50.0), Claim("two", TWO, 1, inbound, 0.0)
     verdict = judge("newest", ours, theirs, inbound, (held_inbound, age))
     assert judge_claim(ours, theirs, newcomer, held, True, 50.0 + age) is FOLLOWS[verdict]
+    # Two that have waited, and come back, would take it from each other for ever.
+    assert judge_claim(ours, theirs, newcomer, held, True, 50.0 + age, waited=True) is Answer.WAIT
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,8 @@ def test_whose_claim_nobody_else_holds_takes_it(held: Claim | None, lives: bool)
     """Also where the roster would park it, as these two would be."""
     newcomer = Claim("two", TWO, 2, True, 0.0)
     assert judge("newest", SMALLER, LARGER, True, (False, 1.0)) is Verdict.PARK
-    assert judge_claim(SMALLER, LARGER, newcomer, held, lives, 1.0) is Answer.TAKE
+    for waited in (False, True):
+        assert judge_claim(SMALLER, LARGER, newcomer, held, lives, 1.0, waited) is Answer.TAKE
 
 
 def test_the_same_front_after_another_start_is_another_front() -> None:

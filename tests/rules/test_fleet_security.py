@@ -32,11 +32,12 @@ from triolight import PeerManager, Tape, node_id, open_peer_nursery
 from triolight.cluster.back import back_on
 from triolight.cluster.bus import START, Change, EngineAway, Kept
 from triolight.cluster.collecting import PART
-from triolight.cluster.front import FleetConfig, serve_front
+from triolight.cluster.front import serve_front
 from triolight.cluster.records import ENGINE
 from triolight.cluster.redis import RedisBus, check_url, open_bus
 from triolight.cluster.rules import Answer
 from triolight.cluster.streams import Used
+from triolight.cluster.wanted import FleetConfig
 
 GUIDE = (ROOT / "docs" / "guide" / "fleet.md").read_text()
 FOR_NOBODY = [

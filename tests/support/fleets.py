@@ -16,11 +16,12 @@ from tests.support.nodes import MESSAGES, ListLogger, identity, make_manager, se
 from triolight import ConnectError, DisconnectReason, MessageHandler, PeerManager, PeerNursery, open_peer_nursery
 from triolight.cluster.back import RemotePeers, back_on
 from triolight.cluster.bus import EngineAway, Fenced
-from triolight.cluster.front import FleetConfig, serve_front
+from triolight.cluster.front import serve_front
 from triolight.cluster.gossip import FrontGossip
 from triolight.cluster.memory import MemoryBus, MemoryEngine
 from triolight.cluster.records import DOWN, Config, Connected, Said, decode_entry, encode_entry, encode_record
 from triolight.cluster.rules import Answer, Terms
+from triolight.cluster.wanted import FleetConfig
 from triolight.cluster.watch import FrontWatch
 from triolight.messages import Message, Registry
 from triolight.messages.structures import Structure
@@ -61,11 +62,18 @@ class SlowBus(MemoryBus):
         self.asking = self.most = 0
 
     async def claim(
-        self, front: str, token: bytes, our_node_id: bytes, node_id: bytes, number: int, inbound: bool
+        self,
+        front: str,
+        token: bytes,
+        our_node_id: bytes,
+        node_id: bytes,
+        number: int,
+        inbound: bool,
+        waited: bool = False,
     ) -> Answer:
         self.asking += 1
         self.most = max(self.most, self.asking)
-        answer = await super().claim(front, token, our_node_id, node_id, number, inbound)
+        answer = await super().claim(front, token, our_node_id, node_id, number, inbound, waited)
         await trio.sleep(1)
         self.asking -= 1
         return answer

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from triolight.cluster.events import FleetEvents as FleetEvents
     from triolight.cluster.events import FrontJoined as FrontJoined
     from triolight.cluster.events import FrontLost as FrontLost
-    from triolight.cluster.front import FleetConfig as FleetConfig
-    from triolight.cluster.front import fleet_config as fleet_config
     from triolight.cluster.front import run_front as run_front
     from triolight.cluster.gossip import FrontGossip as FrontGossip
     from triolight.cluster.remote import KeptRemotePeer as KeptRemotePeer
     from triolight.cluster.remote import RemotePeer as RemotePeer
+    from triolight.cluster.wanted import FleetConfig as FleetConfig
+    from triolight.cluster.wanted import fleet_config as fleet_config
     from triolight.cluster.watch import FrontStatistics as FrontStatistics
     from triolight.cluster.watch import FrontWatch as FrontWatch
 
 _HOMES = {
     "EngineAway": "events",
     "EngineBack": "events",
-    "FleetConfig": "front",
+    "FleetConfig": "wanted",
     "FleetError": "bus",
     "FleetEvents": "events",
     "FrontDetails": "back",
@@ -43,7 +43,7 @@ _HOMES = {
     "KeptRemotePeer": "remote",
     "RemotePeer": "remote",
     "RemotePeers": "back",
-    "fleet_config": "front",
+    "fleet_config": "wanted",
     "open_back": "back",
     "run_collector": "collecting",
     "run_front": "front",

@@ -142,10 +142,17 @@ class Bus(Protocol):
         ...
 
     async def claim(
-        self, front: str, token: bytes, our_node_id: bytes, node_id: bytes, number: int, inbound: bool
+        self,
+        front: str,
+        token: bytes,
+        our_node_id: bytes,
+        node_id: bytes,
+        number: int,
+        inbound: bool,
+        waited: bool = False,
     ) -> Answer:
         """Asks for a node; of two claims of one front's the larger number stays, whichever comes first. Whoever it is
-        taken from is told, in the same step. Raises Fenced."""
+        taken from is told, in the same step. Who has `waited` takes it from nobody. Raises Fenced."""
         ...
 
     async def release(self, front: str, token: bytes, node_id: bytes, number: int) -> None:

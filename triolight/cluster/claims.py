@@ -1,8 +1,9 @@
 """Claims: the nodes that are one life's of a front or a worker. Whoever comes waits, unread, for the engine's word.
 
 A claim is asked for when a newcomer's Init fits, and given up when no connection with its node is left here, nor on its
-way. What the engine may have and nobody here wants is given up too. It starts no task: whoever has it runs `decide`, or
-`admit`, for each newcomer.
+way. Who has lost its node waits for a moment and asks once more: the other side may have chosen otherwise. What the
+engine may have and nobody here wants is given up too. It starts no task: whoever has it runs `decide`, or `admit`, for
+each newcomer.
 """
 
 from __future__ import annotations
@@ -87,45 +88,53 @@ class Claims:
 
     async def ask(self, newcomer: Newcomer) -> bool:
         """Whether its node is ours. If it is, `settled` is to be called once the newcomer is a peer, or has ended."""
-        answer = await self._ask(newcomer)
-        if answer is Answer.WAIT:
-            # As one that is parked: perhaps the other one goes.
-            await trio.sleep(PARKED_SECONDS)
-            answer = await self._ask(newcomer)
-        return answer is Answer.TAKE
+        if await self._ask(newcomer, waited=False):
+            return True
+        if newcomer.gone:
+            return False
+        await trio.sleep(PARKED_SECONDS)
+        return await self._ask(newcomer, waited=True)
 
-    async def _ask(self, newcomer: Newcomer) -> Answer | None:
-        """None: the newcomer has gone, or another one has the node by now."""
+    async def take_back(self, peer: Peer) -> bool:
+        """Whether the node of one who was displaced, and has waited, is ours again: nobody else has it any more."""
+        if not await self._ask(peer, waited=True):
+            return False
+        await self.settled(peer)
+        return self.has(peer.node_id)
+
+    async def _ask(self, newcomer: Newcomer | Peer, waited: bool) -> bool:
+        """False: it has gone, or another one has the node, perhaps by now."""
         node_id = newcomer.node_id
-        answer, waited = None, False
+        answer, unsure = None, False
         async with self._engine:
             self._last += 1
             number = self._last
             self._asks[number] = node_id
-            while answer is None and number in self._asks and not newcomer.gone:
+            while answer is None and number in self._asks and not _gone(newcomer):
                 try:
                     if not self._doubtful():
-                        answer = await self._claim(newcomer, number)
+                        answer = await self._claim(newcomer, number, waited)
                         continue
                 except EngineAway:
                     pass
-                waited = True  # and perhaps it was done all the same
+                unsure = True  # perhaps it was done all the same
                 await trio.sleep(AGAIN_SECONDS)
             if self._asks.pop(number, None) is None:
-                return None  # the word that another one has it has come before the engine's answer
+                return False  # the word that another one has it has come before the engine's answer
         if answer in (Answer.TAKE, Answer.TAKE_FROM):
             self._held[node_id] = max(number, self._held.get(node_id, 0))
             self._unsettled[node_id] = self._unsettled.get(node_id, 0) + 1
-            return Answer.TAKE
-        if answer is None and waited and node_id not in self._held:
+            return True
+        if answer is None and unsure and node_id not in self._held:
             await self._give_up(node_id)
-        return answer
+        return False
 
-    async def _claim(self, newcomer: Newcomer, number: int) -> Answer:
+    async def _claim(self, newcomer: Newcomer | Peer, number: int, waited: bool) -> Answer:
         ours = self._peers.manager.our_node_id
-        return await self._bus.claim(self._name, self._token, ours, newcomer.node_id, number, newcomer.inbound)
+        inbound = newcomer.inbound
+        return await self._bus.claim(self._name, self._token, ours, newcomer.node_id, number, inbound, waited)
 
-    async def settled(self, newcomer: Newcomer) -> None:
+    async def settled(self, newcomer: Newcomer | Peer) -> None:
         """It has become a peer, or has ended."""
         left = self._unsettled.pop(newcomer.node_id) - 1
         if left:
@@ -158,3 +167,7 @@ class Claims:
             return None
         del self._held[what.node_id]
         return self._peers.peers.get(what.node_id)
+
+
+def _gone(newcomer: Newcomer | Peer) -> bool:
+    return newcomer.reason is not None if isinstance(newcomer, Peer) else newcomer.gone

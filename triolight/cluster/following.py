@@ -18,12 +18,12 @@ from triolight import reasons
 from triolight.cluster import events
 from triolight.cluster.bus import START, Change, EngineAway, Fenced, FleetError, FrontState, Kept
 from triolight.cluster.desk import STALL_SECONDS, Desk, Life, Setup
-from triolight.cluster.front import CONTROL
 from triolight.cluster.lanes import AGAIN_SECONDS, Lane, Patience
 from triolight.cluster.ledger import Commit
 from triolight.cluster.records import TOKEN_BYTES, UP, Config, decode_entry
 from triolight.cluster.rules import has_lapsed
 from triolight.cluster.streams import Flight, Hole, Used
+from triolight.cluster.wanted import CONTROL
 from triolight.errors import DecodeError, DisconnectReason
 from triolight.handlers import CustomMessageHandler, overrides
 from triolight.logger import Area, Level

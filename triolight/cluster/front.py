@@ -2,7 +2,8 @@
 
 A front has lives, each under a token of its own. A life begins with a back and no peers, and ends for all its peers
 together, with a reason: it was fenced, there is another back, or none for too long, or the engine has lost something.
-Whoever comes waits, unread, until the engine has said that this front has its node.
+Whoever comes waits, unread, until the engine has said that this front has its node; and so does, for a moment, whoever
+is here when another front has won it, in case that one's connection goes: the other side may have chosen otherwise.
 """
 
 from __future__ import annotations
@@ -44,26 +45,21 @@ from triolight.cluster.records import (
     dialled,
     ended,
 )
-from triolight.cluster.rules import DIALS, RENEWALS, has_lapsed
+from triolight.cluster.rules import DIALS, PARKED_SECONDS, RENEWALS, has_lapsed
 from triolight.cluster.streams import Flight, Hole, Reader, Used
 from triolight.cluster.taken import TakenTogether
+from triolight.cluster.wanted import wanted
 from triolight.cluster.watch import FrontWatch
 from triolight.errors import DecodeError, DisconnectCode, DisconnectReason, PeerClosed
-from triolight.features import Features
-from triolight.gossip.graph import NetworkGraph
-from triolight.handlers import ChannelMessageHandler, MessageHandler, RoutingMessageHandler
 from triolight.logger import Area, Level
-from triolight.messages import Error, Init, Message, Ping, Pong, Registry, UnknownMessage, Warning
-from triolight.messages.registry import opaque
+from triolight.messages import Init, Message, Ping, Pong, UnknownMessage
 from triolight.shell.newcomers import Newcomer, Newcomers
 from triolight.shell.news import PeerConnected, PeerDisconnected
 from triolight.shell.peer import ConnectError, Peer
 from triolight.shell.peers import PeerNursery
 
-__all__ = ["FleetConfig", "fleet_config", "run_front", "serve_front"]
+__all__ = ["run_front", "serve_front"]
 
-CONTROL: Final[tuple[type[Message], ...]] = (Init, Error, Warning, Ping, Pong)
-"""What a front handles itself. Errors and warnings of peers travel up as well."""
 TAKEN_AT_ONCE: Final = 64
 """Messages, before other tasks have their turn."""
 DOWN_BYTES: Final = 4 * 1024 * 1024
@@ -74,58 +70,10 @@ PINGS: Final = 32
 """Pings of the back's that one peer has not answered."""
 
 
-class _Offers(ChannelMessageHandler):
-    """Offers what the back offers, and answers nothing: the back does."""
-
-    def __init__(self, features: Features) -> None:
-        super().__init__()
-        self._features = features
-
-    def provided_init_features(self, node_id: bytes) -> Features:
-        return self._features
-
-    def provided_node_features(self) -> Features:
-        return Features()
-
-
-class _Silent(RoutingMessageHandler):
-    def provided_init_features(self, node_id: bytes) -> Features:
-        return Features()
-
-
-class FleetConfig:
-    """What a back wants of its fronts: for the manager of one."""
-
-    def __init__(self, config: Config) -> None:
-        self.record: Final = config
-        self.node_id: Final = config.node_id
-        self.networks: Final = config.networks
-        queries = {cls.type for cls in QUERIES}
-        travel = [one for one in config.types if one not in queries]
-        self.messages: Final[Registry] = opaque(travel) | (*CONTROL, *QUERIES)
-        """Messages that travel, each as its bytes; and those that a front handles itself, or may."""
-
-    def handlers(self, gossip: FrontGossip | NetworkGraph | None = None) -> MessageHandler:
-        """Handlers that offer what the back offers.
-
-        With a graph, the front answers queries and filters from it, and of announcements and updates the first copy
-        alone travels to the back. A `FrontGossip` of the graph is for who fills it meanwhile, and tells of changes.
-        Without one, the back gets all of that.
-        """
-        if isinstance(gossip, NetworkGraph):
-            gossip = FrontGossip(gossip)
-        return MessageHandler(_Offers(Features.from_bytes(self.record.features)), gossip or _Silent())
-
-
-def wanted(config: Config) -> tuple[object, ...]:
-    """What a manager is made for, and cannot change."""
-    return config.features, config.networks, config.types, config.unknown_odd
-
-
 class _Conn:
-    """One connection of a life, as the back knows it. There are many, and most of them are silent."""
+    """One connection of a life, as the back knows it, or will. There are many, and most of them are silent."""
 
-    __slots__ = ("number", "over", "peer", "pings", "waiting", "waiting_bytes")
+    __slots__ = ("number", "over", "peer", "pings", "unheard", "waiting", "waiting_bytes")
 
     def __init__(self, number: int, peer: Peer) -> None:
         self.number: Final = number
@@ -134,6 +82,8 @@ class _Conn:
         """What the back has said to it, in order, while a task passes it on."""
         self.waiting_bytes = 0
         self.pings = 0
+        self.unheard: list[Message | UnknownMessage] | None = None
+        """Another front has its node: what it had said when it was not read any more. None: the back knows it."""
         self.over = False
 
 
@@ -259,15 +209,35 @@ class _Life:
             self._announce()  # of an earlier life, or without a claim
         elif isinstance(what, PeerDisconnected):
             self._ended(conn, what.reason)
-        elif (data := self._travels.as_bytes(what)) is not None:
+        elif conn.unheard is None:
+            self._said(conn, what)
+        else:
+            conn.unheard.append(what)
+            conn.waiting_bytes += RECORD_OVERHEAD + len(what.encode())
+            if conn.waiting_bytes > DOWN_BYTES:
+                self._nursery.start_soon(peer.disconnect, reasons.duplicate())
+
+    def _said(self, conn: _Conn, message: Message | UnknownMessage) -> None:
+        if (data := self._travels.as_bytes(message)) is not None:
             self._lane.put(conn.number, Said(data=data))
 
     def _connected(self, peer: Peer) -> None:
-        if not self.claims.has(peer.node_id):
-            self._nursery.start_soon(peer.disconnect, reasons.duplicate())
-            return
+        if peer in self._conns:
+            pass  # it was displaced before this was read
+        elif self.claims.has(peer.node_id):
+            self._begin(self._conn(peer))
+        else:
+            self._park(peer)
+
+    def _conn(self, peer: Peer) -> _Conn:
         self._last += 1
-        conn = self._conns[peer] = self._by_number[self._last] = _Conn(self._last, peer)
+        conn = self._conns[peer] = _Conn(self._last, peer)
+        return conn
+
+    def _begin(self, conn: _Conn) -> None:
+        """The back hears of it."""
+        peer = conn.peer
+        self._by_number[conn.number] = conn
         address = b"" if peer.address is None else write_address(peer.address)
         record = Connected(node_id=peer.node_id, inbound=int(peer.inbound), address=address, init=peer.init.encode())
         self._lane.put(conn.number, record)
@@ -279,7 +249,8 @@ class _Life:
         self._announced = trio.Event()
 
     def _ended(self, conn: _Conn, reason: DisconnectReason) -> None:
-        self._lane.put(conn.number, ended(reason))
+        if conn.unheard is None:
+            self._lane.put(conn.number, ended(reason))
         conn.over = True
         self._taken.ended(conn.number)
         del self._conns[conn.peer]
@@ -314,7 +285,7 @@ class _Life:
 
     @property
     def connections(self) -> int:
-        """Peers that the back knows."""
+        """Peers that the back knows, or that wait for their place."""
         return len(self._conns)
 
     @property
@@ -462,9 +433,8 @@ class _Life:
         except ValueError as error:
             outcome = reasons.requested(str(error))
         else:
-            while peer not in self._conns and peer.reason is None:
+            while ((found := self._conns.get(peer)) is None or found.unheard is not None) and peer.reason is None:
                 await self._announced.wait()
-            found = self._conns.get(peer)
             outcome = peer.reason or reasons.duplicate() if found is None else found.number
         self._asked -= 1
         self._lane.put(NO_CONNECTION, dialled(ask, outcome))
@@ -472,8 +442,35 @@ class _Life:
     async def _displaced(self, what: Displaced) -> None:
         """Another front has the node from now on, unless it has come back here since."""
         peer = self.claims.displaced(what)
-        if peer is not None:
-            self._nursery.start_soon(peer.disconnect, reasons.duplicate())
+        if peer is None:
+            return
+        conn = self._conns.get(peer)
+        if conn is not None and conn.unheard is not None:
+            return  # it waits already
+        if conn is not None:
+            self._ended(conn, reasons.duplicate())
+        self._park(peer)
+
+    def _park(self, peer: Peer) -> None:
+        """It waits for another connection with its node to go, and is one that the back does not know."""
+        conn = self._conn(peer)
+        unheard = conn.unheard = list[Message | UnknownMessage]()
+        self._nursery.start_soon(self._wait_parked, conn, unheard)
+
+    async def _wait_parked(self, conn: _Conn, unheard: list[Message | UnknownMessage]) -> None:
+        """As roster's PARK: unread, and if its place is empty then, what it has said is the begin of a session."""
+        peer = conn.peer
+        await peer.hold(True)
+        with trio.move_on_after(PARKED_SECONDS):
+            await peer.wait_closed()
+        if not await self.claims.take_back(peer):
+            await peer.disconnect(reasons.duplicate())
+        elif not conn.over:
+            conn.unheard, conn.waiting_bytes = None, 0
+            self._begin(conn)
+            for message in unheard:
+                self._said(conn, message)
+            await peer.hold(False)
 
 
 class _Front:
@@ -606,30 +603,6 @@ async def serve_front(
         ends = leaves(group)
     if ends:
         raise ends[0]
-
-
-async def fleet_config(
-    url: str,
-    *,
-    fleet: str = "main",
-    password: str | None = None,
-    tls: ssl.SSLContext | None = None,
-    insecure: bool = False,
-) -> FleetConfig:
-    """What a fleet's back wants of its fronts, for the manager of one. Waits for there to be a back.
-
-    ValueError for a URL that is none, and for another host than this one without TLS or a user, unless it is said to be
-    `insecure`; ModuleNotFoundError without the extra `cluster`.
-    """
-    from triolight.cluster.redis import open_bus  # who brings a bus of its own needs no client
-
-    async with open_bus(url, fleet, password=password, tls=tls, insecure=insecure) as bus:
-        while True:
-            with suppress(EngineAway):
-                config = await bus.read_config()
-                if config is not None:
-                    return FleetConfig(config)
-            await trio.sleep(AGAIN_SECONDS)
 
 
 async def run_front(

@@ -211,11 +211,11 @@ class MemoryEngine:
     def kept(self, front: str) -> Kept | None:
         return self._kept.get(front)
 
-    def claim(self, our_node_id: bytes, node_id: bytes, claim: Claim) -> Answer:
+    def claim(self, our_node_id: bytes, node_id: bytes, claim: Claim, waited: bool) -> Answer:
         held = self._claims.get(node_id)
         holder = None if held is None else self._fronts.get(held.front)
         lives = holder is not None and held is not None and may_act(holder.token, held.token, holder.fenced)
-        answer = judge_claim(our_node_id, node_id, claim, held, lives, trio.current_time())
+        answer = judge_claim(our_node_id, node_id, claim, held, lives, trio.current_time(), waited)
         if answer is Answer.WAIT:
             return answer
         if answer is Answer.TAKE_FROM and holder is not None and held is not None:
@@ -338,12 +338,19 @@ class MemoryBus:
         return followed
 
     async def claim(
-        self, front: str, token: bytes, our_node_id: bytes, node_id: bytes, number: int, inbound: bool
+        self,
+        front: str,
+        token: bytes,
+        our_node_id: bytes,
+        node_id: bytes,
+        number: int,
+        inbound: bool,
+        waited: bool = False,
     ) -> Answer:
         engine = await self._call(needs_room=True)
         engine.held_front(front, token)
         claim = Claim(front, token, number, inbound, trio.current_time())
-        answer = engine.claim(our_node_id, node_id, claim)
+        answer = engine.claim(our_node_id, node_id, claim, waited)
         self._answer()
         return answer
 

@@ -208,7 +208,7 @@ local answer = 'take'
 if c[1] and may_act(c[1], c[2]) and not (c[1] == name and c[2] == token) then
   local crossing = c[4] ~= inbound and at - tonumber(c[5]) < tonumber(ARGV[7])
   local by_smaller = inbound == ARGV[6]
-  if crossing and not by_smaller then return {'wait'} end
+  if crossing and not by_smaller or ARGV[10] == '1' then return {'wait'} end
   answer = 'take from another front'
   redis.call('XADD', told(c[1]), 'MAXLEN', '~', ARGV[9], '*', 'b', ARGV[8] .. struct.pack('>I4', tonumber(c[3])))
 end
@@ -403,7 +403,14 @@ class RedisBus:
         return await self._run("follow_back", front, token, back) == [b"OK"]
 
     async def claim(
-        self, front: str, token: bytes, our_node_id: bytes, node_id: bytes, number: int, inbound: bool
+        self,
+        front: str,
+        token: bytes,
+        our_node_id: bytes,
+        node_id: bytes,
+        number: int,
+        inbound: bool,
+        waited: bool = False,
     ) -> Answer:
         told = encode_entry(ENGINE, 0, [encode_record(NO_CONNECTION, Displaced(node_id=node_id, number=0))])
         # Whether a newcomer that is inbound, or is not, was dialled by the smaller node id.
@@ -419,6 +426,7 @@ class RedisBus:
             CROSSING_SECONDS,
             told[: -struct.calcsize("I")],
             MOST_TOLD,
+            int(waited),
         )
         return claim_answer(found)
 

@@ -8,6 +8,9 @@ A node is connected at one front. Who has it, holds its claim; when a newcomer's
     the same front, under the same token      any: its own manager judges these two          TAKE
     another front                             the newest wins, or the smaller id dialled it  TAKE_FROM: it is displaced
     another front                             the other one stays                            WAIT, and ask once more
+    another front                             any, and the newcomer has waited already       WAIT: it ends
+
+Whoever is displaced waits like a newcomer, and asks once more: the other side may have chosen otherwise.
 
 An append goes into its stream if it goes on where the last one ended:
 
@@ -68,11 +71,20 @@ class Answer(Enum):
 
 
 def judge_claim(
-    our_node_id: bytes, node_id: bytes, newcomer: Claim, held: Claim | None, held_lives: bool, now: float
+    our_node_id: bytes,
+    node_id: bytes,
+    newcomer: Claim,
+    held: Claim | None,
+    held_lives: bool,
+    now: float,
+    waited: bool = False,
 ) -> Answer:
-    """The first table. `held_lives`: whether the holder's front has the token of the claim, and is not fenced."""
+    """The first table. `held_lives`: whether the holder's front has the token of the claim, and is not fenced.
+    `waited`: whether the newcomer has, and takes an empty place alone."""
     if held is None or not held_lives or (held.front, held.token) == (newcomer.front, newcomer.token):
         return Answer.TAKE
+    if waited:
+        return Answer.WAIT
     verdict = judge("newest", our_node_id, node_id, newcomer.inbound, (held.inbound, now - held.since))
     return Answer.WAIT if verdict is Verdict.PARK else Answer.TAKE_FROM
 
