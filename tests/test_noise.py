@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import triolight
 from tests.support import independent
 from tests.support.inside import keys_of
 from triolight.keys import SecretKey
@@ -142,7 +143,8 @@ def test_messages_that_are_sealed_together_are_packets_as_one_by_one() -> None:
     assert together.seal(b"next") == single.seal(b"next")
     with pytest.raises(TypeError):
         together.seal_all([b"", "text"])  # type: ignore[list-item]  # its length is encrypted by then
-    for _ in range(2):
+    # Compiled, it is no message to begin with, and no nonce is spent on it.
+    for _ in range(1 if "triolight.noise" in triolight.__compiled__ else 2):
         single.seal(b"")
     assert together.seal(b"next") == single.seal(b"next")
 
