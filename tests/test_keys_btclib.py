@@ -34,7 +34,7 @@ def test_both_give_the_same_bytes(ours: bytes, theirs: bytes, digest: bytes) -> 
     schnorr = here.Secret(ours).sign_schnorr(digest, theirs)
     assert schnorr == there.Secret(ours).sign_schnorr(digest, theirs)
     for one in (here, there):
-        assert one.verify_schnorr(schnorr, digest, here.Secret(ours).point()[1:])
+        assert one.verify_schnorr(schnorr, digest, one.read_point(here.Secret(ours).point()))
         read = one.read_point(point)
         assert one.verify(signature, digest, read)
         assert not one.verify(curves.high_s(signature), digest, read)

@@ -32,6 +32,8 @@ SIGNATURE_LENGTH: Final = 64
 POINTS_REMEMBERED: Final = 4096
 """A square root for each point, unless it came a while ago: gossip names the same nodes over and over, a message that
 was decoded is checked again when it is encoded, and its signatures are of keys that were looked at. About 1 MiB."""
+LATELY_REMEMBERED: Final = 4
+"""Fresh ones: who was looked at a moment ago has signed."""
 
 
 ReadPoint: TypeAlias = Any
@@ -100,7 +102,7 @@ def is_point(data: bytes) -> bool:
 def is_fresh_point(data: bytes) -> bool:
     """The same of a point that hardly comes twice, as those of onions: it takes no remembered one's place. A message
     may hold hundreds of them, which anybody makes for nothing."""
-    return read_fresh_point(data) is not None
+    return len(data) == POINT_LENGTH and _read_lately(bytes(data)) is not None
 
 
 def read_point(data: bytes) -> ReadPoint | None:
@@ -109,8 +111,13 @@ def read_point(data: bytes) -> ReadPoint | None:
 
 
 def read_fresh_point(data: bytes) -> ReadPoint | None:
-    """The same as `is_fresh_point` has it."""
+    """The same of a point that is looked at once."""
     return _curve.read_point(bytes(data)) if len(data) == POINT_LENGTH else None
+
+
+@lru_cache(maxsize=LATELY_REMEMBERED)
+def _read_lately(data: bytes) -> Any:
+    return _curve.read_point(data)
 
 
 @lru_cache(maxsize=POINTS_REMEMBERED)
@@ -165,6 +172,5 @@ def verify_schnorr(signature: bytes, digest: bytes, point: bytes) -> bool:
     """
     if len(signature) != SIGNATURE_LENGTH or len(digest) != SECRET_LENGTH:
         return False
-    if len(point) != POINT_LENGTH or point[0] not in (2, 3):
-        return False
-    return _curve.verify_schnorr(signature, digest, point[1:])
+    read = _read_lately(bytes(point)) if len(point) == POINT_LENGTH else None
+    return read is not None and _curve.verify_schnorr(signature, digest, read)

@@ -89,9 +89,8 @@ def multiply(point: bytes, factor: bytes) -> bytes:
     return keys.pubkey_tweak_mul(point, factor)
 
 
-def verify_schnorr(signature: bytes, digest: bytes, x_only: bytes) -> bool:
-    """Whether 64 bytes are the BIP 340 signature of 32 by the key of 32; False for what is no key."""
-    try:
-        return ssa.verify(digest, x_only, signature)
-    except ValueError:
-        return False
+def verify_schnorr(signature: bytes, digest: bytes, point: Any) -> bool:
+    """Whether 64 bytes are the BIP 340 signature of 32 by the key of a point that was read, or of its negative."""
+    x_only = ffi.new("secp256k1_xonly_pubkey *")
+    lib.secp256k1_xonly_pubkey_from_pubkey(ctx, x_only, ffi.NULL, point)
+    return bool(lib.secp256k1_schnorrsig_verify(ctx, signature, digest, DIGEST_LENGTH, x_only))

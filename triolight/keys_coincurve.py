@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from coincurve import GLOBAL_CONTEXT, PublicKey, PublicKeyXOnly
+from coincurve import GLOBAL_CONTEXT, PublicKey
 from coincurve._libsecp256k1 import ffi, lib  # type: ignore[import-not-found]
 
 DIGEST_LENGTH: Final = 32
@@ -81,7 +81,7 @@ class Secret:
         signature = ffi.new("unsigned char [64]")
         lib.secp256k1_schnorrsig_sign32(_CONTEXT, signature, digest, pair, randomness)
         made = bytes(ffi.buffer(signature))
-        if not verify_schnorr(made, digest, self._point[1:]):  # pragma: no cover - a fault of the machine
+        if not verify_schnorr(made, digest, read_point(self._point)):  # pragma: no cover - a fault of the machine
             # BIP 340: what was computed wrongly may tell the secret.
             raise ValueError("the signature that was made does not verify")
         return made
@@ -125,9 +125,8 @@ def multiply(point: bytes, factor: bytes) -> bytes:
     return PublicKey(point).multiply(factor).format()
 
 
-def verify_schnorr(signature: bytes, digest: bytes, x_only: bytes) -> bool:
-    """Whether 64 bytes are the BIP 340 signature of 32 by the key of 32; False for what is no key."""
-    try:
-        return PublicKeyXOnly(x_only).verify(signature, digest)
-    except ValueError:
-        return False
+def verify_schnorr(signature: bytes, digest: bytes, point: Any) -> bool:
+    """Whether 64 bytes are the BIP 340 signature of 32 by the key of a point that was read, or of its negative."""
+    x_only = ffi.new("secp256k1_xonly_pubkey *")
+    lib.secp256k1_xonly_pubkey_from_pubkey(_CONTEXT, x_only, ffi.NULL, point)
+    return bool(lib.secp256k1_schnorrsig_verify(_CONTEXT, signature, digest, DIGEST_LENGTH, x_only))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -14,7 +15,7 @@ from triolight.cluster.bus import EngineAway, Fenced
 from triolight.cluster.memory import MemoryBus, MemoryEngine
 from triolight.cluster.records import MAX_ENTRY_BYTES, UP, Said, decode_entry, encode_entry, encode_record
 from triolight.cluster.rules import WINDOW_BYTES, WINDOW_RECORDS
-from triolight.cluster.streams import Hole, Reader, Used, Writer
+from triolight.cluster.streams import DONE_SECONDS, Done, Hole, Reader, Used, Writer
 
 TOKEN, OTHER = bytes([1]) * 16, bytes([2]) * 16
 
@@ -122,6 +123,29 @@ def test_the_window(used: Used, room: bool, may: bool) -> None:
     assert (writer.has_room, writer.may_append) == (room, may)
     writer.take()
     assert writer.has_room is room
+
+
+def test_what_is_done_is_told_together_a_moment_later() -> None:
+    done = Done()
+    assert (done.seconds_left(5.0), done.take()) == (math.inf, None)
+    done.add("1-0", Used(100, 2), 5.0)
+    done.add("2-0", Used(50, 1), 5.0 + DONE_SECONDS / 2)
+    assert done.seconds_left(5.0) == pytest.approx(DONE_SECONDS)
+    assert done.seconds_left(5.0 + DONE_SECONDS / 2) == pytest.approx(DONE_SECONDS / 2)
+    assert done.seconds_left(6.0) == 0
+    assert done.take() == ("2-0", Used(150, 3))
+    assert (done.take(), done.seconds_left(6.0)) == (None, math.inf)
+
+
+@pytest.mark.parametrize(
+    "used", [Used(WINDOW_BYTES // 4, 1), Used(1, WINDOW_RECORDS // 4)], ids=["its bytes", "its records"]
+)
+def test_a_quarter_of_the_window_that_is_done_is_told_at_once(used: Used) -> None:
+    done = Done()
+    done.add("1-0", Used(used.size - 1, used.records - (used.records > 1)), 5.0)
+    assert done.seconds_left(5.0) == pytest.approx(DONE_SECONDS)
+    done.add("2-0", Used(1, 1), 5.0)
+    assert done.seconds_left(5.0) == 0
 
 
 def test_a_reader_knows_what_is_missing() -> None:

@@ -41,7 +41,7 @@ class Curve(Protocol):
     def verify(self, signature: bytes, digest: bytes, point: Any) -> bool: ...
     def recover(self, signature: bytes, recovery_id: int, digest: bytes) -> bytes | None: ...
     def multiply(self, point: bytes, factor: bytes) -> bytes: ...
-    def verify_schnorr(self, signature: bytes, digest: bytes, x_only: bytes) -> bool: ...
+    def verify_schnorr(self, signature: bytes, digest: bytes, point: Any) -> bool: ...
 
 
 def high_s(signature: bytes) -> bytes:
@@ -146,12 +146,13 @@ def check_schnorr(curve: Curve) -> None:
             bytes.fromhex(digest),
             bytes.fromhex(signature),
         )
-        key = secret.point()[1:]
         assert secret.sign_schnorr(message, bytes.fromhex(randomness)) == signed
-        assert curve.verify_schnorr(signed, message, key) is True
-        assert curve.verify_schnorr(signed, hashlib.sha256(message).digest(), key) is False
-        assert curve.verify_schnorr(bytes([signed[0] ^ 1]) + signed[1:], message, key) is False
-        for none in NO_POINTS[1:3]:
-            assert curve.verify_schnorr(signed, message, none[1:]) is False
+        for first in (b"\x02", b"\x03"):  # BIP 340 knows a point's x alone
+            key = curve.read_point(first + secret.point()[1:])
+            assert curve.verify_schnorr(signed, message, key) is True
+            assert curve.verify_schnorr(signed, hashlib.sha256(message).digest(), key) is False
+            assert curve.verify_schnorr(bytes([signed[0] ^ 1]) + signed[1:], message, key) is False
+        other = curve.read_point(curve.Secret(b"\x11" * 32).point())
+        assert curve.verify_schnorr(signed, message, other) is False
     with pytest.raises(ValueError):  # noqa: PT011
         curve.Secret(ONE).sign_schnorr(bytes(31), bytes(32))

@@ -41,7 +41,7 @@ from triolight.cluster.records import (
 )
 from triolight.cluster.remote import BY_SUBSCRIBER, KeptRemotePeer, Met, RemotePeer, RemoteSession
 from triolight.cluster.rules import DIALS, Terms
-from triolight.cluster.streams import Hole, Reader
+from triolight.cluster.streams import Done, Hole, Reader
 from triolight.connection import ProtocolFault, decode_init
 from triolight.errors import DecodeError, DisconnectReason
 from triolight.handlers import BaseMessageHandler, MessageHandler
@@ -90,6 +90,8 @@ class Life:
         self.unsettled = trio.Event()
         """Set when there is something to commit."""
         self.ledger: Final = Ledger(self.settle)
+        self.done: Final = Done()
+        """What was read, if nothing is committed."""
         self.sessions: Final[dict[int, RemoteSession]] = {}
         self.asks: Final[dict[int, Ask]] = {}
         self.since: Final = trio.current_time()

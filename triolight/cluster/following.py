@@ -245,19 +245,22 @@ class Following:
             # Asked before what is read: what it has appended until then is there to be read.
             over = life.state.fenced or life.state.token != life.reader.token
             try:
-                found = await bus.read_up(name, after, 0 if over else self._setup.terms.renewal)
+                wait = min(self._setup.terms.renewal, life.done.seconds_left(trio.current_time()))
+                found = await bus.read_up(name, after, 0 if over else wait)
                 patience.here()
+                left = False
                 for position, data in found:
                     if desk.lives.get(name) is not life:
                         return
                     if not await self._read(life, position, data):
-                        over = True  # what follows is another life's, and is read again by who follows that
+                        over = left = True  # what follows is another life's, and is read again by who follows that
                         break
                     if desk.lives.get(name) is life:  # not if it was over meanwhile: another one begins at the start
                         self._positions[name] = position
-                else:
-                    if found:
-                        continue
+                if not life.done.seconds_left(trio.current_time()):
+                    await self._consume_done(life)
+                if found and not left:
+                    continue
             except EngineAway:
                 try:
                     patience.away()
@@ -284,13 +287,16 @@ class Following:
             # Of a life before this one, or after it: that one is the front's by now, and begins with its first record.
             if life.reader.begun or (entry.first_seq == 0 and await self._is_token(life, entry.token)):
                 return False
-            await self._consume(life, Commit(position, used, 0, (), ()))
+            if self._setup.resumes:
+                await self._consume(life, Commit(position, used, 0, (), ()))
+            else:
+                life.done.add(position, used, trio.current_time())
             return True
         seq = max(life.reader.next_seq, entry.first_seq)
         records = life.reader.read(entry)
         if not self._setup.resumes:
             await self._desk.read(life, records, seq, None)
-            await self._consume(life, Commit(position, used, 0, (), ()))
+            life.done.add(position, used, trio.current_time())
             return True
         page = life.ledger.open(position, used, life.reader.next_seq)
         page.note(records)
@@ -314,6 +320,11 @@ class Following:
                 await bus.consume_up(name, self.token, commit.position, commit.used, change)
 
         await self._patience.until_answered(consume)
+
+    async def _consume_done(self, life: Life) -> None:
+        """What was read is not wanted again by anybody."""
+        if (done := life.done.take()) is not None:
+            await self._consume(life, Commit(*done, 0, (), ()))
 
     @trio.lowlevel.enable_ki_protection
     async def _commit(self, life: Life) -> None:
@@ -350,6 +361,8 @@ class Following:
                 life.commits.cancel()
             self._positions.pop(name, None)
             with suppress(EngineAway, Fenced):
+                if (done := life.done.take()) is not None:
+                    await bus.consume_up(name, self.token, *done)
                 await bus.forget_front(name, life.reader.token, self.token, claimed)
         finally:
             self._forgetting.discard(name)

@@ -46,7 +46,7 @@ from triolight.cluster.records import (
     ended,
 )
 from triolight.cluster.rules import DIALS, PARKED_SECONDS, RENEWALS, has_lapsed
-from triolight.cluster.streams import Flight, Hole, Reader, Used
+from triolight.cluster.streams import Done, Flight, Hole, Reader, Used
 from triolight.cluster.taken import TakenTogether
 from triolight.cluster.wanted import wanted
 from triolight.cluster.watch import FrontWatch
@@ -339,29 +339,36 @@ class _Life:
         lease, grace = self._config.lease / 1000, self._config.engine_grace / 1000
         # Of its own: an engine that answers all else, and not this, is lost too. A read may take a lease to fail.
         patience = Patience(grace + 2 * lease)
+        done = Done()
         while True:
             try:
-                found = await self._bus.read_down(self._who[0], after, lease)
+                wait = min(lease, done.seconds_left(trio.current_time()))
+                found = await self._bus.read_down(self._who[0], after, wait)
                 patience.here()
-                size = count = 0
                 for position, data in found:
                     entry = decode_entry(data, DOWN)
                     if entry.token == self._backs[-1] != reader.token:
                         reader = Reader(entry.token)  # what the one before it has said is read by now
+                    if entry.token == ENGINE:
+                        await self._consume(done)  # what the engine says is another stream of its own
                     for record in entry.records if entry.token == ENGINE else reader.read(entry):
                         if entry.token != ENGINE or isinstance(record.what, Displaced):
                             await self._obey(record)
-                    after, size, count = position, size + len(data), count + len(entry.records)
-                if found:
-                    await self._consume(after, Used(size, count))
+                    after = position
+                    done.add(position, Used(len(data), len(entry.records)), trio.current_time())
+                    if entry.token == ENGINE:
+                        await self._consume(done)
+                if not done.seconds_left(trio.current_time()):
+                    await self._consume(done)
             except EngineAway:
                 patience.away()
                 await trio.sleep(AGAIN_SECONDS)
             except DecodeError as error:
                 raise _Over(reasons.engine_lost(f"the engine has given something else: {error}")) from None
 
-    async def _consume(self, position: str, used: Used) -> None:
-        await self._patience.until_answered(lambda: self._bus.consume_down(*self._who, position, used))
+    async def _consume(self, done: Done) -> None:
+        if (told := done.take()) is not None:
+            await self._patience.until_answered(lambda: self._bus.consume_down(*self._who, *told))
 
     async def _obey(self, record: Record) -> None:
         conn, what = self._by_number.get(record.conn), record.what

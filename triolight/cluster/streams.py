@@ -1,18 +1,25 @@
 """The two ends of one stream: what waits to be appended, and what was read. State machines without I/O.
 
 A `Writer` has one entry in flight. As long as nobody has answered it, it is the same entry with the same `first_seq`:
-an engine that has it already drops it. A `Reader` gives each record once, in order, and says when one is missing.
+an engine that has it already drops it. A `Reader` gives each record once, in order, and says if one is missing. `Done`
+is what of it need not be kept.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from triolight.cluster.records import MAX_ENTRY_BYTES, Entry, Record, encode_entry
-from triolight.cluster.rules import is_full
+from triolight.cluster.rules import fullness, is_full
 from triolight.errors import TriolightError
+
+DONE_SECONDS: Final = 0.05
+"""How much later than it is done an engine may hear of it."""
+DONE_PART: Final = 0.25
+"""Of a window."""
 
 
 class Hole(TriolightError):
@@ -25,6 +32,39 @@ class Used(NamedTuple):
     size: int
     """Bytes of its entries."""
     records: int
+
+
+class Done:
+    """What was read of a stream and done, and its engine has not heard of: told together, for it makes room alone. A
+    quarter of the window is told at once, less a moment later."""
+
+    __slots__ = ("_due", "_position", "_used")
+
+    def __init__(self) -> None:
+        self._due = math.inf
+        self._position = ""
+        self._used = Used(0, 0)
+
+    def add(self, position: str, used: Used, now: float) -> None:
+        """All up to a position, which is so much more."""
+        if self._due == math.inf:
+            self._due = now + DONE_SECONDS
+        self._position = position
+        self._used = Used(self._used.size + used.size, self._used.records + used.records)
+        if fullness(self._used) >= DONE_PART:
+            self._due = now
+
+    def seconds_left(self, now: float) -> float:
+        """Until it is to be told; infinity if there is nothing."""
+        return max(0.0, self._due - now)
+
+    def take(self) -> tuple[str, Used] | None:
+        """To be told now, whether it is due or not; for whoever takes it to do so. None: there is nothing."""
+        found = (self._position, self._used)
+        if self._due == math.inf:
+            return None
+        self._due, self._used = math.inf, Used(0, 0)
+        return found
 
 
 class Parcel:

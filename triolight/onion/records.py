@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 from triolight import wire
 from triolight.bech32 import is_bech32, unchecked_decode, unchecked_encode
 from triolight.errors import DecodeError, TriolightError
-from triolight.messages import BlindedPath, TlvStream
+from triolight.messages import BlindedPath, Field, TlvStream
 from triolight.text import quoted
 
 __all__ = [
@@ -59,6 +59,8 @@ T = TypeVar("T", bound=TlvStream)
 
 _JOINED: Final = re.compile(r"(?<=[0-9A-Za-z])\+[ \t\r\n]*(?=[0-9A-Za-z])")
 _EVEN_BITS: Final = 0x55
+_LONG_TYPE: Final = 0xFD
+"""From this first byte on, a type has more of them."""
 _LEAF: Final = hashlib.sha256(b"LnLeaf").digest() * 2
 _BRANCH: Final = hashlib.sha256(b"LnBranch").digest() * 2
 
@@ -136,22 +138,19 @@ def merkle_root(records: Iterable[Record]) -> bytes:
     signed = [record for record in records if record.type not in SIGNATURES]
     if not signed:
         raise OfferError("B8", "no record that could be signed")
+    sha256 = hashlib.sha256
     # Nobody can guess a record from its hash, who knows the others: the first one is random where there is a signature.
-    nonce = hashlib.sha256(b"LnNonce" + signed[0].raw).digest() * 2
-
-    def joined(one: bytes, other: bytes) -> bytes:
-        return hashlib.sha256(_BRANCH + (one + other if one < other else other + one)).digest()
-
-    level = [
-        joined(
-            hashlib.sha256(_LEAF + record.raw).digest(),
-            hashlib.sha256(nonce + wire.write_bigsize(record.type)).digest(),
-        )
-        for record in signed
-    ]
+    nonce = sha256(b"LnNonce" + signed[0].raw).digest() * 2
+    level: list[bytes] = []
+    for record in signed:
+        raw = record.raw
+        # A record begins with its type, in its shortest form.
+        type_ = raw[:1] if raw[0] < _LONG_TYPE else wire.write_bigsize(record.type)
+        level += (sha256(_LEAF + raw).digest(), sha256(nonce + type_).digest())
     while len(level) > 1:
         odd = level[-1:] if len(level) % 2 else []
-        level = [joined(level[at], level[at + 1]) for at in range(0, len(level) - 1, 2)] + odd
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [sha256(_BRANCH + (a + b if a < b else b + a)).digest() for a, b in pairs] + odd
     return level[0]
 
 
@@ -179,16 +178,24 @@ def parse(data: bytes, stream: type[T], ranges: Sequence[range]) -> tuple[tuple[
     """The records of a stream, and what its declaration makes of them. Types outside of all `ranges` refuse it, if any
     are given, and unknown even ones do."""
     records = read_records(data)
-    known = {field.tlv_type for field in stream.__fields__}
+    known = _types(stream.__fields__)
     for record in records:
+        if record.type in known:
+            continue
         if ranges and not any(record.type in one for one in ranges):
             raise OfferError("B5", f"type {record.type} is none of its own")
-        if record.type % 2 == 0 and record.type not in known:
+        if record.type % 2 == 0:
             raise OfferError("B5", f"unknown even type {record.type}")
     try:
         return records, stream.decode(data)
     except DecodeError as error:
         raise OfferError("B6", error.why, error.field.partition(".")[0]) from None
+
+
+@lru_cache(maxsize=8)
+def _types(fields: tuple[Field, ...]) -> frozenset[int | None]:
+    """Those that a declaration knows: each is in the ranges of its kind."""
+    return frozenset(field.tlv_type for field in fields)
 
 
 def check_paths(rule: str, field: str, paths: tuple[BlindedPath, ...] | None) -> None:

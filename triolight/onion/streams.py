@@ -108,7 +108,7 @@ class InvoiceRequestTlvs(TlvStream):
     offer_paths: Annotated[paths | None, Tlv(16, "paths")] = None
     offer_issuer: Annotated[utf8 | None, Tlv(18, "issuer")] = None
     offer_quantity_max: Annotated[wire.tu64 | None, Tlv(20, "max")] = None
-    offer_issuer_id: Annotated[wire.fresh_point | None, Tlv(22, "id")] = None
+    offer_issuer_id: Annotated[wire.point | None, Tlv(22, "id")] = None
     invreq_chain: Annotated[wire.chain_hash | None, Tlv(80, "chain")] = None
     invreq_amount: Annotated[wire.tu64 | None, Tlv(82, "msat")] = None
     invreq_features: Annotated[wire.remainder | None, Tlv(84, "features")] = None
@@ -135,7 +135,7 @@ class InvoiceTlvs(TlvStream):
     offer_paths: Annotated[paths | None, Tlv(16, "paths")] = None
     offer_issuer: Annotated[utf8 | None, Tlv(18, "issuer")] = None
     offer_quantity_max: Annotated[wire.tu64 | None, Tlv(20, "max")] = None
-    offer_issuer_id: Annotated[wire.fresh_point | None, Tlv(22, "id")] = None
+    offer_issuer_id: Annotated[wire.point | None, Tlv(22, "id")] = None
     invreq_chain: Annotated[wire.chain_hash | None, Tlv(80, "chain")] = None
     invreq_amount: Annotated[wire.tu64 | None, Tlv(82, "msat")] = None
     invreq_features: Annotated[wire.remainder | None, Tlv(84, "features")] = None
