@@ -171,7 +171,7 @@ def repeated(run: Callable[[], object], count: int = COUNT) -> Callable[[], int]
 
 
 def in_turn(run: Callable[[Any], object], values: list[Any]) -> Callable[[], int]:
-    """So many that no point of one is remembered when it comes again."""
+    """So many that what is remembered of points looked at lately is of no use when one comes again."""
     several = itertools.cycle(values)
     return repeated(lambda: run(next(several)))
 

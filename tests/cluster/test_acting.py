@@ -115,7 +115,10 @@ async def test_a_broadcast_goes_once_to_each_front(autojump_clock: trio.testing.
         fleet.engine.away = False
         for inbox in inboxes:
             assert (await anext(inbox))[1] == Note(payload=b"to all")
-        # Once: what a front has done it tells its engine a moment later.
+        for inbox in inboxes:
+            with trio.move_on_after(5):
+                pytest.fail(f"twice: {await anext(inbox)}")
+        # What a front has done it tells its engine a moment later.
         await becomes(lambda: [state.down for state in fleet.engine.fronts()] == before, 0.5)
 
 

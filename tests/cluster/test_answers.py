@@ -73,6 +73,7 @@ def test_what_is_right() -> None:
     assert answers.back_state([b"NO"]) is None
     assert answers.renewal([b"OK", BACK, b"2", 5, 6]) == (BackState(BACK, 2.0), Used(5, 6))
     assert answers.claim_answer([b"take from another front"]) is Answer.TAKE_FROM
+    assert answers.claim_answer([b"take from another front, where it waits"]) is Answer.TAKE_AND_PARK
     assert answers.configuration(write_config(CONFIG)) == CONFIG
     assert answers.entries_of(None) == {}
 
@@ -94,7 +95,7 @@ def test_what_is_said_is_bytes(what: Any) -> None:
 
 
 def test_what_a_front_may_tell_another_one() -> None:
-    displaced = encode_record(NO_CONNECTION, Displaced(node_id=IDS[0], number=1))
+    displaced = encode_record(NO_CONNECTION, Displaced(node_id=IDS[0], number=1, waits=0))
     assert answers.is_displacement(encode_entry(ENGINE, 0, [displaced]))
     assert not answers.is_displacement(encode_entry(BACK, 0, [displaced]))  # in the back's name
     assert not answers.is_displacement(entry(0, b"\x00\x01", token=ENGINE))

@@ -230,7 +230,7 @@ async def test_claims(bus: Bus) -> None:
     assert await bus.claim("two", OTHER, US, THEM, 1, False) is Answer.TAKE_FROM
     ((_, data),) = await bus.read_down("one", START, 0)
     displaced = decode_entry(data, DOWN)
-    assert [one.what for one in displaced.records] == [Displaced(node_id=THEM, number=2)]
+    assert [one.what for one in displaced.records] == [Displaced(node_id=THEM, number=2, waits=0)]
     # What an engine says of its own accord counts in no sequence.
     await bus.append_down("one", FRONT, BACK, 0, 1, entry(0, b"down", token=BACK))
     await bus.release("one", FRONT, THEM, 2)
@@ -249,8 +249,12 @@ async def test_a_release_that_crosses_a_claim_takes_no_later_one(bus: Bus) -> No
         assert await bus.claims() == 1
     assert await bus.claim("two", OTHER, US, THEM, 1, True) is Answer.TAKE_FROM
     ((_, data),) = await bus.read_down("one", START, 0)
-    assert [one.what for one in decode_entry(data, DOWN).records] == [Displaced(node_id=THEM, number=3)]
-    assert await bus.claim("one", FRONT, US, THEM, 4, True) is Answer.TAKE_FROM
+    assert [one.what for one in decode_entry(data, DOWN).records] == [Displaced(node_id=THEM, number=3, waits=0)]
+    # We are the smaller one, and have dialled the newcomer: the other one waits, and is told so.
+    assert await bus.claim("one", FRONT, US, THEM, 4, False) is Answer.TAKE_AND_PARK
+    ((_, data),) = await bus.read_down("two", START, 0)
+    (told,) = [one.what for one in decode_entry(data, DOWN).records]
+    assert told == Displaced(node_id=THEM, number=1, waits=1)
     await bus.release("one", FRONT, THEM, 4)
     assert await bus.claims() == 0
 

@@ -57,7 +57,7 @@ async def test_a_node_is_claimed_as_long_as_it_is_connected(autojump_clock: trio
         assert await bus.claims() == 1
         (peer,) = peers.peers.values()
         # An older claim of ours that was lost is no news.
-        assert claims.displaced(Displaced(node_id=identity(2), number=0)) is None
+        assert claims.displaced(Displaced(node_id=identity(2), number=0, waits=0)) is None
         await peer.disconnect()
         await trio.sleep(1)
         assert await bus.claims() == 0
@@ -75,8 +75,8 @@ async def test_another_one_has_it(autojump_clock: trio.testing.MockClock) -> Non
         nursery.start_soon(welcome, peers, claims)
         ours, theirs = await join(peers, far)
         await trio.sleep(1)
-        assert claims.displaced(Displaced(node_id=identity(2), number=99)) is ours
-        assert claims.displaced(Displaced(node_id=identity(2), number=99)) is None
+        assert claims.displaced(Displaced(node_id=identity(2), number=99, waits=0)) is ours
+        assert claims.displaced(Displaced(node_id=identity(2), number=99, waits=0)) is None
         await theirs.disconnect()
         await trio.sleep(1)
         # What is not ours any more is not given up: another one may have it.
@@ -204,8 +204,8 @@ async def test_the_word_that_another_one_has_it_may_come_before_the_answer(
         await trio.sleep(1)
         other = MemoryBus(engine)
         assert await other.claim("two", OTHER, identity(1), identity(2), 1, Guest.inbound) is Answer.TAKE_FROM
-        assert claims.displaced(Displaced(node_id=identity(3), number=9)) is None
-        assert claims.displaced(Displaced(node_id=identity(2), number=1)) is None
+        assert claims.displaced(Displaced(node_id=identity(3), number=9, waits=0)) is None
+        assert claims.displaced(Displaced(node_id=identity(2), number=1, waits=0)) is None
         bus.comes.set()
         await trio.sleep(1)
         assert (answers, claims.has(identity(2))) == ([], False)
@@ -213,7 +213,7 @@ async def test_the_word_that_another_one_has_it_may_come_before_the_answer(
             await other.release("two", OTHER, identity(2), 1)
         await trio.sleep(PARKED_SECONDS)
         assert (answers, claims.has(identity(2))) == ([goes], goes)
-        assert claims.displaced(Displaced(node_id=identity(2), number=1)) is None
+        assert claims.displaced(Displaced(node_id=identity(2), number=1, waits=0)) is None
         assert claims.has(identity(2)) is goes
 
 
@@ -238,7 +238,7 @@ async def test_a_node_that_is_lost_on_its_way_to_being_a_peer(autojump_clock: tr
         claims = Claims(peers, bus, "one", FRONT, lambda: False)
         nursery.start_soon(claims.admit, cast("Newcomer", guest))
         await becomes(lambda: claims.has(identity(2)))
-        assert claims.displaced(Displaced(node_id=identity(2), number=1)) is None
+        assert claims.displaced(Displaced(node_id=identity(2), number=1, waits=0)) is None
         _, theirs = await join(peers, far)
         guest.settled.set()
         with trio.fail_after(5):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,8 +33,8 @@ from triolight import (
     SendMessages,
 )
 from triolight.cluster.back import RemotePeers, back_on
+from triolight.cluster.bus import Appended, FleetError
 from triolight.cluster.bus import EngineAway as NoAnswer
-from triolight.cluster.bus import FleetError
 from triolight.cluster.events import EngineAway, EngineBack, FrontJoined, FrontLost
 from triolight.cluster.memory import MemoryBus, MemoryEngine
 from triolight.cluster.remote import RemotePeer
@@ -386,6 +386,47 @@ async def test_what_a_dead_front_has_said_is_committed_before_it_is_forgotten(
             inbox.receive_nowait()
         await trio.sleep(1)
         assert front.engine.fronts() == ()
+
+
+async def test_what_was_read_of_a_front_is_told_a_moment_later(autojump_clock: trio.testing.MockClock) -> None:
+    async with back_of_fronts("one") as (_, (front,)):
+        await front.connected(1, identity(2))
+        await front.said(1, Note(payload=b"one"))
+        await trio.sleep(0.01)
+        assert front.waits == 2
+        await trio.sleep(0.1)
+        assert front.waits == 0
+
+
+async def test_what_was_read_of_a_front_is_told_at_its_end_at_the_latest(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the engine has not heard that it may be forgotten, it is followed once more: nothing may come again."""
+    forget, read, ends, gate = MemoryBus.forget_front, MemoryBus.read_up, list[bytes](), trio.Event()
+
+    async def forget_front(bus: MemoryBus, front: str, front_token: bytes, *others: Any) -> None:
+        ends.append(front_token)
+        if len(ends) == 1:
+            raise NoAnswer("no answer came")
+        await forget(bus, front, front_token, *others)
+
+    async def read_up(bus: MemoryBus, *arguments: Any) -> Sequence[Appended]:
+        await gate.wait()
+        return await read(bus, *arguments)
+
+    monkeypatch.setattr(MemoryBus, "forget_front", forget_front)
+    monkeypatch.setattr(MemoryBus, "read_up", read_up)
+    async with back_of_fronts("one") as (back, (front,)), back.subscribe(Note, PeerConnected) as inbox:
+        await front.connected(1, identity(2))
+        await front.said(1, Note(payload=b"one"))
+        await front.bus.leave_front("one", front.token)
+        await trio.sleep(5)
+        gate.set()  # the back knows of its end when it reads this
+        await becomes(lambda: front.engine.fronts() == () and not back.peers)
+        assert ends == [front.token] * 2
+        assert [type((await anext(inbox))[1]) for _ in range(2)] == [PeerConnected, Note]
+        with pytest.raises(trio.WouldBlock):
+            inbox.receive_nowait()
 
 
 async def test_a_front_of_another_back_s_time_is_cleared_away(autojump_clock: trio.testing.MockClock) -> None:

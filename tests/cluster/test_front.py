@@ -33,6 +33,7 @@ from triolight.cluster.records import (
     Said,
     Send,
     SendPing,
+    Taken,
     decode_entry,
     encode_entry,
     encode_record,
@@ -438,12 +439,12 @@ class ByHand:
             stream.append(encode_entry(token, first, [encode_record(conn, what)]), 1)
             stream.next_seq += token != ENGINE
 
-    async def displace(self, node_id: bytes, again: bool = False) -> Answer:
-        """Another front wins the claim of a node that has dialled this one, and tells no back of it."""
-        if not again:
-            assert await self.bus.enter_front("two", OTHER, BACK, "")
+    async def displace(self, node_id: bytes, crossing: bool = False) -> Answer:
+        """Another front wins the claim of a node that has dialled this one, by the same or by having dialled it, and
+        tells no back of that."""
+        assert await self.bus.enter_front("two", OTHER, BACK, "")
         ours = self.peers.manager.our_node_id
-        return await self.bus.claim("two", OTHER, ours, node_id, 1 + again, inbound=True)
+        return await self.bus.claim("two", OTHER, ours, node_id, 1, inbound=not crossing)
 
     async def heard(self, kind: type[S]) -> list[tuple[int, S]]:
         """What it has appended of that class, and of which connection."""
@@ -504,13 +505,17 @@ async def test_an_engine_says_nothing_but_who_was_displaced(autojump_clock: trio
         ((conn, _),) = await it.heard(Connected)
         claim = it.engine.claims[identity(2)]
         words = Disconnect(code=b"", words=b"go")
-        older = Displaced(node_id=identity(2), number=claim.number - 1)
+        older = Displaced(node_id=identity(2), number=claim.number - 1, waits=0)
         it.say((conn, words), (NO_CONNECTION, older), token=ENGINE)
         await trio.sleep(1)
         assert (ours.reason, it.told) == (None, ["serving"])
         assert await it.displace(identity(2)) is Answer.TAKE_FROM
-        await trio.sleep(PARKED_SECONDS + 1)
+        await trio.sleep(0.5)
         assert "another connection with you was kept" in str(ours.reason)
+
+
+LARGER = 6
+"""A node that gives way to us if both have dialled."""
 
 
 @pytest.mark.parametrize("goes", [True, False])
@@ -518,19 +523,20 @@ async def test_who_is_displaced_waits_for_the_other_one_to_go(
     goes: bool, autojump_clock: trio.testing.MockClock
 ) -> None:
     """The other side may have ended that one, and kept this: then it is a session again, with all that it has said."""
-    async with by_hand() as it, stranger(2) as far:
+    assert identity(LARGER) > identity(1)
+    async with by_hand() as it, stranger(LARGER) as far:
         ours, _ = await join(far, it.peers)
         await ours.send(Note(payload=b"before"))
         await becomes(lambda: it.connections == 1)
         await trio.sleep(0.1)
         ((first, _),) = await it.heard(Connected)
-        assert await it.displace(identity(2)) is Answer.TAKE_FROM
+        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
         await trio.sleep(PARKED_SECONDS / 4)
         await ours.send(Note(payload=b"meanwhile"))
         # What the back says to the session before is too late, its end among it.
         it.say((first, Send(messages=(Note(payload=b"late").encode(),))), (first, Disconnect(code=b"", words=b"go")))
         if goes:
-            await it.bus.release("two", OTHER, identity(2), 1)
+            await it.bus.release("two", OTHER, identity(LARGER), 1)
         await trio.sleep(PARKED_SECONDS / 2)
         assert [(conn, what.code) for conn, what in await it.heard(Ended)] == [(first, b"DUPLICATE")]
         assert (len(await it.heard(Connected)), len(await it.heard(Said)), ours.reason) == (1, 1, None)
@@ -540,7 +546,7 @@ async def test_who_is_displaced_waits_for_the_other_one_to_go(
         if goes:
             assert begun == [first, begun[-1]] != [first, first]
             assert said == [(first, b"before"), (begun[-1], b"meanwhile")]
-            assert (ours.reason, it.engine.claims[identity(2)].front) == (None, "one")
+            assert (ours.reason, it.engine.claims[identity(LARGER)].front) == (None, "one")
             await ours.disconnect()
             await becomes(lambda: not it.engine.claims)
             await trio.sleep(0.1)
@@ -548,23 +554,58 @@ async def test_who_is_displaced_waits_for_the_other_one_to_go(
         else:
             assert (begun, said) == ([first], [(first, b"before")])
             assert "another connection with you was kept" in str(ours.reason)
-            assert it.engine.claims[identity(2)].front == "two"
+            assert it.engine.claims[identity(LARGER)].front == "two"
             assert len(await it.heard(Ended)) == 1
         assert it.connections == 0
 
 
 async def test_who_waits_and_goes_by_itself_was_no_session(autojump_clock: trio.testing.MockClock) -> None:
-    async with by_hand() as it, stranger(2) as far:
+    async with by_hand() as it, stranger(LARGER) as far:
         _, theirs = await join(far, it.peers)
         await becomes(lambda: it.connections == 1)
-        assert await it.displace(identity(2)) is Answer.TAKE_FROM
-        assert await it.displace(identity(2), again=True) is Answer.TAKE
+        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
         await trio.sleep(PARKED_SECONDS / 4)
         await theirs.disconnect()
-        await it.bus.release("two", OTHER, identity(2), 2)
+        await it.bus.release("two", OTHER, identity(LARGER), 1)
         await trio.sleep(PARKED_SECONDS)
         assert (len(await it.heard(Connected)), len(await it.heard(Ended)), it.connections) == (1, 1, 0)
         assert not it.engine.claims
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_what_a_session_was_told_does_not_reach_the_next_one(
+    ended: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Nor does that begin if the back has ended it, and the peer could not hear that yet."""
+    async with by_hand() as it, stranger(LARGER) as far, far.subscribe(Note) as notes:
+        ours, _ = await join(far, it.peers)
+        await becomes(lambda: it.connections == 1)
+        await trio.sleep(0.1)
+        ((conn, _),) = await it.heard(Connected)
+        await ours.hold(True)  # it reads nothing of all this
+        old = Send(messages=(Note(payload=b"old".ljust(60_000)).encode(),))
+        it.say(*[(conn, old)] * 60)
+        if ended:
+            it.say((conn, Disconnect(code=b"", words=b"go")))
+        await trio.sleep(0.5)
+        taken = sum(what.size for _, what in await it.heard(Taken))
+        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
+        await it.bus.release("two", OTHER, identity(LARGER), 1)
+        await trio.sleep(PARKED_SECONDS + 0.5)
+        begun = [number for number, _ in await it.heard(Connected)]
+        await ours.hold(False)
+        if ended:
+            await ours.wait_closed()
+            assert begun == [conn]
+            return
+        assert begun == [conn, conn + 1]
+        it.say((conn + 1, Send(messages=(Note(payload=b"new").encode(),))))
+        heard: list[bytes] = []
+        async for _, note in notes:
+            heard.append(note.payload[:3])
+            if heard[-1] == b"new":
+                break
+        assert 0 < len(heard) - 1 == taken // len(old.messages[0]) < 60
 
 
 async def test_what_waits_with_who_is_displaced_is_bounded(
@@ -573,14 +614,14 @@ async def test_what_waits_with_who_is_displaced_is_bounded(
     """What was read of it already, and the back had no room for."""
     monkeypatch.setattr(rules, "WINDOW_RECORDS", 4)
     monkeypatch.setattr(front_module, "DOWN_BYTES", 1000)
-    async with by_hand() as it, stranger(2) as far:
+    async with by_hand() as it, stranger(LARGER) as far:
         ours, _ = await join(far, it.peers)
         await ours.send(*[Note(payload=bytes(100))] * 30)
         await trio.sleep(1)
         assert len(await it.heard(Said)) == 3
-        assert await it.displace(identity(2)) is Answer.TAKE_FROM
+        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
         await trio.sleep(0.1)
-        await it.bus.release("two", OTHER, identity(2), 1)
+        await it.bus.release("two", OTHER, identity(LARGER), 1)
         for _ in range(5):
             for position, data in await it.bus.read_up("one", "0", 0):
                 await it.bus.consume_up("one", BACK, position, Used(len(data), len(decode_entry(data, UP).records)))

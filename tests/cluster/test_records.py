@@ -57,7 +57,7 @@ EVERY_DOWN: list[Structure] = [
     disconnect(REASON),
     Dial(ask=3, address=b"02ab@host:9735"),
     Hold(held=1),
-    Displaced(node_id=NODE, number=12),
+    Displaced(node_id=NODE, number=12, waits=0),
     Broadcast(data=b"\x01\x02rest"),
 ]
 

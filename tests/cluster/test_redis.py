@@ -61,7 +61,7 @@ async def test_what_a_loser_of_a_claim_is_told(server: Server) -> None:
     async with open_bus(server.url, "told") as bus:
         assert await bus.enter_back(BACK, CONFIG)
         assert await bus.enter_front("one", FRONT, BACK, "")
-        displaced = Displaced(node_id=identity(2), number=1)
+        displaced = Displaced(node_id=identity(2), number=1, waits=0)
         said = [
             entry(0, b"a message"),
             encode_entry(BACK, 0, [encode_record(NO_CONNECTION, displaced)]),

@@ -31,7 +31,7 @@ ONE, TWO = bytes(16), bytes([1]) * 16
 FOLLOWS = {
     Verdict.TAKE: Answer.TAKE,
     Verdict.REPLACE: Answer.TAKE_FROM,
-    Verdict.REPLACE_AND_PARK: Answer.TAKE_FROM,
+    Verdict.REPLACE_AND_PARK: Answer.TAKE_AND_PARK,
     Verdict.PARK: Answer.WAIT,
 }
 """What the roster says of two connections in one process, and what a claim says of them at two fronts."""

@@ -260,7 +260,7 @@ async def test_what_only_an_engine_may_say(tmp_path: Path, autojump_clock: trio.
         await trio.sleep(1)
         stream = it.engine.stream("one", False)
         assert stream is not None
-        displaced = encode_record(NO_CONNECTION, Displaced(node_id=identity(10), number=99))
+        displaced = encode_record(NO_CONNECTION, Displaced(node_id=identity(10), number=99, waits=0))
         stream.append(encode_entry(BACK, 0, [displaced]), 1)
         await trio.sleep(5)
         assert (it.connected, stream.used) == ([10], Used(0, 0))

@@ -119,13 +119,13 @@ class Claims:
                     pass
                 unsure = True  # perhaps it was done all the same
                 await trio.sleep(AGAIN_SECONDS)
-            if self._asks.pop(number, None) is None:
-                return False  # the word that another one has it has come before the engine's answer
-        if answer in (Answer.TAKE, Answer.TAKE_FROM):
+            # Or else the word that another one has it has come before the engine's answer.
+            counts = self._asks.pop(number, None) is not None
+        if counts and answer not in (None, Answer.WAIT):
             self._held[node_id] = max(number, self._held.get(node_id, 0))
             self._unsettled[node_id] = self._unsettled.get(node_id, 0) + 1
             return True
-        if answer is None and unsure and node_id not in self._held:
+        if (not counts or (answer is None and unsure)) and node_id not in self._held:
             await self._give_up(node_id)
         return False
 

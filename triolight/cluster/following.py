@@ -2,7 +2,7 @@
 
 One back at a time: it holds a lease as fronts do. What a front has appended is read to its end before its connections
 end, also if the front is dead by then. What was read is committed once it was handled, if the next back takes up the
-sessions of this one; otherwise as soon as it was read.
+sessions of this one; otherwise once it was read, a moment later.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ class Following:
                         break
                     if desk.lives.get(name) is life:  # not if it was over meanwhile: another one begins at the start
                         self._positions[name] = position
-                if not life.done.seconds_left(trio.current_time()):
+                if (over and (left or not found)) or not life.done.seconds_left(trio.current_time()):
                     await self._consume_done(life)
                 if found and not left:
                     continue
@@ -275,7 +275,7 @@ class Following:
             except (DecodeError, Hole) as error:
                 await self._break(life, error)
                 return
-            if over:
+            if over and desk.lives.get(name) is life:
                 await self._forget(life, reasons.front_lost(name))
                 return
 
@@ -361,8 +361,6 @@ class Following:
                 life.commits.cancel()
             self._positions.pop(name, None)
             with suppress(EngineAway, Fenced):
-                if (done := life.done.take()) is not None:
-                    await bus.consume_up(name, self.token, *done)
                 await bus.forget_front(name, life.reader.token, self.token, claimed)
         finally:
             self._forgetting.discard(name)

@@ -3,7 +3,7 @@
 A front has lives, each under a token of its own. A life begins with a back and no peers, and ends for all its peers
 together, with a reason: it was fenced, there is another back, or none for too long, or the engine has lost something.
 Whoever comes waits, unread, until the engine has said that this front has its node; and so does, for a moment, whoever
-is here when another front has won it, in case that one's connection goes: the other side may have chosen otherwise.
+is here when another front has won it by a dial that crossed: the other side may have chosen otherwise.
 """
 
 from __future__ import annotations
@@ -73,13 +73,15 @@ PINGS: Final = 32
 class _Conn:
     """One connection of a life, as the back knows it, or will. There are many, and most of them are silent."""
 
-    __slots__ = ("number", "over", "peer", "pings", "unheard", "waiting", "waiting_bytes")
+    __slots__ = ("number", "over", "peer", "pings", "telling", "unheard", "waiting", "waiting_bytes")
 
     def __init__(self, number: int, peer: Peer) -> None:
         self.number: Final = number
         self.peer: Final = peer
         self.waiting: deque[Send | Disconnect] | None = None
         """What the back has said to it, in order, while a task passes it on."""
+        self.telling: trio.CancelScope | None = None
+        """Of that task: what one session was told does not reach the next one."""
         self.waiting_bytes = 0
         self.pings = 0
         self.unheard: list[Message | UnknownMessage] | None = None
@@ -212,10 +214,15 @@ class _Life:
         elif conn.unheard is None:
             self._said(conn, what)
         else:
-            conn.unheard.append(what)
-            conn.waiting_bytes += RECORD_OVERHEAD + len(what.encode())
+            self._keep(conn, conn.unheard, what)
+
+    def _keep(self, conn: _Conn, unheard: list[Message | UnknownMessage], message: Message | UnknownMessage) -> None:
+        """Of one that waits. Once it is too much it ends, and nothing more is kept."""
+        if conn.waiting_bytes <= DOWN_BYTES:
+            unheard.append(message)
+            conn.waiting_bytes += RECORD_OVERHEAD + len(message.encode())
             if conn.waiting_bytes > DOWN_BYTES:
-                self._nursery.start_soon(peer.disconnect, reasons.duplicate())
+                self._nursery.start_soon(conn.peer.disconnect, reasons.duplicate())
 
     def _said(self, conn: _Conn, message: Message | UnknownMessage) -> None:
         if (data := self._travels.as_bytes(message)) is not None:
@@ -233,6 +240,11 @@ class _Life:
         self._last += 1
         conn = self._conns[peer] = _Conn(self._last, peer)
         return conn
+
+    def _begun(self, peer: Peer) -> _Conn | None:
+        """What the back knows it as, if it does."""
+        conn = self._conns.get(peer)
+        return conn if conn is not None and conn.unheard is None else None
 
     def _begin(self, conn: _Conn) -> None:
         """The back hears of it."""
@@ -252,6 +264,8 @@ class _Life:
         if conn.unheard is None:
             self._lane.put(conn.number, ended(reason))
         conn.over = True
+        if conn.telling is not None:
+            conn.telling.cancel()
         self._taken.ended(conn.number)
         del self._conns[conn.peer]
         self._by_number.pop(conn.number, None)
@@ -339,7 +353,7 @@ class _Life:
         lease, grace = self._config.lease / 1000, self._config.engine_grace / 1000
         # Of its own: an engine that answers all else, and not this, is lost too. A read may take a lease to fail.
         patience = Patience(grace + 2 * lease)
-        done = Done()
+        done, engines = Done(), False
         while True:
             try:
                 wait = min(lease, done.seconds_left(trio.current_time()))
@@ -349,15 +363,14 @@ class _Life:
                     entry = decode_entry(data, DOWN)
                     if entry.token == self._backs[-1] != reader.token:
                         reader = Reader(entry.token)  # what the one before it has said is read by now
-                    if entry.token == ENGINE:
-                        await self._consume(done)  # what the engine says is another stream of its own
+                    if engines is not (entry.token == ENGINE):
+                        await self._consume(done)  # what the engine says is a stream of its own
+                        engines = not engines
                     for record in entry.records if entry.token == ENGINE else reader.read(entry):
                         if entry.token != ENGINE or isinstance(record.what, Displaced):
                             await self._obey(record)
                     after = position
                     done.add(position, Used(len(data), len(entry.records)), trio.current_time())
-                    if entry.token == ENGINE:
-                        await self._consume(done)
                 if not done.seconds_left(trio.current_time()):
                     await self._consume(done)
             except EngineAway:
@@ -407,7 +420,7 @@ class _Life:
     async def _tell(self, conn: _Conn, waiting: deque[Send | Disconnect]) -> None:
         """What the back says to one peer, which may read slowly: nobody else waits for it."""
         peer = conn.peer
-        with suppress(PeerClosed):
+        with trio.CancelScope() as conn.telling, suppress(PeerClosed):
             while waiting and not conn.over:
                 what = waiting.popleft()
                 if isinstance(what, Disconnect):
@@ -440,9 +453,9 @@ class _Life:
         except ValueError as error:
             outcome = reasons.requested(str(error))
         else:
-            while ((found := self._conns.get(peer)) is None or found.unheard is not None) and peer.reason is None:
+            while (begun := self._begun(peer)) is None and peer.reason is None:
                 await self._announced.wait()
-            outcome = peer.reason or reasons.duplicate() if found is None else found.number
+            outcome = peer.reason or reasons.duplicate() if begun is None else begun.number
         self._asked -= 1
         self._lane.put(NO_CONNECTION, dialled(ask, outcome))
 
@@ -454,9 +467,13 @@ class _Life:
         conn = self._conns.get(peer)
         if conn is not None and conn.unheard is not None:
             return  # it waits already
+        ends = not what.waits or (conn is not None and conn.number not in self._by_number)  # its back has said so
         if conn is not None:
             self._ended(conn, reasons.duplicate())
-        self._park(peer)
+        if ends:
+            self._nursery.start_soon(peer.disconnect, reasons.duplicate())
+        else:
+            self._park(peer)
 
     def _park(self, peer: Peer) -> None:
         """It waits for another connection with its node to go, and is one that the back does not know."""
@@ -465,14 +482,15 @@ class _Life:
         self._nursery.start_soon(self._wait_parked, conn, unheard)
 
     async def _wait_parked(self, conn: _Conn, unheard: list[Message | UnknownMessage]) -> None:
-        """As roster's PARK: unread, and if its place is empty then, what it has said is the begin of a session."""
+        """As the roster's PARK: unread, and if its place is empty then, what it has said is how a session begins."""
         peer = conn.peer
         await peer.hold(True)
         with trio.move_on_after(PARKED_SECONDS):
             await peer.wait_closed()
+        await self._lane.room()
         if not await self.claims.take_back(peer):
             await peer.disconnect(reasons.duplicate())
-        elif not conn.over:
+        elif not conn.over and peer.reason is None:  # else the claim is another one's, which has come here since
             conn.unheard, conn.waiting_bytes = None, 0
             self._begin(conn)
             for message in unheard:

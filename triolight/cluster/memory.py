@@ -218,8 +218,9 @@ class MemoryEngine:
         answer = judge_claim(our_node_id, node_id, claim, held, lives, trio.current_time(), waited)
         if answer is Answer.WAIT:
             return answer
-        if answer is Answer.TAKE_FROM and holder is not None and held is not None:
-            displaced = encode_record(NO_CONNECTION, Displaced(node_id=node_id, number=held.number))
+        if answer is not Answer.TAKE and holder is not None and held is not None:
+            waits = int(answer is Answer.TAKE_AND_PARK)
+            displaced = encode_record(NO_CONNECTION, Displaced(node_id=node_id, number=held.number, waits=waits))
             holder.down.append(encode_entry(ENGINE, 0, [displaced]), 1)
         if held is not None and (held.front, held.token) == (claim.front, claim.token):
             claim = claim._replace(number=max(held.number, claim.number))

@@ -167,6 +167,8 @@ class Displaced(Structure):
 
     node_id: wire.point
     number: wire.u32
+    waits: wire.byte
+    """Whether both were dialled at the same time, so that the loser waits."""
 
 
 @structure

@@ -209,8 +209,9 @@ if c[1] and may_act(c[1], c[2]) and not (c[1] == name and c[2] == token) then
   local crossing = c[4] ~= inbound and at - tonumber(c[5]) < tonumber(ARGV[7])
   local by_smaller = inbound == ARGV[6]
   if crossing and not by_smaller or ARGV[10] == '1' then return {'wait'} end
-  answer = 'take from another front'
-  redis.call('XADD', told(c[1]), 'MAXLEN', '~', ARGV[9], '*', 'b', ARGV[8] .. struct.pack('>I4', tonumber(c[3])))
+  answer = crossing and 'take from another front, where it waits' or 'take from another front'
+  redis.call('XADD', told(c[1]), 'MAXLEN', '~', ARGV[9], '*', 'b',
+    ARGV[8] .. struct.pack('>I4B', tonumber(c[3]), crossing and 1 or 0))
 end
 if not c[1] then redis.call('INCR', P .. ':claims') end
 if c[1] == name and c[2] == token then number = math.max(tonumber(number), tonumber(c[3])) end
@@ -412,7 +413,7 @@ class RedisBus:
         inbound: bool,
         waited: bool = False,
     ) -> Answer:
-        told = encode_entry(ENGINE, 0, [encode_record(NO_CONNECTION, Displaced(node_id=node_id, number=0))])
+        told = encode_entry(ENGINE, 0, [encode_record(NO_CONNECTION, Displaced(node_id=node_id, number=0, waits=0))])
         # Whether a newcomer that is inbound, or is not, was dialled by the smaller node id.
         smaller = int(node_id < our_node_id)
         found = await self._run(
@@ -424,7 +425,7 @@ class RedisBus:
             int(inbound),
             smaller,
             CROSSING_SECONDS,
-            told[: -struct.calcsize("I")],
+            told[: -struct.calcsize(">IB")],
             MOST_TOLD,
             int(waited),
         )

@@ -6,11 +6,13 @@ A node is connected at one front. Who has it, holds its claim; when a newcomer's
     ---------------------------------------   --------------------------------------------   ----------------------
     nobody, or a front that is fenced or gone any                                            TAKE
     the same front, under the same token      any: its own manager judges these two          TAKE
-    another front                             the newest wins, or the smaller id dialled it  TAKE_FROM: it is displaced
-    another front                             the other one stays                            WAIT, and ask once more
+    another front                             REPLACE: the newest wins                       TAKE_FROM: it is displaced
+    another front                             REPLACE_AND_PARK: the smaller id dialled it    TAKE_AND_PARK: it waits
+    another front                             PARK: the other one stays                      WAIT, and ask once more
     another front                             any, and the newcomer has waited already       WAIT: it ends
 
-Whoever is displaced waits like a newcomer, and asks once more: the other side may have chosen otherwise.
+A front's connection that has to wait asks once more as a newcomer does: the other side may have chosen otherwise. A
+worker's is dialled again, and ends at once.
 
 An append goes into its stream if it goes on where the last one ended:
 
@@ -67,7 +69,15 @@ class Answer(Enum):
 
     TAKE = "take"
     TAKE_FROM = "take from another front"
+    TAKE_AND_PARK = "take from another front, where it waits"
     WAIT = "wait"
+
+
+_ANSWERS: Final = {
+    Verdict.REPLACE: Answer.TAKE_FROM,
+    Verdict.REPLACE_AND_PARK: Answer.TAKE_AND_PARK,
+    Verdict.PARK: Answer.WAIT,
+}
 
 
 def judge_claim(
@@ -86,7 +96,7 @@ def judge_claim(
     if waited:
         return Answer.WAIT
     verdict = judge("newest", our_node_id, node_id, newcomer.inbound, (held.inbound, now - held.since))
-    return Answer.WAIT if verdict is Verdict.PARK else Answer.TAKE_FROM
+    return _ANSWERS[verdict]
 
 
 class Append(Enum):

@@ -35,8 +35,8 @@ class Used(NamedTuple):
 
 
 class Done:
-    """What was read of a stream and done, and its engine has not heard of: told together, for it makes room alone. A
-    quarter of the window is told at once, less a moment later."""
+    """What was read of a stream and done, and its engine has not heard of. It only makes room there: so it is told
+    together, a quarter of the window at once, less a moment later."""
 
     __slots__ = ("_due", "_position", "_used")
 

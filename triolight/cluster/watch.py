@@ -35,7 +35,7 @@ class Life(Protocol):
 
     @property
     def connections(self) -> int:
-        """Peers that the back knows."""
+        """Peers that the back knows, and a few that wait for their place."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class FrontStatistics:
 
     front_serving: int = _counted(lambda watch: int(watch.trouble is None), "1 while it can take peers.", "gauge")
     front_connections: int = _counted(
-        lambda watch: watch.life.connections if watch.life else 0, "Peers that the back knows of.", "gauge"
+        lambda watch: watch.life.connections if watch.life else 0, "Peers, of which a few may wait for their place.", "gauge"
     )
     front_window_bytes: int = _counted(
         lambda watch: watch.life.window.size if watch.life else 0,
