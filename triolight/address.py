@@ -33,11 +33,12 @@ __all__ = [
 DEFAULT_PORT: Final = 9735
 """BOLT 1: the port of mainnet."""
 
-_ONION_V3: Final = re.compile(r"[a-z2-7]{56}\.onion")
+# Compiled when they are first used: whoever imports us may never need them.
+_ONION_V3: Final = r"[a-z2-7]{56}\.onion"
 _LABEL: Final = r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)"
-_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}")
+_NAME: Final = rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}"
 """RFC 1035 2.3.4. What does not fit, no DNS query can ask for, and Python's own resolver raises for it."""
-_NUMBER: Final = re.compile(r"[0-9]+|0[xX].*")
+_NUMBER: Final = r"[0-9]+|0[xX].*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,12 @@ def is_ip(host: str) -> bool:
 
 def is_name(host: str) -> bool:
     """Whether a DNS query could ask for it; without the dot that may end a name."""
-    return _NAME.fullmatch(host) is not None
+    return re.fullmatch(_NAME, host) is not None
 
 
 def is_number(name: str) -> bool:
     """Whether a name's last label is a number: ``127.1`` and ``0x7f000001`` are loopback's address to a resolver."""
-    return _NUMBER.fullmatch(name.removesuffix(".").rpartition(".")[2]) is not None
+    return re.fullmatch(_NUMBER, name.removesuffix(".").rpartition(".")[2]) is not None
 
 
 def is_onion(host: str) -> bool:
@@ -153,7 +154,7 @@ class TorV3Address:
     @classmethod
     def of(cls, host: str, port: int) -> TorV3Address:
         """From ``….onion``. ValueError if it is not 56 base32 characters and the suffix."""
-        if not _ONION_V3.fullmatch(host.lower()):
+        if not re.fullmatch(_ONION_V3, host.lower()):
             raise ValueError(f"not a version 3 onion name: {quoted(host, 80)}")
         raw = base64.b32decode(host[:56].upper())
         return cls(raw[:32], raw[32:34], raw[34], port)

@@ -43,7 +43,7 @@ _ONION_WORDS: Final[Mapping[int, str]] = MappingProxyType(
     }
 )
 """What Tor says with `ExtendedErrors`; the library knows RFC 1928's codes alone."""
-_UNKNOWN_CODE: Final = re.compile(r"Invalid reply code: 0X([0-9A-F]{1,2})")
+_UNKNOWN_CODE: Final = r"Invalid reply code: 0X([0-9A-F]{1,2})"
 
 
 class ProxyError(OSError):
@@ -164,7 +164,7 @@ def check_extra() -> None:
 
 def _refused(through: str, asked: str, words: str, code: int | None) -> ProxyError:
     """What the library read as a refusal, in words that tell the proxy's fault from the destination's."""
-    unknown = _UNKNOWN_CODE.fullmatch(words)
+    unknown = re.fullmatch(_UNKNOWN_CODE, words)
     if unknown is not None:
         code = int(unknown[1], 16)
         words = _ONION_WORDS.get(code, f"unknown refusal {code}")
