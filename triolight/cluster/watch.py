@@ -57,7 +57,7 @@ class FrontStatistics:
 
     front_serving: int = _counted(lambda watch: int(watch.trouble is None), "1 while it can take peers.", "gauge")
     front_connections: int = _counted(
-        lambda watch: watch.life.connections if watch.life else 0, "Peers, of which a few may wait for their place.", "gauge"
+        lambda watch: watch.life.connections if watch.life else 0, "Peers; a few may wait for their place.", "gauge"
     )
     front_window_bytes: int = _counted(
         lambda watch: watch.life.window.size if watch.life else 0,
