@@ -232,6 +232,20 @@ async def test_whose_end_is_heard_of_late_takes_nothing_from_who_comes_next(
         assert (claims.has(identity(2)), await bus.claims()) == (False, 0)
 
 
+async def test_who_has_waited_takes_a_node_from_nobody(autojump_clock: trio.testing.MockClock) -> None:
+    """Not from one either that it would have displaced as a newcomer."""
+    bus = await begin(MemoryEngine().bus())
+    async with open_peer_nursery(make_manager(1)) as peers, stranger(2) as far:
+        _, peer = await join(far, peers)
+        claims = Claims(peers, bus, "one", FRONT, lambda: False)
+        assert await bus.claim("two", OTHER, identity(1), identity(2), 1, peer.inbound) is Answer.TAKE
+        assert not await claims.take_back(peer)
+        assert not claims.has(identity(2))
+        await bus.release("two", OTHER, identity(2), 1)
+        assert await claims.take_back(peer)
+        assert claims.has(identity(2))
+
+
 async def test_a_node_that_is_lost_on_its_way_to_being_a_peer(autojump_clock: trio.testing.MockClock) -> None:
     bus, guest = await begin(MemoryEngine().bus()), Guest()
     async with open_peer_nursery(make_manager(1)) as peers, stranger(2) as far, trio.open_nursery() as nursery:

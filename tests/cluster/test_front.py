@@ -608,6 +608,34 @@ async def test_what_a_session_was_told_does_not_reach_the_next_one(
         assert 0 < len(heard) - 1 == taken // len(old.messages[0]) < 60
 
 
+async def test_what_was_read_of_who_is_displaced_begins_its_next_session(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, and once: what the back had no room for; then what was not read while it waited, however much."""
+    monkeypatch.setattr(rules, "WINDOW_RECORDS", 4)
+    monkeypatch.setattr(front_module, "DOWN_BYTES", 20_000)
+    async with by_hand() as it, stranger(LARGER) as far, trio.open_nursery() as nursery:
+        ours, _ = await join(far, it.peers)
+        await ours.send(*[Note(payload=b"%d" % number) for number in range(30)])
+        await trio.sleep(1)
+        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
+        await trio.sleep(0.1)
+        nursery.start_soon(ours.send, *[Note(payload=b"%d" % number + b" " * 9_000) for number in range(30, 40)])
+        await it.bus.release("two", OTHER, identity(LARGER), 1)
+        said: list[tuple[int, int]] = []
+        with trio.fail_after(60):
+            while len(said) < 40:
+                said += [(conn, int(what.data[2:])) for conn, what in await it.heard(Said)]
+                for position, data in await it.bus.read_up("one", "0", 0):
+                    await it.bus.consume_up("one", BACK, position, Used(len(data), len(decode_entry(data, UP).records)))
+                await trio.sleep(0.5)
+                await it.bus.renew_back(BACK)
+        assert [number for _, number in said] == [*range(40)]
+        first, last = said[0][0], said[-1][0]
+        assert [conn for conn, _ in said] == sorted(conn for conn, _ in said)
+        assert (last, ours.reason) == (first + 1, None)
+
+
 async def test_what_waits_with_who_is_displaced_is_bounded(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
