@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import TypeVar
 
 import pytest
@@ -12,8 +11,9 @@ import trio
 import trio.testing
 
 from tests.support import ListLogger, Note, Order, identity, join, make_manager
-from tests.support.fleets import BACK, CONFIG, OTHER, Fleet, SlowBus, becomes, open_fleet, stranger
-from triolight import ConnectError, DisconnectCode, DisconnectReason, Peer, PeerNursery, open_peer_nursery
+from tests.support.by_hand import AGAIN, by_hand
+from tests.support.fleets import BACK, CONFIG, Fleet, SlowBus, becomes, open_fleet, stranger
+from triolight import ConnectError, DisconnectCode, Peer, PeerNursery, open_peer_nursery
 from triolight.cluster import front as front_module
 from triolight.cluster import rules
 from triolight.cluster.bus import Appended, BackState, EngineAway, FleetError
@@ -23,7 +23,6 @@ from triolight.cluster.records import (
     ENGINE,
     NO_CONNECTION,
     UP,
-    Config,
     Connected,
     Dial,
     Disconnect,
@@ -33,15 +32,13 @@ from triolight.cluster.records import (
     Said,
     Send,
     SendPing,
-    Taken,
     decode_entry,
     encode_entry,
     encode_record,
 )
-from triolight.cluster.rules import DIALS, PARKED_SECONDS, Answer
+from triolight.cluster.rules import DIALS, Answer
 from triolight.cluster.streams import Used
 from triolight.cluster.wanted import FleetConfig
-from triolight.cluster.watch import FrontWatch
 from triolight.logger import Level
 from triolight.messages.structures import Structure
 
@@ -404,71 +401,6 @@ async def test_who_came_before_it_was_a_front(autojump_clock: trio.testing.MockC
         nursery.cancel_scope.cancel()
 
 
-# A front whose back is the test: what it appends, and what it obeys.
-
-AGAIN = bytes([7]) * 16
-"""Another back's token."""
-
-
-class ByHand:
-    """A front with peers, on an engine on which the test is the back."""
-
-    def __init__(self, engine: MemoryEngine, peers: PeerNursery) -> None:
-        self.engine = engine
-        self.peers = peers
-        self.bus = engine.bus()
-        self.watch = FrontWatch()
-        self.told: list[str] = []
-
-    @property
-    def connections(self) -> int:
-        return self.watch.statistics().front_connections
-
-    async def serve(self, bus: MemoryBus) -> None:
-        def told(what: str, reason: DisconnectReason | None) -> None:
-            self.told.append(reason.code if reason else what)
-
-        await serve_front(self.peers, bus, id="one", told=told, watch=self.watch)
-
-    def say(self, *entries: tuple[int, Structure], token: bytes = BACK) -> None:
-        """A record each, in an entry each, all at once."""
-        stream = self.engine.stream("one", False)
-        assert stream is not None
-        for conn, what in entries:
-            first = 0 if token == ENGINE else stream.next_seq
-            stream.append(encode_entry(token, first, [encode_record(conn, what)]), 1)
-            stream.next_seq += token != ENGINE
-
-    async def displace(self, node_id: bytes, crossing: bool = False) -> Answer:
-        """Another front wins the claim of a node that has dialled this one, by the same or by having dialled it, and
-        tells no back of that."""
-        assert await self.bus.enter_front("two", OTHER, BACK, "")
-        ours = self.peers.manager.our_node_id
-        return await self.bus.claim("two", OTHER, ours, node_id, 1, inbound=not crossing)
-
-    async def heard(self, kind: type[S]) -> list[tuple[int, S]]:
-        """What it has appended of that class, and of which connection."""
-        records: list[tuple[int, S]] = []
-        for _, data in await self.bus.read_up("one", "0", 0):
-            found = decode_entry(data, UP).records
-            records += [(conn, what) for conn, what in found if isinstance(what, kind)]
-        return records
-
-
-@asynccontextmanager
-async def by_hand(made: type[MemoryBus] = MemoryBus, **changes: object) -> AsyncIterator[ByHand]:
-    engine = MemoryEngine()
-    config: Config = CONFIG.replace(types=(Note.type,), **changes)
-    assert await engine.bus().enter_back(BACK, config)
-    manager = make_manager(1, messages=FleetConfig(config).messages)
-    async with open_peer_nursery(manager, stall_deadline=math.inf) as peers, trio.open_nursery() as nursery:
-        it = ByHand(engine, peers)
-        nursery.start_soon(it.serve, made(engine))
-        await becomes(lambda: it.told == ["serving"])
-        yield it
-        nursery.cancel_scope.cancel()
-
-
 async def test_what_a_back_asks_of_one_peer_is_bounded(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -512,151 +444,6 @@ async def test_an_engine_says_nothing_but_who_was_displaced(autojump_clock: trio
         assert await it.displace(identity(2)) is Answer.TAKE_FROM
         await trio.sleep(0.5)
         assert "another connection with you was kept" in str(ours.reason)
-
-
-LARGER = 6
-"""A node that gives way to us if both have dialled."""
-
-
-@pytest.mark.parametrize("goes", [True, False])
-async def test_who_is_displaced_waits_for_the_other_one_to_go(
-    goes: bool, autojump_clock: trio.testing.MockClock
-) -> None:
-    """The other side may have ended that one, and kept this: then it is a session again, with all that it has said."""
-    assert identity(LARGER) > identity(1)
-    async with by_hand() as it, stranger(LARGER) as far:
-        ours, _ = await join(far, it.peers)
-        await ours.send(Note(payload=b"before"))
-        await becomes(lambda: it.connections == 1)
-        await trio.sleep(0.1)
-        ((first, _),) = await it.heard(Connected)
-        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
-        await trio.sleep(PARKED_SECONDS / 4)
-        await ours.send(Note(payload=b"meanwhile"))
-        # What the back says to the session before is too late, its end among it.
-        it.say((first, Send(messages=(Note(payload=b"late").encode(),))), (first, Disconnect(code=b"", words=b"go")))
-        if goes:
-            await it.bus.release("two", OTHER, identity(LARGER), 1)
-        await trio.sleep(PARKED_SECONDS / 2)
-        assert [(conn, what.code) for conn, what in await it.heard(Ended)] == [(first, b"DUPLICATE")]
-        assert (len(await it.heard(Connected)), len(await it.heard(Said)), ours.reason) == (1, 1, None)
-        await trio.sleep(PARKED_SECONDS)
-        begun = [conn for conn, _ in await it.heard(Connected)]
-        said = [(conn, what.data[2:]) for conn, what in await it.heard(Said)]
-        if goes:
-            assert begun == [first, begun[-1]] != [first, first]
-            assert said == [(first, b"before"), (begun[-1], b"meanwhile")]
-            assert (ours.reason, it.engine.claims[identity(LARGER)].front) == (None, "one")
-            await ours.disconnect()
-            await becomes(lambda: not it.engine.claims)
-            await trio.sleep(0.1)
-            assert [conn for conn, _ in await it.heard(Ended)] == begun
-        else:
-            assert (begun, said) == ([first], [(first, b"before")])
-            assert "another connection with you was kept" in str(ours.reason)
-            assert it.engine.claims[identity(LARGER)].front == "two"
-            assert len(await it.heard(Ended)) == 1
-        assert it.connections == 0
-
-
-async def test_who_waits_and_goes_by_itself_was_no_session(autojump_clock: trio.testing.MockClock) -> None:
-    async with by_hand() as it, stranger(LARGER) as far:
-        _, theirs = await join(far, it.peers)
-        await becomes(lambda: it.connections == 1)
-        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
-        await trio.sleep(PARKED_SECONDS / 4)
-        await theirs.disconnect()
-        await it.bus.release("two", OTHER, identity(LARGER), 1)
-        await trio.sleep(PARKED_SECONDS)
-        assert (len(await it.heard(Connected)), len(await it.heard(Ended)), it.connections) == (1, 1, 0)
-        assert not it.engine.claims
-
-
-@pytest.mark.parametrize("ended", [True, False])
-async def test_what_a_session_was_told_does_not_reach_the_next_one(
-    ended: bool, autojump_clock: trio.testing.MockClock
-) -> None:
-    """Nor does that begin if the back has ended it, and the peer could not hear that yet."""
-    async with by_hand() as it, stranger(LARGER) as far, far.subscribe(Note) as notes:
-        ours, _ = await join(far, it.peers)
-        await becomes(lambda: it.connections == 1)
-        await trio.sleep(0.1)
-        ((conn, _),) = await it.heard(Connected)
-        await ours.hold(True)  # it reads nothing of all this
-        old = Send(messages=(Note(payload=b"old".ljust(60_000)).encode(),))
-        it.say(*[(conn, old)] * 60)
-        if ended:
-            it.say((conn, Disconnect(code=b"", words=b"go")))
-        await trio.sleep(0.5)
-        taken = sum(what.size for _, what in await it.heard(Taken))
-        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
-        await it.bus.release("two", OTHER, identity(LARGER), 1)
-        await trio.sleep(PARKED_SECONDS + 0.5)
-        begun = [number for number, _ in await it.heard(Connected)]
-        await ours.hold(False)
-        if ended:
-            await ours.wait_closed()
-            assert begun == [conn]
-            return
-        assert begun == [conn, conn + 1]
-        it.say((conn + 1, Send(messages=(Note(payload=b"new").encode(),))))
-        heard: list[bytes] = []
-        async for _, note in notes:
-            heard.append(note.payload[:3])
-            if heard[-1] == b"new":
-                break
-        assert 0 < len(heard) - 1 == taken // len(old.messages[0]) < 60
-
-
-async def test_what_was_read_of_who_is_displaced_begins_its_next_session(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In order, and once: what the back had no room for; then what was not read while it waited, however much."""
-    monkeypatch.setattr(rules, "WINDOW_RECORDS", 4)
-    monkeypatch.setattr(front_module, "DOWN_BYTES", 20_000)
-    async with by_hand() as it, stranger(LARGER) as far, trio.open_nursery() as nursery:
-        ours, _ = await join(far, it.peers)
-        await ours.send(*[Note(payload=b"%d" % number) for number in range(30)])
-        await trio.sleep(1)
-        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
-        await trio.sleep(0.1)
-        nursery.start_soon(ours.send, *[Note(payload=b"%d" % number + b" " * 9_000) for number in range(30, 40)])
-        await it.bus.release("two", OTHER, identity(LARGER), 1)
-        said: list[tuple[int, int]] = []
-        with trio.fail_after(60):
-            while len(said) < 40:
-                said += [(conn, int(what.data[2:])) for conn, what in await it.heard(Said)]
-                for position, data in await it.bus.read_up("one", "0", 0):
-                    await it.bus.consume_up("one", BACK, position, Used(len(data), len(decode_entry(data, UP).records)))
-                await trio.sleep(0.5)
-                await it.bus.renew_back(BACK)
-        assert [number for _, number in said] == [*range(40)]
-        first, last = said[0][0], said[-1][0]
-        assert [conn for conn, _ in said] == sorted(conn for conn, _ in said)
-        assert (last, ours.reason) == (first + 1, None)
-
-
-async def test_what_waits_with_who_is_displaced_is_bounded(
-    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was read of it already, and the back had no room for."""
-    monkeypatch.setattr(rules, "WINDOW_RECORDS", 4)
-    monkeypatch.setattr(front_module, "DOWN_BYTES", 1000)
-    async with by_hand() as it, stranger(LARGER) as far:
-        ours, _ = await join(far, it.peers)
-        await ours.send(*[Note(payload=bytes(100))] * 30)
-        await trio.sleep(1)
-        assert len(await it.heard(Said)) == 3
-        assert await it.displace(identity(LARGER), crossing=True) is Answer.TAKE_AND_PARK
-        await trio.sleep(0.1)
-        await it.bus.release("two", OTHER, identity(LARGER), 1)
-        for _ in range(5):
-            for position, data in await it.bus.read_up("one", "0", 0):
-                await it.bus.consume_up("one", BACK, position, Used(len(data), len(decode_entry(data, UP).records)))
-            await trio.sleep(1)
-            await it.bus.renew_back(BACK)
-        assert "another connection with you was kept" in str(ours.reason)
-        assert it.connections == 0
 
 
 async def test_a_window_counts_what_waits_and_who_is_displaced_meanwhile_is_never_told_of(

@@ -45,6 +45,7 @@ WITHOUT_A_TEST = {
 """The files of the library that have no file of tests, and why."""
 OF_NO_FILE = {
     "cluster/test_faults.py": "a whole fleet on a real server, and what may happen to it",
+    "cluster/test_parked.py": "who waits at a front, which has a file of tests as long as it may be",
     "manager/test_state_machine.py": "all of the manager, whatever happens to it",
     "messages/test_bolts.py": "all messages of all BOLTs, against the BOLTs' own tables",
 }
